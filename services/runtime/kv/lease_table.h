@@ -70,8 +70,8 @@ class LeaseTable {
   absl::Status EndWrite(const LeaseKey& key, LinkId link);
   absl::StatusOr<Grant> Commit(const LeaseKey& key);
 
-  // Memory of a lease that `link` may write to now; ABORTED otherwise.
-  absl::StatusOr<Grant> WritableBy(const LeaseKey& key, LinkId link) const;
+  // Memory of a lease that a byte writer fills now; ABORTED otherwise.
+  absl::StatusOr<Grant> WritableByBytes(const LeaseKey& key) const;
 
   // A committed sequence ends. CHECKs that it is one.
   void Finish(const LeaseKey& key);
