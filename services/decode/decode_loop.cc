@@ -25,6 +25,7 @@ constexpr absl::Duration kPublishInterval = absl::Milliseconds(200);
 DecodeLoop::DecodeLoop(const Options& options, Parts parts)
     : options_(options),
       model_(parts.model),
+      kernels_(parts.kernels),
       storage_(std::move(parts.storage)),
       watch_(parts.watch),
       metrics_(parts.metrics),
@@ -81,7 +82,7 @@ void DecodeLoop::Handle(GenerateCommand& command) {
 absl::Status DecodeLoop::Start(const GenerateCommand& command) {
   const v1::DecodeServiceGenerateRequest& request = command.request;
   const LeaseKey key = KeyOf(request.reservation());
-  RETURN_IF_ERROR(CheckGenerate(request, model_.model->config()));
+  RETURN_IF_ERROR(CheckGenerate(request, model_.config()));
   absl::StatusOr<Grant> memory = leases_.Commit(key);
   if (!memory.ok()) return LeaseLost(memory.status().message());
   const int64_t room = static_cast<int64_t>(memory->pages.size()) * kPageTokens;
@@ -181,18 +182,19 @@ void DecodeLoop::Step() {
                       .logits = LogitsRows::kLast});
   }
   std::vector<TokenChoice> choices(batch.size());
-  const Kernels kernels{.table = model_.kernels, .stream = stream_};
-  model_.model->Forward(chunks, storage_->view(), [&](const LogitsRow& row) {
+  const Kernels kernels{.table = kernels_, .stream = stream_};
+  model_.Forward(chunks, storage_->view(), [&](const LogitsRow& row) {
     choices[row.chunk] = sequences_.at(batch[row.chunk]).sampler.Draw(kernels, row.logits);
   });
   const absl::Time now = Clock::Real().Now();
   for (size_t i = 0; i < batch.size(); ++i) Deliver(batch[i], choices[i], now);
-  metrics_.ObserveStep({.seconds = absl::ToDoubleSeconds(now - start), .tokens = static_cast<int>(batch.size())});
+  const int sequences = static_cast<int>(batch.size());
+  metrics_.engine.OnStep({.begin = start, .end = now, .sequences = sequences, .tokens_generated = sequences});
 }
 
 void DecodeLoop::Deliver(SequenceId id, const TokenChoice& choice, absl::Time now) {
   Sequence& sequence = sequences_.at(id);
-  metrics_.ObserveTokenGap(absl::ToDoubleSeconds(now - sequence.last_token));
+  metrics_.inter_token_gap.Observe(absl::ToDoubleSeconds(now - sequence.last_token));
   sequence.sampler.Accept(choice.id);
   ++sequence.position;
   sequence.token = choice.id;
@@ -222,7 +224,9 @@ void DecodeLoop::End(SequenceId id, const absl::Status& status) {
 }
 
 void DecodeLoop::Reap(absl::Time now) {
+  const int64_t expired_before = leases_.counts().expired_total;
   const std::vector<Revocation> revoked = leases_.Expire(now);
+  metrics_.lease_expired.Increment(static_cast<double>(leases_.counts().expired_total - expired_before));
   for (const Revocation& revocation : revoked) {
     LogWarning("lease-expired", {{"lease", revocation.key.lease_id}, {"link", revocation.link}});
   }
@@ -251,7 +255,16 @@ void DecodeLoop::PublishState(absl::Time now) {
   state.set_draining(draining_);
   state.set_context_tokens_max(options_.context_tokens_max);
   watch_.Publish(state);
-  metrics_.SetState(counts, pool);
+  const int committed_pages = counts.pages_held - counts.pages_uncommitted;
+  metrics_.SetPages(
+      {.free = pool.pages_free(), .leased_out = counts.pages_uncommitted, .active = committed_pages});
+  metrics_.SetLeases({.granted = counts.granted,
+                      .writing = counts.writing + counts.quarantined,
+                      .filled = counts.filled,
+                      .committed = counts.committed});
+  metrics_.engine.queue_waiting.Set(state.waiting());
+  metrics_.engine.queue_running.Set(state.running());
+  metrics_.engine.SetBusy(scheduler_.running() > 0);
 }
 
 void DecodeLoop::Stop() {

@@ -19,7 +19,7 @@
 #include "services/runtime/kv/kv_storage.h"
 #include "services/runtime/kv/lease_table.h"
 #include "services/runtime/metrics/worker_metrics.h"
-#include "services/runtime/model/load_model.h"
+#include "services/runtime/model/model.h"
 #include "services/runtime/rpc/watch_service.h"
 #include "services/runtime/sampling/sampler.h"
 #include "services/runtime/scheduler/decode_scheduler.h"
@@ -38,7 +38,8 @@ class DecodeLoop {
   };
   // Everything is borrowed but `storage`.
   struct Parts {
-    LoadedModel& model;
+    Model& model;
+    const kernels::KernelTable& kernels;
     std::unique_ptr<KvStorage> storage;
     WatchService& watch;
     DecodeMetrics& metrics;
@@ -94,7 +95,8 @@ class DecodeLoop {
   void Stop();
 
   const Options options_;
-  LoadedModel& model_;
+  Model& model_;
+  const kernels::KernelTable& kernels_;
   const std::unique_ptr<KvStorage> storage_;
   WatchService& watch_;
   DecodeMetrics& metrics_;

@@ -168,7 +168,11 @@ LeaseTable::Counts LeaseTable::counts() const {
     if (std::holds_alternative<Granted>(lease.state)) ++out.granted;
     if (std::holds_alternative<Writing>(lease.state)) ++out.writing;
     if (std::holds_alternative<Filled>(lease.state)) ++out.filled;
-    if (std::holds_alternative<Committed>(lease.state)) ++out.committed;
+    if (std::holds_alternative<Committed>(lease.state)) {
+      ++out.committed;
+    } else {
+      out.pages_uncommitted += pages;
+    }
     if (std::holds_alternative<Quarantined>(lease.state)) {
       ++out.quarantined;
       out.pages_quarantined += pages;
