@@ -60,16 +60,20 @@ absl::StatusOr<Checkpoint> Checkpoint::Open(const std::string& folder) {
     return absl::InvalidArgumentError(
         absl::StrCat(kIndex, ": must name at most ", kMaxShards, " files, got ", files.size()));
   }
-  for (const std::string& file : files) RETURN_IF_ERROR(out.AddShard(folder + "/" + file));
+  for (const std::string& file : files) {
+    RETURN_IF_ERROR(out.AddShard(folder + "/" + file));
+    for (const auto& [tensor, bytes] : out.shards_.back().tensors()) {
+      const auto said = weight_map.find(tensor);
+      if (said != weight_map.end() && said->second == file) continue;
+      return absl::InvalidArgumentError(absl::StrCat(kIndex, ": does not say that tensor ",
+                                                     absl::CHexEscape(tensor), " is in ",
+                                                     absl::CHexEscape(file)));
+    }
+  }
   for (const auto& [tensor, file] : weight_map) {
     if (out.Find(tensor) != nullptr) continue;
     return absl::InvalidArgumentError(absl::StrCat(kIndex, ": tensor ", absl::CHexEscape(tensor),
                                                    " is not in ", absl::CHexEscape(file)));
-  }
-  for (const auto& [tensor, bytes] : out.tensors()) {
-    if (weight_map.contains(tensor)) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat(kIndex, ": tensor ", absl::CHexEscape(tensor), " of the shards is missing"));
   }
   return out;
 }

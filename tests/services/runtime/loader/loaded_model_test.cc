@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: a damaged checkpoint folder gives one clear error or loads; it never crashes (ASan runs this too).
-// Method: copies of the smallest random checkpoint with seeded random damage to header, index, config and length.
+// Goal: a damaged checkpoint folder gives one clear error or loads; it never crashes (ASan runs
+// this too). Method: copies of the smallest random checkpoint with seeded random damage to header,
+// index, config and length.
 #include "services/runtime/loader/loaded_model.h"
 
 #include <filesystem>
@@ -36,7 +37,8 @@ class LoadedModelTest : public ::testing::Test {
     return true;
   }
 
-  // `count` copies of the first `span` bytes with one byte changed, and how many of them were refused.
+  // `count` copies of the first `span` bytes with one byte changed, and how many of them were
+  // refused.
   int RefusedFlips(const std::string& name, size_t span, int count) {
     const std::string whole = ReadAll(folder_ / name);
     std::mt19937 random(7);
@@ -55,7 +57,8 @@ class LoadedModelTest : public ::testing::Test {
 };
 
 TEST_F(LoadedModelTest, LoadsOnBothTables) {
-  for (const kernels::KernelTable* table : {&kernels::kCpuReferenceKernels, &kernels::kCpuKernels}) {
+  for (const kernels::KernelTable* table :
+       {&kernels::kCpuReferenceKernels, &kernels::kCpuKernels}) {
     const auto loaded = LoadedModel::Load(folder_.path(), *table);
     ASSERT_TRUE(loaded.ok()) << loaded.status();
     EXPECT_EQ((*loaded)->config().vocab_size, 64);
@@ -73,14 +76,16 @@ TEST_F(LoadedModelTest, FlippedIndexAndConfigBytesNeverCrash) {
   EXPECT_GT(RefusedFlips("config.json", 1 << 20, 150), 60);
 }
 
-TEST_F(LoadedModelTest, FlippedDataBytesNeverCrash) { RefusedFlips(kShard, size_t{1} << 40, 100); }
+TEST_F(LoadedModelTest, FlippedDataBytesNeverCrash) {
+  RefusedFlips(kShard, size_t{1} << 40, 100);
+}
 
 TEST_F(LoadedModelTest, TruncatedFilesAreRefusedAtEveryLength) {
   for (const char* name : {kShard, "model.safetensors.index.json", "config.json"}) {
     const std::string whole = ReadAll(folder_ / name);
     for (const size_t length :
-         {size_t{0}, size_t{1}, size_t{7}, size_t{8}, size_t{9}, size_t{100}, size_t{1000}, whole.size() / 2,
-          whole.size() - 100, whole.size() - 2}) {
+         {size_t{0}, size_t{1}, size_t{7}, size_t{8}, size_t{9}, size_t{100}, size_t{1000},
+          whole.size() / 2, whole.size() - 100, whole.size() - 2}) {
       if (length >= whole.size()) continue;
       EXPECT_TRUE(IsRefused(name, whole.substr(0, length))) << name << " " << length;
     }

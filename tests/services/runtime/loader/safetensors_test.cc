@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: a table of tensors is read exactly, or refused with one line that names file, tensor and fault.
-// Method: hand-written headers, each with one fault.
+// Goal: a table of tensors is read exactly, or refused with one line that names file, tensor and
+// fault. Method: hand-written headers, each with one fault.
 #include "services/runtime/loader/safetensors.h"
 
 #include <string>
@@ -78,9 +78,12 @@ TEST_F(SafetensorsTest, NamesTensorAndFault) {
 
 TEST_F(SafetensorsTest, RefusesGapsAndOverlaps) {
   const std::string a = R"({"a":{"dtype":"I8","shape":[4],"data_offsets":[0,4]},)";
-  EXPECT_THAT(ErrorOf(a + R"("b":{"dtype":"I8","shape":[3],"data_offsets":[5,8]}})"), HasSubstr("at byte 4"));
-  EXPECT_THAT(ErrorOf(a + R"("b":{"dtype":"I8","shape":[5],"data_offsets":[3,8]}})"), HasSubstr("at byte 4"));
-  EXPECT_THAT(ErrorOf(a + R"("b":{"dtype":"I8","shape":[3],"data_offsets":[4,7]}})"), HasSubstr("at byte 7"));
+  EXPECT_THAT(ErrorOf(a + R"("b":{"dtype":"I8","shape":[3],"data_offsets":[5,8]}})"),
+              HasSubstr("at byte 4"));
+  EXPECT_THAT(ErrorOf(a + R"("b":{"dtype":"I8","shape":[5],"data_offsets":[3,8]}})"),
+              HasSubstr("at byte 4"));
+  EXPECT_THAT(ErrorOf(a + R"("b":{"dtype":"I8","shape":[3],"data_offsets":[4,7]}})"),
+              HasSubstr("at byte 7"));
   EXPECT_THAT(ErrorOf("{}"), HasSubstr("at byte 0"));
 }
 

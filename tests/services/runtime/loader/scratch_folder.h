@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ScratchFolder: a folder of its own for one test, removed with its content. File helpers for broken checkpoints.
+// ScratchFolder: a folder of its own for one test, removed with its content. File helpers for
+// broken checkpoints.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +34,8 @@ inline std::string ReadAll(const std::string& path) {
 }
 
 inline void WriteAll(const std::string& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  std::ofstream(path, std::ios::binary)
+      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
 
 // A .safetensors file: header length, header, data.

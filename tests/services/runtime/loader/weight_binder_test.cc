@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: every tensor of a checkpoint is bound, or the error names it and what is wrong with it.
-// Method: the smallest random checkpoint, its header or bytes changed in one place; the released tiny one as it is.
+// Method: the smallest random checkpoint, its header or bytes changed in one place; the released
+// tiny one as it is.
 #include "services/runtime/loader/weight_binder.h"
 
 #include <string>
@@ -22,7 +23,8 @@ using ::testing::HasSubstr;
 class WeightBinderTest : public ::testing::Test {
  protected:
   WeightBinderTest() {
-    const std::string bytes = ReadAll(TANDEM_GOLDEN_DIR "/random-d/model-00001-of-00001.safetensors");
+    const std::string bytes =
+        ReadAll(TANDEM_GOLDEN_DIR "/random-d/model-00001-of-00001.safetensors");
     uint64_t length = 0;
     bytes.copy(reinterpret_cast<char*>(&length), sizeof(length));
     header_ = Json::parse(bytes.substr(8, length));
@@ -71,7 +73,9 @@ TEST_F(WeightBinderTest, BindsEveryTensorOfTheTinyCheckpoint) {
   EXPECT_EQ(w.layers[5].ffn.experts.size(), 16u);
 }
 
-TEST_F(WeightBinderTest, BindsTheSmallestCheckpoint) { EXPECT_EQ(Bind(), absl::OkStatus()); }
+TEST_F(WeightBinderTest, BindsTheSmallestCheckpoint) {
+  EXPECT_EQ(Bind(), absl::OkStatus());
+}
 
 TEST_F(WeightBinderTest, NamesMissingAndExtraTensors) {
   Rename("layers.1.attn.q_norm.weight", "layers.1.attn.qnorm.weight");
@@ -106,20 +110,23 @@ TEST_F(WeightBinderTest, AnAbsurdConfigFaultsQuickly) {
 TEST_F(WeightBinderTest, SetsTheDrafterAside) {
   const size_t end = data_.size();
   data_ += std::string(16, '\0');
-  header_["mtp.0.enorm.weight"] = {{"dtype", "BF16"}, {"shape", {8}}, {"data_offsets", {end, end + 16}}};
+  header_["mtp.0.enorm.weight"] = {
+      {"dtype", "BF16"}, {"shape", {8}}, {"data_offsets", {end, end + 16}}};
   EXPECT_EQ(Bind(), absl::OkStatus());
 }
 
 TEST_F(WeightBinderTest, RefusesScalesThatAreNotNumbers) {
   Byte("layers.2.attn.wo_b.scale", 0) = '\xff';
-  EXPECT_THAT(Error(), HasSubstr("layers.2.attn.wo_b.scale must hold no NaN (byte 255), element 0 is"));
+  EXPECT_THAT(Error(),
+              HasSubstr("layers.2.attn.wo_b.scale must hold no NaN (byte 255), element 0 is"));
   Byte("layers.0.ffn.experts.1.w2.scale", 5) = '\xff';
   EXPECT_THAT(Error(), HasSubstr("layers.0.ffn.experts.1.w2.scale must hold no NaN"));
 }
 
 TEST_F(WeightBinderTest, RefusesHashTablesThatNameNoExpert) {
   Byte("layers.0.ffn.gate.tid2eid", 8 * 5) = 2;
-  EXPECT_THAT(Error(), HasSubstr("layers.0.ffn.gate.tid2eid must hold experts from 0 to 1, element 5 is 2"));
+  EXPECT_THAT(Error(),
+              HasSubstr("layers.0.ffn.gate.tid2eid must hold experts from 0 to 1, element 5 is 2"));
   Byte("layers.0.ffn.gate.tid2eid", 8 * 5 + 7) = '\x80';
   EXPECT_THAT(Error(), HasSubstr("element 5 is -"));
 }
