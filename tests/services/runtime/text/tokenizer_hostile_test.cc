@@ -12,7 +12,7 @@ namespace tandem {
 namespace {
 
 constexpr size_t kBytes = size_t{1} << 20;
-constexpr absl::Duration kLimit = absl::Seconds(8);  // Debug with sanitizers; 2 s without.
+constexpr absl::Duration kLimit = absl::Seconds(2);
 
 class TokenizerHostileTest : public ::testing::TestWithParam<const char*> {};
 
