@@ -9,6 +9,8 @@ from tree import VENDORED, Finding
 MAX_README_LINES = 40
 MAX_FILES = 15
 MAX_OPERATIONS = 8
+# Of a mirrored test folder the source folder's README speaks.
+NO_README = (".", "tests/services", "tests/kernels")
 FURNITURE = ("README.md", "CMakeLists.txt")
 NAMED = r"[\w.{},*+-]+(?:/[\w.{},*+-]*)*"
 # A list item or a table row opens with the names it is about.
@@ -45,6 +47,7 @@ def check_length(readme):
 
 def check_complete(tree, readme):
     said = {t.rstrip("/").removeprefix("./") for t in tokens(readme.text)}
+    said |= {t.split("/")[0] for t in said}
     cores = {core(t) for t in said}
     globs = [t for t in said if "*" in t]
     for name in [f.name for f in tree.in_folder(readme.folder)] + tree.children(readme.folder):
@@ -97,10 +100,21 @@ def check_folder(tree, folder):
         yield Finding(folder, 1, "folder-size", what)
     if not family and len(files) > MAX_FILES:
         yield Finding(folder, 1, "folder-size", f"{len(files)} files, at most {MAX_FILES}")
-    # Of a mirrored test folder the source folder's README speaks.
-    mirror = folder.startswith(("tests/services", "tests/kernels"))
-    hidden = folder.startswith(".") or "/." in folder
-    if files and not mirror and not hidden and not tree.get(f"{folder}/README.md"):
+    if files and not folder.startswith(NO_README) and not tree.get(f"{folder}/README.md"):
+        yield from check_spoken_for(tree, folder, files)
+
+
+def check_spoken_for(tree, folder, files):
+    """A folder without a README: one above names its files, or of mere data the folder."""
+    above = folder
+    while above and not tree.get(f"{above}/README.md"):
+        above = above.rpartition("/")[0]
+    said = set(tokens(tree.get(f"{above}/README.md").text)) if above else set()
+    inside = folder[len(above) + 1:]
+    data = not any(f.is_source for f in files)
+    if data and inside + "/" in said:
+        return
+    if not all(f"{inside}/{f.name}" in said for f in files):
         yield Finding(folder, 1, "readme", "the folder has no README.md")
 
 

@@ -177,6 +177,9 @@ class DocRulesTest(unittest.TestCase):
         self.assertEqual(self.one("`a.h`\n" * 40, "a.h"), [])
         self.assertEqual(self.one("`a.h`\n" * 41, "a.h"), ["readme"])
         self.assertEqual(rules(doc_rules.check, {"services/x/a.cc": CC}), ["readme"])
+        self.assertEqual(self.one("`y/a.h`\n", "y/a.h"), [])
+        self.assertEqual(self.one("`y/`\n", "y/a.h"), ["readme"])
+        self.assertEqual(self.one("`y/`\n", "y/a.bin"), [])
 
     def test_folders_stay_small(self):
         names = [f"f{c}.cc" for c in "abcdefghijklmnop"]
