@@ -5,13 +5,12 @@ import re
 from tree import Finding
 
 SECTIONS = ("Math", "Shapes", "Layout", "Numerics", "Cost", "Roofline", "Source")
-HELPER = re.compile(r"_(impl|shape|types)\.h$")
 FAMILY = re.compile(r"kernels/(?!common/|ptx/)\w+/\w+\.h$")
 
 
-def is_operation(tree, header):
-    """A header of a family is an operation, unless its name ends as a helper's does."""
-    return bool(FAMILY.match(header.path)) and not HELPER.search(header.name)
+def is_operation(header):
+    """A header of a family that declares what runs on a stream; the others hold types."""
+    return bool(FAMILY.match(header.path)) and "Stream&" in "\n".join(header.code)
 
 
 def check_header(header):
@@ -50,7 +49,7 @@ def check_registered(tree, header):
 
 def check(tree):
     for file in tree.cpp():
-        if is_operation(tree, file):
+        if is_operation(file):
             yield from check_header(file)
             yield from check_siblings(tree, file)
             yield from check_registered(tree, file)

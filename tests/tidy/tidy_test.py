@@ -188,11 +188,12 @@ class DocRulesTest(unittest.TestCase):
 
 
 class KernelRulesTest(unittest.TestCase):
-    CONTRACT = CC + "".join(f"// {s}  x\n" for s in kernel_rules.SECTIONS) + "#pragma once\n"
+    CONTRACT = CC + "".join(f"// {s}  x\n" for s in kernel_rules.SECTIONS)
+    CONTRACT += "#pragma once\nvoid HcPost(const HcPostArgs& args, Stream& stream);\n"
     GOOD = {"kernels/hc/hc_post.h": CONTRACT, "kernels/hc/hc_post_cpu.cc": CC,
             "tests/kernels/hc/hc_post_test.cc": CC, "kernels/README.md": "| `hc_post` | y |\n",
             "kernels/kernel_table.h": HEADER + "void (*hc_post)(int);\n",
-            "kernels/hc/pair_types.h": HEADER}
+            "kernels/hc/pair.h": HEADER}
 
     def test_a_whole_operation_passes(self):
         self.assertEqual(rules(kernel_rules.check, self.GOOD), [])
