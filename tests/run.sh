@@ -48,7 +48,7 @@ run_stage() {
   cmake --preset "$stage" >"build/$stage-configure.log" 2>&1 ||
     { cat "build/$stage-configure.log"; give_up "$stage: cannot configure"; return; }
   cmake --build --preset "$stage" --parallel "$(nproc)" >"build/$stage-build.log" 2>&1 ||
-    { grep -E 'error|FAILED|warning:' -A 5 "build/$stage-build.log" | tail -80
+    { grep -E 'error:|FAILED:|undefined reference' -A 5 "build/$stage-build.log" | tail -80
       give_up "$stage: cannot build, see build/$stage-build.log"; return; }
   built=$SECONDS
   ctest --preset "$stage" 2>&1 | tee "$log"
