@@ -13,6 +13,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <limits>
 
 namespace tandem::kernels {
 
@@ -46,9 +47,24 @@ inline float RoundBf16(float x) {
 }
 
 E4M3 ToE4M3(float x);
-extern const float kE4M3Values[256];
+struct E4M3Table {
+  float values[256];
+};
+constexpr E4M3Table MakeE4M3Table() {
+  E4M3Table table{};
+  for (int b = 0; b < 256; ++b) {
+    const int exponent = (b >> 3) & 15, mantissa = b & 7;
+    // (8 + m)·2^(e−10), and m·2^−9 for e = 0
+    float value = static_cast<float>(exponent == 0 ? 2 * mantissa : 8 + mantissa) / 1024.0f;
+    for (int i = 0; i < exponent; ++i) value *= 2.0f;
+    if ((b & 0x7F) == 0x7F) value = std::numeric_limits<float>::quiet_NaN();
+    table.values[b] = b >= 128 ? -value : value;
+  }
+  return table;
+}
+inline constexpr E4M3Table kE4M3 = MakeE4M3Table();  // by code
 inline float ToFloat(E4M3 x) {
-  return kE4M3Values[x.bits];
+  return kE4M3.values[x.bits];
 }
 
 uint8_t ToE2M1(float x);  // 0..15

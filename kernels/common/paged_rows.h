@@ -105,5 +105,7 @@ void ReadKvRow(const ConstKvPages& pages, int64_t row, float* kv);
 // Writes key[128] (bf16, after Hadamard) as E2M1 in groups of 32.
 void WriteIndexerRow(const Bf16* key, const IndexerPages& pages, int64_t row);
 void ReadIndexerRow(const ConstIndexerPages& pages, int64_t row, float* key);
+// The same of a query, which is not paged: 64 bytes and 4 scales.
+void ReadE2M1(const uint8_t* packed, const uint8_t* scales, float* values);
 
 }  // namespace tandem::kernels

@@ -30,8 +30,11 @@ struct LinearWeight {
 // Shape, format and pointers are as above; fatal otherwise.
 void CheckLinearWeight(const LinearWeight& weight);
 
-// W[row, column] in fp32, exact.
-float WeightValue(const LinearWeight& weight, int64_t row, int64_t column);
+// Bytes at `scales`.
+int64_t ScaleCount(const LinearWeight& weight);
+
+// W[row, :] in fp32, exact.
+void ReadWeightRow(const LinearWeight& weight, int64_t row, float* values);
 
 // A backend's own form of a weight. PreparedBytes says how much storage it wants (0: none);
 // PrepareLinear fills `storage`, which must be that large, aligned to 64 bytes and outlive the

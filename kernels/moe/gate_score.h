@@ -38,8 +38,12 @@ inline void CheckGateScore(const GateScoreArgs& args) {
   KERNEL_CHECK_LE(args.experts.shape[1], args.logits.shape[1]);
 }
 
-// s of one logit, shared with gate_hash.
+// s of one logit.
 float SqrtSoftplus(float logit);
+
+// The weights of one token's chosen experts, shared with gate_hash.
+void GateWeights(const float* logits, const int32_t* experts, int64_t topk, float factor,
+                 float* weight);
 
 namespace cpu {
 void GateScore(const GateScoreArgs& args, Stream& stream);

@@ -36,6 +36,9 @@ struct RopeScaling {
 // Fills f[32]. A host function, called once a model; the same for every backend.
 void RopeFrequencies(const RopeScaling& scaling, TensorView<float, 1> frequencies);
 
+// One position's angles, shared with the compressor: cos and sin [32].
+void RopeAngles(int64_t position, const float* frequencies, float* cos, float* sin);
+
 struct RopeTableArgs {
   TensorView<const int32_t, 1> positions;  // [T]
   TensorView<const float, 1> frequencies;  // [32]

@@ -6,6 +6,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "kernels/attention/compressor.h"
+#include "kernels/common/paged_rows.h"
 #include "services/runtime/base/check.h"
 #include "services/runtime/base/status_macros.h"
 
@@ -23,22 +25,26 @@ struct PageFormat {
   uint64_t rows;
   uint64_t value_bytes;  // of one row
   uint64_t scale_bytes;  // of one row
+  uint64_t page_bytes;   // padding included
   constexpr uint64_t scales_at() const { return rows * value_bytes; }
   constexpr uint64_t used_bytes() const { return rows * (value_bytes + scale_bytes); }
 };
 
-constexpr PageFormat kWindowBlock = {.rows = 64, .value_bytes = 576, .scale_bytes = 8};
-constexpr PageFormat kCsaPage = kWindowBlock;
-constexpr PageFormat kHcaPage = {.rows = 2, .value_bytes = 576, .scale_bytes = 8};
-constexpr PageFormat kIndexerPage = {.rows = 64, .value_bytes = 64, .scale_bytes = 4};
-
-// FlashMLA pads a page of rows to a multiple of the row's value bytes.
-constexpr uint64_t PaddedBytes(const PageFormat& page) {
-  return (page.used_bytes() + page.value_bytes - 1) / page.value_bytes * page.value_bytes;
+constexpr PageFormat KvPage(int rows) {
+  return {.rows = static_cast<uint64_t>(rows),
+          .value_bytes = kernels::kKvRowDataBytes,
+          .scale_bytes = kernels::kKvRowScaleBytes,
+          .page_bytes = static_cast<uint64_t>(kernels::KvPageBytes(rows))};
 }
-constexpr uint64_t kWindowBlockBytes = PaddedBytes(kWindowBlock);
-static_assert(kWindowBlockBytes == 37440 && PaddedBytes(kHcaPage) == 1728);
-static_assert(kIndexerPage.used_bytes() == 4352);
+constexpr PageFormat kWindowBlock = KvPage(kernels::kBlockRows);
+constexpr PageFormat kCsaPage = KvPage(kPageTokens / 4);
+constexpr PageFormat kHcaPage = KvPage(kPageTokens / 128);
+constexpr PageFormat kIndexerPage = {.rows = kPageTokens / 4,
+                                     .value_bytes = kernels::kIndexRowBytes,
+                                     .scale_bytes = kernels::kIndexRowScales,
+                                     .page_bytes = kernels::kIndexPageBytes};
+static_assert(kPageTokens == kernels::kPageTokens && kSlidingWindow == kernels::kWindow);
+static_assert(kHeadDim == kernels::kHeadDim && kIndexHeadDim == kernels::kIndexDim);
 
 // One compressor's state: kv_state [rows][width], then score_state [rows][width], fp32.
 struct StateFormat {
@@ -50,6 +56,8 @@ struct StateFormat {
 constexpr StateFormat kCsaState = {.rows = 8, .width = 2 * kHeadDim};
 constexpr StateFormat kHcaState = {.rows = 128, .width = kHeadDim};
 constexpr StateFormat kIndexerState = {.rows = 8, .width = 2 * kIndexHeadDim};
+static_assert(kCsaState.bytes() == sizeof(float) * kernels::CompressorStateSize(4, kHeadDim));
+static_assert(kHcaState.bytes() == sizeof(float) * kernels::CompressorStateSize(128, kHeadDim));
 
 // The first `rows` rows of the page at `base`: one extent when full, else values and scales apart.
 void AppendRows(const PageFormat& page, uint64_t base, uint64_t rows, std::vector<KvExtent>& out) {
@@ -106,9 +114,9 @@ KvLayerLayout PlaceLayer(LayerKind kind, KvLayout::Size size, uint64_t& end) {
   KvLayerLayout layer{.kind = kind};
   layer.rows_per_page = static_cast<int>(swa ? 0 : csa ? kCsaPage.rows : kHcaPage.rows);
   layer.compressed_pages =
-      Place(end, swa ? 0 : PaddedBytes(csa ? kCsaPage : kHcaPage), swa ? 0 : size.pages);
+      Place(end, swa ? 0 : (csa ? kCsaPage : kHcaPage).page_bytes, swa ? 0 : size.pages);
   layer.indexer_pages = Place(end, csa ? kIndexerPage.used_bytes() : 0, csa ? size.pages : 0);
-  layer.window_rings = Place(end, 2 * kWindowBlockBytes, size.slots);
+  layer.window_rings = Place(end, 2 * kWindowBlock.page_bytes, size.slots);
   layer.compressor_states =
       Place(end, swa ? 0 : (csa ? kCsaState : kHcaState).bytes(), swa ? 0 : size.slots);
   layer.indexer_states = Place(end, csa ? kIndexerState.bytes() : 0, csa ? size.slots : 0);
@@ -184,7 +192,7 @@ void KvLayout::AppendLayerExtents(int layer, const KvPlacement& placement, int64
   const uint64_t window_rows = static_cast<uint64_t>(std::min<int64_t>(tokens, kSlidingWindow));
   const uint64_t ring = at.window_rings.At(placement.slot);
   AppendRows(kWindowBlock, ring, std::min(window_rows, kWindowBlock.rows), out);
-  AppendRows(kWindowBlock, ring + kWindowBlockBytes,
+  AppendRows(kWindowBlock, ring + kWindowBlock.page_bytes,
              window_rows - std::min(window_rows, kWindowBlock.rows), out);
   if (at.kind == LayerKind::kCsa) {
     const uint64_t rows = static_cast<uint64_t>(tokens / 4);
@@ -204,7 +212,7 @@ std::string KvLayout::Describe() const {
       "v1 page_tokens=", kPageTokens,
       " row=e4m3x448/64:ue8m0+bf16x64,576+8 indexer=e2m1x128/32:ue8m0,hadamard,64+4"
       " ring=2x",
-      kWindowBlockBytes, " state=f32 rope=", rope_theta_, ",", compress_rope_theta_,
+      kWindowBlock.page_bytes, " state=f32 rope=", rope_theta_, ",", compress_rope_theta_,
       ",yarn:", rope_scaling_.factor, ":", rope_scaling_.beta_fast, ":", rope_scaling_.beta_slow,
       ":", rope_scaling_.original_max_position_embeddings, " layers=");
   for (const KvLayerLayout& layer : layers_) {

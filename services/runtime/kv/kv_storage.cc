@@ -49,7 +49,7 @@ std::string KvStorage::ReadTest(uint32_t link_id) const {
   return std::string(reinterpret_cast<const char*>(shared_->data() + TestOffset(link_id)), kTestCellBytes);
 }
 
-void KvStorage::WriteTest(uint32_t link_id, absl::string_view pattern) {
+void KvStorage::WriteTest(uint32_t link_id, absl::string_view pattern) const {
   CHECK(shared_ != nullptr);
   CHECK_EQ(pattern.size(), kTestCellBytes);
   std::memcpy(shared_->data() + TestOffset(link_id), pattern.data(), pattern.size());

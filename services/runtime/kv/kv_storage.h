@@ -40,7 +40,7 @@ class KvStorage {
   // Shared only: the cell of a link.
   static size_t TestOffset(uint32_t link_id) { return link_id % kTestCells * kTestCellBytes; }
   std::string ReadTest(uint32_t link_id) const;
-  void WriteTest(uint32_t link_id, absl::string_view pattern);
+  void WriteTest(uint32_t link_id, absl::string_view pattern) const;
 
  private:
   struct FreeDeleter {

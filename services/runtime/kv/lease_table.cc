@@ -69,13 +69,11 @@ absl::StatusOr<Grant> LeaseTable::Commit(const LeaseKey& key) {
   return Grant{.key = key, .slot = lease->memory.slot, .pages = lease->memory.pages};
 }
 
-absl::StatusOr<Grant> LeaseTable::WritableBy(const LeaseKey& key, LinkId link) const {
+absl::StatusOr<Grant> LeaseTable::WritableByBytes(const LeaseKey& key) const {
   const auto it = leases_.find(key.lease_id);
-  if (it == leases_.end() || it->second.key != key)
-    return Lost(key, "is over or of another process");
+  if (it == leases_.end() || it->second.key != key) return Lost(key, "is over or of another process");
   const auto* writing = std::get_if<Writing>(&it->second.state);
-  if (writing == nullptr || writing->link != link)
-    return Lost(key, "is not being written to by this link");
+  if (writing == nullptr || writing->in_place) return Lost(key, "is not being written to as bytes");
   return Grant{.key = key, .slot = it->second.memory.slot, .pages = it->second.memory.pages};
 }
 
@@ -170,7 +168,11 @@ LeaseTable::Counts LeaseTable::counts() const {
     if (std::holds_alternative<Granted>(lease.state)) ++out.granted;
     if (std::holds_alternative<Writing>(lease.state)) ++out.writing;
     if (std::holds_alternative<Filled>(lease.state)) ++out.filled;
-    if (std::holds_alternative<Committed>(lease.state)) ++out.committed;
+    if (std::holds_alternative<Committed>(lease.state)) {
+      ++out.committed;
+    } else {
+      out.pages_uncommitted += pages;
+    }
     if (std::holds_alternative<Quarantined>(lease.state)) {
       ++out.quarantined;
       out.pages_quarantined += pages;

@@ -70,8 +70,8 @@ class LeaseTable {
   absl::Status EndWrite(const LeaseKey& key, LinkId link);
   absl::StatusOr<Grant> Commit(const LeaseKey& key);
 
-  // Memory of a lease that `link` may write to now; ABORTED otherwise.
-  absl::StatusOr<Grant> WritableBy(const LeaseKey& key, LinkId link) const;
+  // Memory of a lease that a byte writer fills now; ABORTED otherwise.
+  absl::StatusOr<Grant> WritableByBytes(const LeaseKey& key) const;
 
   // A committed sequence ends. CHECKs that it is one.
   void Finish(const LeaseKey& key);
@@ -90,7 +90,9 @@ class LeaseTable {
 
   struct Counts {
     int granted = 0, writing = 0, filled = 0, committed = 0, quarantined = 0;
-    int pages_held = 0, pages_quarantined = 0;
+    int pages_held = 0;         // sum over all leases
+    int pages_uncommitted = 0;  // of those, not (or no longer) a running sequence's
+    int pages_quarantined = 0;  // of those, waiting for their writer
     int64_t expired_total = 0;
   };
   Counts counts() const;

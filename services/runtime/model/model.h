@@ -3,13 +3,13 @@
 //
 // One Forward is one engine step: chunks of different sequences, decode chunks of one token and
 // prefill chunks of many alike. The result of a token never depends on the chunking, on its
-// neighbours in the step, or on where its pages and slot lie: bit for bit. All working memory is
-// taken in Create; a step allocates nothing of tensor size.
+// neighbours in the step, or on where its pages and slot lie: bit for bit. Working memory is taken
+// in Create; a step takes none of tensor size.
 //
-// Borrows the weights and the kernel table; both outlive it. Single-threaded, not thread-safe.
+// Borrows the weights and the kernel table; both outlive it. Not thread-safe.
 // Contract breaches (unknown token id, page or slot out of range, too many tokens) are bugs and
-// stop the process: callers check what clients send against config(), max_tokens_per_step and the
-// layout. Source: specification 3 (forward pass); names as there.
+// stop the process: callers check what clients send against config(), limits() and the layout.
+// Source: specification 3 (forward pass); names as there.
 #pragma once
 
 #include <cstdint>
@@ -21,25 +21,10 @@
 #include "kernels/kernel_table.h"
 #include "services/runtime/kv/kv_layout.h"
 #include "services/runtime/model/model_config.h"
+#include "services/runtime/model/step.h"
 #include "services/runtime/model/weights.h"
 
 namespace tandem {
-
-enum class LogitsRows {
-  kNone,  // a prefill chunk that is not the prompt's last
-  kLast,  // after the chunk's last token
-  kAll,   // after every token (prompt log-probabilities)
-};
-
-// The next tokens of one sequence. A step holds at most one chunk of a sequence.
-struct SequenceChunk {
-  absl::Span<const int32_t> tokens;  // at least one, each in [0, vocab_size)
-  int64_t start = 0;  // position of tokens[0]; 0 starts a sequence, whatever its slot held
-  int slot = 0;
-  absl::Span<const int32_t>
-      pages;  // covers positions 0 … start + tokens.size() - 1, page i from 256·i
-  LogitsRows logits = LogitsRows::kLast;
-};
 
 // The next-token logits after token `token` of chunk `chunk` (both indices of the step's span).
 struct LogitsRow {
@@ -51,27 +36,43 @@ using LogitsSink = absl::FunctionRef<void(const LogitsRow&)>;
 
 class Model {
  public:
-  struct Options {
-    int max_tokens_per_step = 512;  // summed over the chunks of a step; workspace grows with it
-    int max_chunks_per_step = 64;
-    int64_t max_positions = 8192;  // longest sequence; index lists grow with it
-  };
-  // INVALID_ARGUMENT when an option is out of range.
+  // INVALID_ARGUMENT when a limit is out of range.
   static absl::StatusOr<std::unique_ptr<Model>> Create(const ModelConfig& config,
                                                        const Weights& weights,
                                                        const kernels::KernelTable& kernels,
-                                                       const Options& options);
-  ~Model();
+                                                       const StepLimits& limits);
 
   // Runs the step: reads and writes the chunks' pages and slots in `kv`, and calls `sink` once for
-  // every requested row, chunk by chunk in ascending order.
+  // every requested row, in the order of chunks and tokens.
   void Forward(absl::Span<const SequenceChunk> chunks, const KvView& kv, LogitsSink sink);
 
-  const ModelConfig& config() const;
-  const Options& options() const;
+  // One layer alone, from given streams (bf16 bits, [T, 4, D] over the chunks in order), in place.
+  // For comparing layers with a reference; caches are read and written as by Forward.
+  void RunLayer(int layer, absl::Span<const SequenceChunk> chunks, const KvView& kv,
+                absl::Span<uint16_t> streams);
+
+  const ModelConfig& config() const { return config_; }
+  const StepLimits& limits() const { return limits_; }
 
  private:
-  Model();
+  Model(const ModelConfig& config, const Weights& weights, const kernels::KernelTable& kernels,
+        const StepLimits& limits);
+  Step Begin(absl::Span<const SequenceChunk> chunks, const KvView& kv);
+  void Head(absl::Span<const SequenceChunk> chunks, const Streams& streams, LogitsSink sink);
+  void HeadBlock(absl::Span<LogitsRow> rows, const Streams& gathered, LogitsSink sink);
+
+  const ModelConfig config_;
+  const Weights& weights_;
+  const kernels::KernelTable& kernels_;
+  const StepLimits limits_;
+  const RopeBases frequencies_;
+  kernels::Stream stream_;
+  Workspace work_;
+  // The head runs over blocks of rows, so that prompt log-probabilities of a long chunk need no
+  // more memory.
+  Buffer<kernels::Bf16> head_streams_;  // [rows, 4, D]
+  Buffer<kernels::Bf16> head_x_;        // [rows, D]
+  Buffer<float> logits_;                // [rows, V]
 };
 
 }  // namespace tandem

@@ -60,8 +60,7 @@ TEST_F(LeaseTableTest, RefusesAnythingOutOfOrderOrOutOfDate) {
   EXPECT_FALSE(table_.BeginWrite(stale, kLink, true).ok());
   ASSERT_TRUE(table_.BeginWrite(grant.key, kLink, true).ok());
   EXPECT_FALSE(table_.BeginWrite(grant.key, kLink, true).ok()) << "one writer, once";
-  EXPECT_FALSE(table_.WritableBy(grant.key, kLink + 1).ok());
-  EXPECT_TRUE(table_.WritableBy(grant.key, kLink).ok());
+  EXPECT_FALSE(table_.WritableByBytes(grant.key).ok()) << "an in-place writer sends no bytes";
   EXPECT_FALSE(table_.Commit(grant.key).ok()) << "still being written to";
 }
 
@@ -92,9 +91,10 @@ TEST_F(LeaseTableTest, AWriterThatSaysItIsDoneEndsTheQuarantine) {
 TEST_F(LeaseTableTest, ByteWritersNeedNoQuarantine) {
   const Grant grant = MustGrant();
   ASSERT_TRUE(table_.BeginWrite(grant.key, kLink, /*in_place=*/false).ok());
+  EXPECT_TRUE(table_.WritableByBytes(grant.key).ok());
   EXPECT_EQ(table_.Release(grant.key).size(), 1U);
   EXPECT_TRUE(AllFree());
-  EXPECT_FALSE(table_.WritableBy(grant.key, kLink).ok());
+  EXPECT_FALSE(table_.WritableByBytes(grant.key).ok());
 }
 
 TEST_F(LeaseTableTest, UnusedAndUncommittedGrantsExpire) {
