@@ -11,6 +11,7 @@
 #include "services/runtime/base/log.h"
 #include "services/runtime/base/status_macros.h"
 #include "services/runtime/rpc/status.h"
+#include "services/runtime/sampling/sampling_wire.h"
 #include "services/runtime/transfer/wire.h"
 
 namespace tandem {

@@ -2,6 +2,7 @@
 #include "services/runtime/transfer/grpc_channel.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -103,6 +104,9 @@ class GrpcChannel::Call final : public grpc::ClientWriteReactor<v1::WriteKvReque
   std::function<void(absl::Status)> done_ ABSL_GUARDED_BY(mutex_);
   absl::Notification ended_;
 };
+
+GrpcChannel::GrpcChannel(StagingPool& staging, v1::DecodeService::StubInterface& stub)
+    : staging_(staging), stub_(stub) {}
 
 GrpcChannel::~GrpcChannel() {
   while (!transfers_.empty()) Close({.lease_id = transfers_.begin()->first});

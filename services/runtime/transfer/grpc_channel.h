@@ -22,7 +22,7 @@ struct StagingPool {
 class GrpcChannel final : public KvChannel {
  public:
   // Borrows both.
-  GrpcChannel(StagingPool& staging, v1::DecodeService::StubInterface& stub) : staging_(staging), stub_(stub) {}
+  GrpcChannel(StagingPool& staging, v1::DecodeService::StubInterface& stub);
   ~GrpcChannel() override;
 
   v1::KvChannelKind kind() const override { return v1::KV_CHANNEL_KIND_GRPC; }
