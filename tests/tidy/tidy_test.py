@@ -68,8 +68,10 @@ class TextRulesTest(unittest.TestCase):
                      "absl::StrFormat(1);", "_exit(1);", "// TODO(#12): later", "int hacksaw;",
                      "std::this_thread::yield();"):
             self.assertEqual(self.one(CC + line + "\n"), [], line)
-        self.assertEqual(self.one(HEADER + "std::thread t;\n", "services/runtime/base/thread.h"), [])
-        self.assertEqual(self.one(CC + "cudaGetDeviceProperties(&p, 0);\n", "kernels/select.cc"), [])
+        home = "services/runtime/base/thread.h"
+        self.assertEqual(self.one(HEADER + "std::thread t;\n", home), [])
+        ask = "cudaGetDeviceProperties(&p, 0);\n"
+        self.assertEqual(self.one(CC + ask, "kernels/select.cc"), [])
 
     def test_headers_and_tests_open_with_what_they_are_for(self):
         self.assertEqual(self.one(HEADER, "kernels/common/a.h"), [])
@@ -133,7 +135,8 @@ class BuildRulesTest(unittest.TestCase):
         self.assertEqual(rules(build_rules.check, commented), ["dead-file"])
         other = {**good, "kernels/CMakeLists.txt": HASH + "lib(hc/a.cc xb.cc)\n"}
         self.assertEqual(rules(build_rules.check, other), ["dead-file"])
-        self.assertEqual(rules(build_rules.check, {**good, "CMakeLists.txt": HASH}), ["dead-folder"])
+        lonely = {**good, "CMakeLists.txt": HASH}
+        self.assertEqual(rules(build_rules.check, lonely), ["dead-folder"])
 
     def test_every_header_is_included_by_another_file(self):
         header = {"kernels/a.h": HEADER}
@@ -148,7 +151,7 @@ class BuildRulesTest(unittest.TestCase):
             rules(build_rules.check_mirror, {**test, "services/runtime/kv/a.cc": CC}), [])
 
     def test_the_router_links_no_kernels(self):
-        line = "build bin/tandem-router: CXX_EXECUTABLE_LINKER__x a.o | libtandem_rpc.a{}\n  X = 1\n"
+        line = "build bin/tandem-router: CXX_LINKER__x a.o | libtandem_rpc.a{}\n  X = 1\n"
         for extra, count in (("", 0), (" kernels/libtandem_kernels.a", 1), (" libcudart.so", 1)):
             with tempfile.TemporaryDirectory() as build:
                 with open(os.path.join(build, "build.ninja"), "w", encoding="utf-8") as stream:
@@ -259,7 +262,8 @@ class ToolsTest(unittest.TestCase):
                     stream.write(text)
             tree = load(root)
             found = list(functions.check(functions.all_functions(tree)))
-            self.assertEqual(sorted(f.message.split()[0] for f in found), ["Host", "Launch", "Long"])
+            names = sorted(f.message.split()[0] for f in found)
+            self.assertEqual(names, ["Host", "Launch", "Long"])
             self.assertEqual([f.path for f in tidy.check_format(tree)], ["bad.cc"])
 
 
