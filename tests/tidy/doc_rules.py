@@ -8,7 +8,6 @@ from tree import VENDORED, Finding
 
 MAX_README_LINES = 40
 MAX_FILES = 15
-MAX_OPERATIONS = 8
 # Of a mirrored test folder the source folder's README speaks.
 NO_README = (".", "tests/services", "tests/kernels")
 FURNITURE = ("README.md", "CMakeLists.txt")
@@ -32,7 +31,7 @@ def expand(token):
 
 def core(name):
     """The concept a file is about: hc_post_cpu.cc, hc_post.h and `hc_post` are one."""
-    return re.sub(r"(_cpu|_cuda|_sm\d+[a-z]?|_test|_bench|_fuzz)?(\.[A-Za-z]+)*$", "", name)
+    return re.sub(r"(_cpu|_fast|_cuda|_sm\d+[a-z]?|_test|_bench|_fuzz)?(\.[A-Za-z]+)*$", "", name)
 
 
 def tokens(text):
@@ -94,10 +93,6 @@ def check_links(tree, document):
 def check_folder(tree, folder):
     files = [f for f in tree.in_folder(folder) if f.name not in FURNITURE and f.name[0] != "."]
     family = re.fullmatch(r"kernels/(?!common$|ptx$)\w+", folder)
-    operations = {core(f.name) for f in files}
-    if family and len(operations) > MAX_OPERATIONS:
-        what = f"{len(operations)} operations, at most {MAX_OPERATIONS}"
-        yield Finding(folder, 1, "folder-size", what)
     if not family and len(files) > MAX_FILES:
         yield Finding(folder, 1, "folder-size", f"{len(files)} files, at most {MAX_FILES}")
     if files and not folder.startswith(NO_README) and not tree.get(f"{folder}/README.md"):

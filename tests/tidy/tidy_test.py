@@ -201,6 +201,20 @@ class KernelRulesTest(unittest.TestCase):
     def test_a_whole_operation_passes(self):
         self.assertEqual(rules(kernel_rules.check, self.GOOD), [])
 
+    def test_what_is_internal_stays_inside(self):
+        shared = {"kernels/hc/mix.h": CC + "// Mixing.\n// Internal to kernels/hc.\n#pragma once\n"
+                  "void Mix(Stream& stream);\n"}
+        include = CC + '#include "kernels/hc/mix.h"\n'
+        self.assertEqual(rules(kernel_rules.check, {**shared, "kernels/hc/a.cc": include}), [])
+        found = rules(kernel_rules.check, {**shared, "services/decode/a.cc": include})
+        self.assertEqual(found, ["kernel-internal"])
+
+    def test_a_family_stays_small(self):
+        family = {f"kernels/hc/op{i}.h": self.CONTRACT for i in range(9)}
+        self.assertIn("folder-size", rules(kernel_rules.check, family))
+        del family["kernels/hc/op0.h"]
+        self.assertNotIn("folder-size", rules(kernel_rules.check, family))
+
     def test_every_missing_part_is_named(self):
         for path, rule in (("kernels/hc/hc_post_cpu.cc", "kernel-anatomy"),
                            ("tests/kernels/hc/hc_post_test.cc", "kernel-anatomy"),
