@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the RPC surface asks of the decode loop, as values. Reactions make them and return; the loop acts on them in order.
-// Every command is answered exactly once, also when the loop is stopping: nobody is left waiting.
+// What the RPC surface asks of the decode loop, as values. Reactions make them and return; the loop
+// acts on them in order. Every command is answered exactly once, also when the loop is stopping:
+// nobody is left waiting.
 #pragma once
 
 #include <functional>
@@ -69,7 +70,7 @@ struct WriteKvCommand {
 };
 
 using DecodeCommand =
-    std::variant<ReserveCommand, ReleaseCommand, GenerateCommand, CancelCommand, LinkOpenedCommand, LinkBeginCommand,
-                 LinkEndCommand, LinkClosedCommand, WriteKvCommand>;
+    std::variant<ReserveCommand, ReleaseCommand, GenerateCommand, CancelCommand, LinkOpenedCommand,
+                 LinkBeginCommand, LinkEndCommand, LinkClosedCommand, WriteKvCommand>;
 
 }  // namespace tandem

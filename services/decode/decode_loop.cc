@@ -63,8 +63,9 @@ void DecodeLoop::Run() {
 void DecodeLoop::Handle(ReserveCommand& command) {
   if (draining_) return command.reply(Draining({.message = "the decode worker is shutting down"}));
   if (command.tokens < 1 || command.tokens > options_.context_tokens_max) {
-    return command.reply(InvalidField(
-        "tokens", absl::StrCat("1 to ", options_.context_tokens_max, " (prompt and answer), got ", command.tokens)));
+    return command.reply(
+        InvalidField("tokens", absl::StrCat("1 to ", options_.context_tokens_max,
+                                            " (prompt and answer), got ", command.tokens)));
   }
   absl::StatusOr<Grant> grant = leases_.GrantLease(command.tokens, Clock::Real().Now());
   if (!grant.ok()) grant = KvBudget({.message = std::string(grant.status().message())});
@@ -89,11 +90,12 @@ absl::Status DecodeLoop::Start(const GenerateCommand& command) {
   const int64_t room = static_cast<int64_t>(memory->pages.size()) * kPageTokens;
   if (request.prompt_tokens() + int64_t{request.max_tokens()} > room) {
     leases_.Finish(key);
-    return InvalidField("max_tokens", absl::StrCat("prompt_tokens + max_tokens at most ", room,
-                                                   " (reserved), got ", request.prompt_tokens(), " + ",
-                                                   request.max_tokens()));
+    return InvalidField(
+        "max_tokens", absl::StrCat("prompt_tokens + max_tokens at most ", room, " (reserved), got ",
+                                   request.prompt_tokens(), " + ", request.max_tokens()));
   }
-  const std::vector<int32_t> prompt(request.prompt_token_ids().begin(), request.prompt_token_ids().end());
+  const std::vector<int32_t> prompt(request.prompt_token_ids().begin(),
+                                    request.prompt_token_ids().end());
   const auto first = static_cast<int32_t>(request.first_token());
   Sequence sequence{.memory = *std::move(memory),
                     .stream = command.stream,
@@ -120,10 +122,13 @@ void DecodeLoop::Handle(CancelCommand& command) {
   }
 }
 
-void DecodeLoop::Handle(LinkOpenedCommand& command) { links_.Open(command); }
+void DecodeLoop::Handle(LinkOpenedCommand& command) {
+  links_.Open(command);
+}
 
 void DecodeLoop::Handle(LinkBeginCommand& command) {
-  const absl::Status begun = leases_.BeginWrite(command.key, command.link, links_.InPlace(command.link));
+  const absl::Status begun =
+      leases_.BeginWrite(command.key, command.link, links_.InPlace(command.link));
   v1::LinkResponse response;
   *response.mutable_verdict()->mutable_lease() = ToProto(command.key);
   response.mutable_verdict()->set_granted(begun.ok());
@@ -131,7 +136,8 @@ void DecodeLoop::Handle(LinkBeginCommand& command) {
 }
 
 void DecodeLoop::Handle(LinkEndCommand& command) {
-  // Not OK: the lease ended before, and its pages have just become free. The writer is told the same either way.
+  // Not OK: the lease ended before, and its pages have just become free. The writer is told the
+  // same either way.
   (void)leases_.EndWrite(command.key, command.link);
   v1::LinkResponse response;
   *response.mutable_ended() = ToProto(command.key);
@@ -144,7 +150,9 @@ void DecodeLoop::Handle(LinkClosedCommand& command) {
   command.dispose();
 }
 
-void DecodeLoop::Handle(WriteKvCommand& command) { command.reply(CopyPiece(command)); }
+void DecodeLoop::Handle(WriteKvCommand& command) {
+  command.reply(CopyPiece(command));
+}
 
 absl::Status DecodeLoop::CopyPiece(const WriteKvCommand& command) {
   absl::StatusOr<Grant> memory = leases_.WritableByBytes(command.key);
@@ -162,10 +170,12 @@ absl::Status DecodeLoop::CopyPiece(const WriteKvCommand& command) {
   }
   const KvExtent& extent = extents[piece.extent()];
   if (piece.offset() > extent.bytes || piece.data().size() > extent.bytes - piece.offset()) {
-    return InvalidField("data", absl::StrCat("within the extent's ", extent.bytes, " bytes, got offset ",
-                                             piece.offset(), " and ", piece.data().size(), " bytes"));
+    return InvalidField("data",
+                        absl::StrCat("within the extent's ", extent.bytes, " bytes, got offset ",
+                                     piece.offset(), " and ", piece.data().size(), " bytes"));
   }
-  std::memcpy(storage_->view().base + extent.offset + piece.offset(), piece.data().data(), piece.data().size());
+  std::memcpy(storage_->view().base + extent.offset + piece.offset(), piece.data().data(),
+              piece.data().size());
   return absl::OkStatus();
 }
 
@@ -190,7 +200,8 @@ void DecodeLoop::Step() {
   const absl::Time now = Clock::Real().Now();
   for (size_t i = 0; i < batch.size(); ++i) Deliver(batch[i], choices[i], now);
   const int sequences = static_cast<int>(batch.size());
-  metrics_.engine.OnStep({.begin = start, .end = now, .sequences = sequences, .tokens_generated = sequences});
+  metrics_.engine.OnStep(
+      {.begin = start, .end = now, .sequences = sequences, .tokens_generated = sequences});
 }
 
 void DecodeLoop::Deliver(SequenceId id, const TokenChoice& choice, absl::Time now) {
@@ -206,7 +217,8 @@ void DecodeLoop::Deliver(SequenceId id, const TokenChoice& choice, absl::Time no
   const std::optional<EndReason> end = scheduler_.Advance(id, choice.id);
   if (end.has_value()) response.set_reason(ReasonOf(*end));
   if (!sequence.stream->Write(std::move(response))) {
-    return End(id, SlowReader({.message = "the reader of the tokens does not keep up, or is gone"}));
+    return End(id,
+               SlowReader({.message = "the reader of the tokens does not keep up, or is gone"}));
   }
   if (end.has_value()) End(id, absl::OkStatus());
 }
@@ -227,7 +239,8 @@ void DecodeLoop::End(SequenceId id, const absl::Status& status) {
 void DecodeLoop::Reap(absl::Time now) {
   const int64_t expired_before = leases_.counts().expired_total;
   const std::vector<Revocation> revoked = leases_.Expire(now);
-  metrics_.lease_expired.Increment(static_cast<double>(leases_.counts().expired_total - expired_before));
+  metrics_.lease_expired.Increment(
+      static_cast<double>(leases_.counts().expired_total - expired_before));
   for (const Revocation& revocation : revoked) {
     LogWarning("lease-expired", {{"lease", revocation.key.lease_id}, {"link", revocation.link}});
   }
@@ -257,8 +270,9 @@ void DecodeLoop::PublishState(absl::Time now) {
   state.set_context_tokens_max(options_.context_tokens_max);
   watch_.Publish(state);
   const int committed_pages = counts.pages_held - counts.pages_uncommitted;
-  metrics_.SetPages(
-      {.free = pool.pages_free(), .leased_out = counts.pages_uncommitted, .active = committed_pages});
+  metrics_.SetPages({.free = pool.pages_free(),
+                     .leased_out = counts.pages_uncommitted,
+                     .active = committed_pages});
   metrics_.SetLeases({.granted = counts.granted,
                       .writing = counts.writing + counts.quarantined,
                       .filled = counts.filled,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // DecodeLoop: the one thread that owns a decode worker's pool, leases, schedule and model.
 //
-// Commands come in from any thread through Post, are acted on between steps, and are answered exactly once. A step writes
-// one token for every sequence of the batch. Memory: the pool is made in Create; nothing is taken per request but ids.
+// Commands come in from any thread through Post, are acted on between steps, and are answered
+// exactly once. A step writes one token for every sequence of the batch. Memory: the pool is made
+// in Create; nothing is taken per request but ids.
 #pragma once
 
 #include <atomic>

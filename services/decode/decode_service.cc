@@ -12,7 +12,9 @@
 namespace tandem {
 namespace {
 
-absl::Status Busy() { return QueueFull({.message = "the decode worker's command queue is full"}); }
+absl::Status Busy() {
+  return QueueFull({.message = "the decode worker's command queue is full"});
+}
 
 }  // namespace
 
@@ -20,7 +22,8 @@ grpc::ServerUnaryReactor* DecodeServiceImpl::Reserve(grpc::CallbackServerContext
                                                      const v1::ReserveRequest* request,
                                                      v1::ReserveResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  ReserveCommand command{.tokens = request->tokens(), .reply = [this, reactor, response](absl::StatusOr<Grant> grant) {
+  ReserveCommand command{.tokens = request->tokens(),
+                         .reply = [this, reactor, response](absl::StatusOr<Grant> grant) {
                            if (!grant.ok()) return reactor->Finish(ToGrpcStatus(grant.status()));
                            v1::Reservation& out = *response->mutable_reservation();
                            out.set_incarnation(grant->key.incarnation);
@@ -49,9 +52,10 @@ grpc::ServerUnaryReactor* DecodeServiceImpl::Release(grpc::CallbackServerContext
 
 grpc::ServerWriteReactor<v1::DecodeServiceGenerateResponse>* DecodeServiceImpl::Generate(
     grpc::CallbackServerContext* /*context*/, const v1::DecodeServiceGenerateRequest* request) {
-  auto* stream = new GenerateStream(options_.stream_tokens_max, [this](const GenerateStream* cancelled) {
-    (void)loop_.PostAlways(CancelCommand{.stream = cancelled});
-  });
+  auto* stream =
+      new GenerateStream(options_.stream_tokens_max, [this](const GenerateStream* cancelled) {
+        (void)loop_.PostAlways(CancelCommand{.stream = cancelled});
+      });
   // Admitted by its reservation: the queue's bound is not for it.
   if (!loop_.PostAlways(GenerateCommand{.request = *request, .stream = stream})) {
     stream->Close(WorkerLost({.message = "the decode worker is shutting down"}));
@@ -64,8 +68,8 @@ grpc::ServerBidiReactor<v1::LinkRequest, v1::LinkResponse>* DecodeServiceImpl::L
   return new LinkReactor(loop_, next_link_++);
 }
 
-grpc::ServerReadReactor<v1::WriteKvRequest>* DecodeServiceImpl::WriteKv(grpc::CallbackServerContext* /*context*/,
-                                                                        v1::WriteKvResponse* response) {
+grpc::ServerReadReactor<v1::WriteKvRequest>* DecodeServiceImpl::WriteKv(
+    grpc::CallbackServerContext* /*context*/, v1::WriteKvResponse* response) {
   return new WriteKvReactor(loop_, *response);
 }
 

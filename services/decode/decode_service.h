@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// DecodeServiceImpl: the RPC surface of a decode worker: each call becomes a command of the loop and returns. Thread-safe.
+// DecodeServiceImpl: the RPC surface of a decode worker: each call becomes a command of the loop
+// and returns. Thread-safe.
 #pragma once
 
 #include <atomic>
@@ -20,12 +21,15 @@ class DecodeServiceImpl final : public v1::DecodeService::CallbackService {
   // Borrows the loop.
   DecodeServiceImpl(const Options& options, DecodeLoop& loop) : options_(options), loop_(loop) {}
 
-  grpc::ServerUnaryReactor* Reserve(grpc::CallbackServerContext* context, const v1::ReserveRequest* request,
+  grpc::ServerUnaryReactor* Reserve(grpc::CallbackServerContext* context,
+                                    const v1::ReserveRequest* request,
                                     v1::ReserveResponse* response) override;
-  grpc::ServerUnaryReactor* Release(grpc::CallbackServerContext* context, const v1::ReleaseRequest* request,
+  grpc::ServerUnaryReactor* Release(grpc::CallbackServerContext* context,
+                                    const v1::ReleaseRequest* request,
                                     v1::ReleaseResponse* response) override;
   grpc::ServerWriteReactor<v1::DecodeServiceGenerateResponse>* Generate(
-      grpc::CallbackServerContext* context, const v1::DecodeServiceGenerateRequest* request) override;
+      grpc::CallbackServerContext* context,
+      const v1::DecodeServiceGenerateRequest* request) override;
   grpc::ServerBidiReactor<v1::LinkRequest, v1::LinkResponse>* Link(
       grpc::CallbackServerContext* context) override;
   grpc::ServerReadReactor<v1::WriteKvRequest>* WriteKv(grpc::CallbackServerContext* context,

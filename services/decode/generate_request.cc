@@ -8,15 +8,18 @@
 
 namespace tandem {
 
-absl::Status CheckGenerate(const v1::DecodeServiceGenerateRequest& request, const ModelConfig& config) {
+absl::Status CheckGenerate(const v1::DecodeServiceGenerateRequest& request,
+                           const ModelConfig& config) {
   if (request.prompt_tokens() < 1) return InvalidField("prompt_tokens", "at least 1, got 0");
   if (request.max_tokens() < 1) return InvalidField("max_tokens", "at least 1, got 0");
   const auto vocab = static_cast<uint32_t>(config.vocab_size);
   if (request.first_token() >= vocab) {
-    return InvalidField("first_token", absl::StrCat("below ", vocab, ", got ", request.first_token()));
+    return InvalidField("first_token",
+                        absl::StrCat("below ", vocab, ", got ", request.first_token()));
   }
   for (const uint32_t id : request.prompt_token_ids()) {
-    if (id >= vocab) return InvalidField("prompt_token_ids", absl::StrCat("below ", vocab, ", got ", id));
+    if (id >= vocab)
+      return InvalidField("prompt_token_ids", absl::StrCat("below ", vocab, ", got ", id));
   }
   return CheckSampling(request.sampling(), config.vocab_size);
 }

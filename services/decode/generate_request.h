@@ -10,7 +10,8 @@
 namespace tandem {
 
 // INVALID_ARGUMENT naming field, limit and value.
-absl::Status CheckGenerate(const v1::DecodeServiceGenerateRequest& request, const ModelConfig& config);
+absl::Status CheckGenerate(const v1::DecodeServiceGenerateRequest& request,
+                           const ModelConfig& config);
 
 EndCriteria EndCriteriaOf(const v1::DecodeServiceGenerateRequest& request);
 v1::FinishReason ReasonOf(EndReason reason);

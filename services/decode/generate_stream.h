@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// GenerateStream: the token stream of one DecodeService/Generate call. Tokens that wait for a slow reader are merged into
-// one message; past the bound Write says no. Ownership and threads: StreamWriter.
+// GenerateStream: the token stream of one DecodeService/Generate call. Tokens that wait for a slow
+// reader are merged into one message; past the bound Write says no. Ownership and threads:
+// StreamWriter.
 #pragma once
 
 #include <functional>

@@ -23,7 +23,9 @@ std::string RandomPattern() {
 
 }  // namespace
 
-LinkReactor::LinkReactor(DecodeLoop& loop, LinkId link) : loop_(loop), link_(link) { StartRead(&request_); }
+LinkReactor::LinkReactor(DecodeLoop& loop, LinkId link) : loop_(loop), link_(link) {
+  StartRead(&request_);
+}
 
 void LinkReactor::OnReadDone(bool ok) {
   if (!ok) return End(absl::OkStatus());
@@ -53,11 +55,13 @@ absl::Status LinkReactor::Handle(const v1::LinkRequest& request) {
   if (phase_ == Phase::kChoice && request.has_choice()) return OnChoice(request.choice());
   bool posted = false;
   if (phase_ == Phase::kReady && request.has_begin_write()) {
-    posted = loop_.PostAlways(LinkBeginCommand{.link = link_, .key = FromProto(request.begin_write())});
+    posted =
+        loop_.PostAlways(LinkBeginCommand{.link = link_, .key = FromProto(request.begin_write())});
   } else if (phase_ == Phase::kReady && request.has_end_write()) {
     posted = loop_.PostAlways(LinkEndCommand{.link = link_, .key = FromProto(request.end_write())});
   } else {
-    return InvalidField("event", absl::StrCat("hello, choice, then leases; got case ", request.event_case()));
+    return InvalidField(
+        "event", absl::StrCat("hello, choice, then leases; got case ", request.event_case()));
   }
   return posted ? absl::OkStatus() : WorkerLost({.message = "the decode worker is shutting down"});
 }
@@ -65,10 +69,11 @@ absl::Status LinkReactor::Handle(const v1::LinkRequest& request) {
 absl::Status LinkReactor::OnHello(const v1::LinkHello& hello) {
   const KvStorage& storage = loop_.storage();
   if (hello.peer_incarnation() != loop_.incarnation()) {
-    return LeaseLost(absl::StrCat("link: incarnation ", hello.peer_incarnation(), " is meant, this is ",
-                                  loop_.incarnation()));
+    return LeaseLost(absl::StrCat("link: incarnation ", hello.peer_incarnation(),
+                                  " is meant, this is ", loop_.incarnation()));
   }
-  if (const absl::Status equal = CheckFormats(FormatOf(storage.layout()), hello.kv_format()); !equal.ok()) {
+  if (const absl::Status equal = CheckFormats(FormatOf(storage.layout()), hello.kv_format());
+      !equal.ok()) {
     return LayoutMismatch(equal.message());
   }
   v1::LinkResponse response;
@@ -95,10 +100,14 @@ absl::Status LinkReactor::OnChoice(const v1::LinkChoice& choice) {
   const bool in_place =
       wanted && !pattern_.empty() && loop_.storage().ReadTest(link_) == Inverted(pattern_);
   LinkOpenedCommand opened{
-      .link = link_, .in_place = in_place, .send = [this](v1::LinkResponse response) { Send(std::move(response)); }};
-  if (!loop_.PostAlways(std::move(opened))) return WorkerLost({.message = "the decode worker is shutting down"});
+      .link = link_, .in_place = in_place, .send = [this](v1::LinkResponse response) {
+        Send(std::move(response));
+      }};
+  if (!loop_.PostAlways(std::move(opened)))
+    return WorkerLost({.message = "the decode worker is shutting down"});
   const v1::KvChannelKind kind = in_place ? v1::KV_CHANNEL_KIND_SHARED : v1::KV_CHANNEL_KIND_GRPC;
-  LogInfo("link-up", {{"link", link_}, {"kind", NameOf(kind)}, {"downgrade", choice.downgrade_reason()}});
+  LogInfo("link-up",
+          {{"link", link_}, {"kind", NameOf(kind)}, {"downgrade", choice.downgrade_reason()}});
   v1::LinkResponse response;
   response.mutable_ready()->set_kind(kind);
   phase_ = Phase::kReady;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// LinkReactor: the decode worker's side of one Link stream: hello, offer, choice, ready, then leases to and from the loop.
+// LinkReactor: the decode worker's side of one Link stream: hello, offer, choice, ready, then
+// leases to and from the loop.
 //
-// Made by the service with new. Once the stream is over it is the loop's (LinkClosedCommand), which deletes it after it has
-// forgotten the link; so the loop may send at any time before. Send is thread-safe.
+// Made by the service with new. Once the stream is over it is the loop's (LinkClosedCommand), which
+// deletes it after it has forgotten the link; so the loop may send at any time before. Send is
+// thread-safe.
 #pragma once
 
 #include "services/decode/decode_loop.h"
@@ -36,7 +38,8 @@ class LinkReactor final : public grpc::ServerBidiReactor<v1::LinkRequest, v1::Li
   Phase phase_ = Phase::kHello;
   std::string pattern_;
   v1::LinkRequest request_;
-  Outbox<v1::LinkResponse> outbox_{[this](const v1::LinkResponse* message) { StartWrite(message); }};
+  Outbox<v1::LinkResponse> outbox_{
+      [this](const v1::LinkResponse* message) { StartWrite(message); }};
 };
 
 }  // namespace tandem

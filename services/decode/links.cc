@@ -19,7 +19,9 @@ void Links::Close(LinkId link) {
   open_.erase(it);
 }
 
-bool Links::IsOpen(LinkId link) const { return open_.contains(link); }
+bool Links::IsOpen(LinkId link) const {
+  return open_.contains(link);
+}
 
 bool Links::InPlace(LinkId link) const {
   const auto it = open_.find(link);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Links: the prefill workers that may write into this pool, as the decode loop knows them. Not thread-safe.
+// Links: the prefill workers that may write into this pool, as the decode loop knows them. Not
+// thread-safe.
 //
-// A link whose stream is gone stays as long as its process may still map the pool: its leases are in quarantine until the
-// kernel says that the mapping is gone.
+// A link whose stream is gone stays as long as its process may still map the pool: its leases are
+// in quarantine until the kernel says that the mapping is gone.
 #pragma once
 
 #include <functional>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// tandem-decode: owns the KV pool and writes answers. Parts are built here, bottom up, and joined nowhere else.
+// tandem-decode: owns the KV pool and writes answers. Parts are built here, bottom up, and joined
+// nowhere else.
 #include <memory>
 #include <utility>
 
@@ -16,9 +17,11 @@
 namespace tandem {
 namespace {
 
-absl::StatusOr<std::unique_ptr<KvStorage>> MakePool(const v1::DecodeConfig& config, const ModelConfig& model) {
-  ASSIGN_OR_RETURN(const KvLayout layout, KvLayout::Create(model, {.pages = static_cast<int>(config.pages()),
-                                                                   .slots = static_cast<int>(config.slots())}));
+absl::StatusOr<std::unique_ptr<KvStorage>> MakePool(const v1::DecodeConfig& config,
+                                                    const ModelConfig& model) {
+  ASSIGN_OR_RETURN(const KvLayout layout,
+                   KvLayout::Create(model, {.pages = static_cast<int>(config.pages()),
+                                            .slots = static_cast<int>(config.slots())}));
   const int removed = SharedMemory::RemoveAbandoned();
   if (removed > 0) LogInfo("removed-abandoned-pools", {{"count", removed}});
   absl::StatusOr<std::unique_ptr<KvStorage>> pool = KvStorage::CreateShared(layout);
@@ -33,7 +36,8 @@ absl::Status Run(const v1::DecodeConfig& config) {
   RouteGrpcLog();
   ASSIGN_OR_RETURN(const WorkerModel worker, LoadWorkerModel(config.worker()));
   const int64_t pool_tokens = int64_t{config.pages()} * kPageTokens;
-  ASSIGN_OR_RETURN(const int64_t context, ContextTokens(config.worker(), worker.config(), pool_tokens));
+  ASSIGN_OR_RETURN(const int64_t context,
+                   ContextTokens(config.worker(), worker.config(), pool_tokens));
   const int batch_max = static_cast<int>(config.batch_max());
   ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                    Model::Create(worker.config(), worker.loaded->weights(), worker.kernels,
@@ -62,8 +66,9 @@ absl::Status Run(const v1::DecodeConfig& config) {
                              .lease_ttl = FromProto(config.lease_ttl()),
                              .stream_tokens_max = config.stream_tokens_max()},
                             loop);
-  ASSIGN_OR_RETURN(const std::unique_ptr<RpcServer> server,
-                   RpcServer::Create({.listen = config.worker().listen(), .services = {&service, &watch}}));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<RpcServer> server,
+      RpcServer::Create({.listen = config.worker().listen(), .services = {&service, &watch}}));
   LogInfo("serving", {{"port", server->port()},
                       {"metrics_port", registry->port()},
                       {"model", config.worker().model_name()},
@@ -84,6 +89,8 @@ absl::Status Run(const v1::DecodeConfig& config) {
 
 int main(int argc, char** argv) {
   return tandem::RunProgram<tandem::v1::DecodeConfig>(
-      {.name = "tandem-decode", .role = "decode", .purpose = "owns the KV cache and writes answers"},
+      {.name = "tandem-decode",
+       .role = "decode",
+       .purpose = "owns the KV cache and writes answers"},
       {.load = tandem::LoadDecodeConfig, .run = tandem::Run}, argc, argv);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// WriteKvReactor: one WriteKv call: pieces of rows as bytes, each copied into its page by the loop before the next is read.
-// Made with new by the service; deletes itself when gRPC is done with it, which is after the loop's last reply.
+// WriteKvReactor: one WriteKv call: pieces of rows as bytes, each copied into its page by the loop
+// before the next is read. Made with new by the service; deletes itself when gRPC is done with it,
+// which is after the loop's last reply.
 #pragma once
 
 #include "services/decode/decode_loop.h"

@@ -20,7 +20,8 @@ namespace {
 absl::StatusOr<StagingPool> MakeStaging(const v1::PrefillConfig& config, const ModelConfig& model) {
   const int pages = static_cast<int>(config.staging_pages());
   const int slots = static_cast<int>(config.staging_slots());
-  ASSIGN_OR_RETURN(const KvLayout layout, KvLayout::Create(model, {.pages = pages, .slots = slots}));
+  ASSIGN_OR_RETURN(const KvLayout layout,
+                   KvLayout::Create(model, {.pages = pages, .slots = slots}));
   ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> storage, KvStorage::CreatePrivate(layout));
   return StagingPool{.id = 0, .storage = std::move(storage), .pages = PagePool(pages, slots)};
 }
@@ -30,15 +31,15 @@ absl::Status Run(const v1::PrefillConfig& config) {
   RouteGrpcLog();
   ASSIGN_OR_RETURN(const WorkerModel worker, LoadWorkerModel(config.worker()));
   // The pool that limits a sequence is the decode worker's, which has its own say.
-  ASSIGN_OR_RETURN(const int64_t context,
-                   ContextTokens(config.worker(), worker.config(), worker.config().max_position_embeddings));
+  ASSIGN_OR_RETURN(const int64_t context, ContextTokens(config.worker(), worker.config(),
+                                                        worker.config().max_position_embeddings));
   const int chunk = static_cast<int>(config.chunk_tokens());
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<Model> model,
-      Model::Create(worker.config(), worker.loaded->weights(), worker.kernels,
-                    {.max_tokens_per_step = chunk,
-                     .max_chunks_per_step = std::min(chunk, static_cast<int>(config.requests_max())),
-                     .max_positions = context}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+                   Model::Create(worker.config(), worker.loaded->weights(), worker.kernels,
+                                 {.max_tokens_per_step = chunk,
+                                  .max_chunks_per_step =
+                                      std::min(chunk, static_cast<int>(config.requests_max())),
+                                  .max_positions = context}));
   ASSIGN_OR_RETURN(StagingPool staging, MakeStaging(config, worker.config()));
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry,
                    MetricsRegistry::Create({.role = "prefill",
@@ -60,8 +61,9 @@ absl::Status Run(const v1::PrefillConfig& config) {
                     .watch = watch,
                     .metrics = metrics});
   PrefillServiceImpl service(loop);
-  ASSIGN_OR_RETURN(const std::unique_ptr<RpcServer> server,
-                   RpcServer::Create({.listen = config.worker().listen(), .services = {&service, &watch}}));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<RpcServer> server,
+      RpcServer::Create({.listen = config.worker().listen(), .services = {&service, &watch}}));
   LogInfo("serving", {{"port", server->port()},
                       {"metrics_port", registry->port()},
                       {"model", config.worker().model_name()},
@@ -81,6 +83,8 @@ absl::Status Run(const v1::PrefillConfig& config) {
 
 int main(int argc, char** argv) {
   return tandem::RunProgram<tandem::v1::PrefillConfig>(
-      {.name = "tandem-prefill", .role = "prefill", .purpose = "reads prompts into the KV cache of decode workers"},
+      {.name = "tandem-prefill",
+       .role = "prefill",
+       .purpose = "reads prompts into the KV cache of decode workers"},
       {.load = tandem::LoadPrefillConfig, .run = tandem::Run}, argc, argv);
 }

@@ -48,7 +48,8 @@ void Peers::Up(Peer& peer, LinkUp up) {
   if (up.downgrade_reason.empty()) {
     LogInfo("link-up", {{"peer", peer.endpoint}, {"kind", kind}});
   } else {
-    LogWarning("link-downgraded", {{"peer", peer.endpoint}, {"kind", kind}, {"why", up.downgrade_reason}});
+    LogWarning("link-downgraded",
+               {{"peer", peer.endpoint}, {"kind", kind}, {"why", up.downgrade_reason}});
   }
 }
 

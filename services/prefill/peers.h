@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Peers: the decode workers that this prefill worker has links to, by endpoint and incarnation. Not thread-safe.
+// Peers: the decode workers that this prefill worker has links to, by endpoint and incarnation. Not
+// thread-safe.
 //
-// A link is opened at the first request that names its decode worker and kept. One that breaks, is refused or does not stand
-// in time is forgotten: the next request opens a new one.
+// A link is opened at the first request that names its decode worker and kept. One that breaks, is
+// refused or does not stand in time is forgotten: the next request opens a new one.
 #pragma once
 
 #include <functional>
@@ -44,7 +45,8 @@ class Peers {
   // Borrows the staging pool.
   Peers(const Options& options, StagingPool& staging) : options_(options), staging_(staging) {}
 
-  // The peer of that name; opened if need be. An older incarnation at the endpoint is left to its own end.
+  // The peer of that name; opened if need be. An older incarnation at the endpoint is left to its
+  // own end.
   Peer& Reach(const std::string& endpoint, uint64_t incarnation, absl::Time now);
 
   Peer* Find(LinkSerial serial);

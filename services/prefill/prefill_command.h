@@ -13,7 +13,8 @@
 
 namespace tandem {
 
-// The answer stream of one Prefill call. A progress that was not read yet is replaced by the next event.
+// The answer stream of one Prefill call. A progress that was not read yet is replaced by the next
+// event.
 class PrefillStream final : public StreamWriter<v1::PrefillResponse> {
  public:
   // `on_cancelled` comes at most once, from a gRPC thread.

@@ -20,7 +20,9 @@ namespace {
 constexpr absl::Duration kIdleWait = absl::Milliseconds(50);
 constexpr absl::Duration kPublishInterval = absl::Milliseconds(200);
 
-absl::Status ShuttingDown() { return WorkerLost({.message = "the prefill worker is shutting down"}); }
+absl::Status ShuttingDown() {
+  return WorkerLost({.message = "the prefill worker is shutting down"});
+}
 
 }  // namespace
 
@@ -65,7 +67,8 @@ void PrefillLoop::Run() {
 absl::Status PrefillLoop::Check(const v1::PrefillRequest& request) const {
   if (draining_) return Draining({.message = "the prefill worker is shutting down"});
   if (static_cast<int>(prompts_.size()) >= options_.requests_max) {
-    return QueueFull({.message = absl::StrCat("prefill requests: at most ", options_.requests_max, " at once")});
+    return QueueFull(
+        {.message = absl::StrCat("prefill requests: at most ", options_.requests_max, " at once")});
   }
   const int64_t tokens = request.token_ids_size();
   if (tokens < 1) return InvalidField("token_ids", "at least 1, got 0");
@@ -77,12 +80,14 @@ absl::Status PrefillLoop::Check(const v1::PrefillRequest& request) const {
   for (const uint32_t id : request.token_ids()) {
     if (id >= vocab) return InvalidField("token_ids", absl::StrCat("below ", vocab, ", got ", id));
   }
-  if (request.reservation().endpoint().empty()) return InvalidField("reservation.endpoint", "host:port, got none");
+  if (request.reservation().endpoint().empty())
+    return InvalidField("reservation.endpoint", "host:port, got none");
   return CheckSampling(request.sampling(), model_.config().vocab_size);
 }
 
 void PrefillLoop::Handle(PrefillCommand& command) {
-  if (const absl::Status status = Check(command.request); !status.ok()) return command.stream->Close(status);
+  if (const absl::Status status = Check(command.request); !status.ok())
+    return command.stream->Close(status);
   const SequenceId id = next_id_++;
   Prompt& prompt = prompts_[id];
   prompt.stream = command.stream;
@@ -90,8 +95,10 @@ void PrefillLoop::Handle(PrefillCommand& command) {
   prompt.key = KeyOf(command.request.reservation());
   prompt.tokens.assign(command.request.token_ids().begin(), command.request.token_ids().end());
   prompt.request = std::move(command.request);
-  if (prompt.request.prompt_logprobs()) prompt.done.mutable_prompt_logprobs()->Resize(prompt.request.token_ids_size(), 0);
-  Peer& peer = peers_.Reach(prompt.request.reservation().endpoint(), prompt.key.incarnation, Clock::Real().Now());
+  if (prompt.request.prompt_logprobs())
+    prompt.done.mutable_prompt_logprobs()->Resize(prompt.request.token_ids_size(), 0);
+  Peer& peer = peers_.Reach(prompt.request.reservation().endpoint(), prompt.key.incarnation,
+                            Clock::Real().Now());
   prompt.link = peer.serial;
   if (peer.channel != nullptr) Ask(prompt, peer);
 }
@@ -118,15 +125,19 @@ void PrefillLoop::On(Peer& peer, LinkUp& up) {
   if (!up.downgrade_reason.empty()) metrics_.engine.CountTransferFailure("downgrade");
   peers_.Up(peer, std::move(up));
   for (auto& [id, prompt] : prompts_) {
-    if (prompt.link == peer.serial && std::holds_alternative<Linking>(prompt.stage)) Ask(prompt, peer);
+    if (prompt.link == peer.serial && std::holds_alternative<Linking>(prompt.stage))
+      Ask(prompt, peer);
   }
 }
 
 void PrefillLoop::On(Peer& peer, LinkDown& down) {
-  const std::string message = absl::StrCat("link to decode worker ", peer.endpoint, ": ", down.why.message());
+  const std::string message =
+      absl::StrCat("link to decode worker ", peer.endpoint, ": ", down.why.message());
   LogWarning("link-down", {{"peer", peer.endpoint}, {"why", std::string(down.why.message())}});
-  metrics_.engine.CountTransferFailure(absl::IsFailedPrecondition(down.why) ? "layout" : "peer_gone");
-  // What the decode worker said of formats and leases is the caller's to know; anything else is a lost worker.
+  metrics_.engine.CountTransferFailure(absl::IsFailedPrecondition(down.why) ? "layout"
+                                                                            : "peer_gone");
+  // What the decode worker said of formats and leases is the caller's to know; anything else is a
+  // lost worker.
   const bool refused = absl::IsFailedPrecondition(down.why) || absl::IsAborted(down.why);
   const absl::Status why = refused ? down.why : WorkerLost({.message = message});
   const LinkSerial serial = peer.serial;
@@ -151,7 +162,8 @@ void PrefillLoop::On(Peer& peer, LeaseVerdict& verdict) {
     if (verdict.granted) peer.link->EndWrite(verdict.key);
     return;
   }
-  if (!verdict.granted) return Drop(it->first, LeaseLost("the decode worker does not know the reservation any more"));
+  if (!verdict.granted)
+    return Drop(it->first, LeaseLost("the decode worker does not know the reservation any more"));
   Begin(it->first, it->second, peer);
 }
 
@@ -166,8 +178,9 @@ void PrefillLoop::Begin(SequenceId id, Prompt& prompt, Peer& peer) {
   if (absl::IsResourceExhausted(place.status())) {
     const int most = staging_.pages.pages_total();
     if (KvLayout::PagesFor(tokens) <= most) return;  // waits for another prompt's end
-    return Drop(id, KvBudget({.message = absl::StrCat("prompts that travel as bytes: at most ", most,
-                                                      " pages of ", kPageTokens, " tokens, got ", tokens, " tokens")}));
+    return Drop(id, KvBudget({.message = absl::StrCat("prompts that travel as bytes: at most ",
+                                                      most, " pages of ", kPageTokens,
+                                                      " tokens, got ", tokens, " tokens")}));
   }
   if (!place.ok()) return Drop(id, place.status());
   const PoolId pool = place->pool;
@@ -177,7 +190,8 @@ void PrefillLoop::Begin(SequenceId id, Prompt& prompt, Peer& peer) {
 
 void PrefillLoop::On(Peer& peer, LeaseRevoked& revoked) {
   const auto it = Find(peer, revoked.key);
-  if (it != prompts_.end()) Drop(it->first, LeaseLost("the decode worker took the reservation back"));
+  if (it != prompts_.end())
+    Drop(it->first, LeaseLost("the decode worker took the reservation back"));
 }
 
 void PrefillLoop::Step() {
@@ -242,15 +256,17 @@ void PrefillLoop::HandOver(SequenceId id, Prompt& prompt, absl::Time now) {
   PrefillMetrics::Transfer& transfer =
       channel.kind() == v1::KV_CHANNEL_KIND_SHARED ? metrics_.shared : metrics_.grpc;
   transfer.bytes.Observe(static_cast<double>(bytes));
-  channel.Fence(prompt.key,
-                [this, id](absl::Status status) { PostAlways(FencePassed{.id = id, .status = std::move(status)}); });
+  channel.Fence(prompt.key, [this, id](absl::Status status) {
+    PostAlways(FencePassed{.id = id, .status = std::move(status)});
+  });
 }
 
 void PrefillLoop::Handle(FencePassed& fence) {
   const auto it = prompts_.find(fence.id);
   if (it == prompts_.end() || !std::holds_alternative<Handing>(it->second.stage)) return;
   if (!fence.status.ok()) {
-    metrics_.engine.CountTransferFailure(absl::IsAborted(fence.status) ? "lease_expired" : "peer_gone");
+    metrics_.engine.CountTransferFailure(absl::IsAborted(fence.status) ? "lease_expired"
+                                                                       : "peer_gone");
     return Drop(it->first, fence.status);
   }
   it->second.stage = Ending{};
@@ -284,7 +300,8 @@ void PrefillLoop::Drop(SequenceId id, const absl::Status& status) {
   Prompt& prompt = it->second;
   scheduler_.Cancel(id);
   Peer* peer = peers_.Find(prompt.link);
-  const bool asked = std::holds_alternative<Linking>(prompt.stage) || std::holds_alternative<Asking>(prompt.stage);
+  const bool asked =
+      std::holds_alternative<Linking>(prompt.stage) || std::holds_alternative<Asking>(prompt.stage);
   if (peer != nullptr && peer->channel != nullptr && !asked) {
     peer->channel->Close(prompt.key);
     if (!std::holds_alternative<Ending>(prompt.stage)) peer->link->EndWrite(prompt.key);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // PrefillLoop: the one thread that owns a prefill worker's schedule, model and hand-offs.
 //
-// A prompt's life, each stage a type: Linking (the link to its decode worker comes up) → Asking (may we write?) → Staging (bytes
-// only: waits for local memory) → Reading (scheduled, chunk by chunk) → Handing (rows travel) → Ending (the decode worker takes the
-// pages back). Every end, good or bad, passes through Drop or Finish, which say end_write if writing had begun.
+// A prompt's life, each stage a type: Linking (the link to its decode worker comes up) → Asking
+// (may we write?) → Staging (bytes only: waits for local memory) → Reading (scheduled, chunk by
+// chunk) → Handing (rows travel) → Ending (the decode worker takes the pages back). Every end, good
+// or bad, passes through Drop or Finish, which say end_write if writing had begun.
 #pragma once
 
 #include <atomic>
@@ -50,7 +51,9 @@ class PrefillLoop {
   ~PrefillLoop();
 
   // False: the loop is stopping, or full. Then the caller answers itself.
-  [[nodiscard]] bool Post(PrefillCommand command) { return events_.TryPush(PrefillEvent(std::move(command))); }
+  [[nodiscard]] bool Post(PrefillCommand command) {
+    return events_.TryPush(PrefillEvent(std::move(command)));
+  }
   void PostAlways(PrefillEvent event) { (void)events_.PushAlways(std::move(event)); }
 
   void Drain() { draining_ = true; }

@@ -7,10 +7,11 @@
 
 namespace tandem {
 
-grpc::ServerWriteReactor<v1::PrefillResponse>* PrefillServiceImpl::Prefill(grpc::CallbackServerContext* /*context*/,
-                                                                           const v1::PrefillRequest* request) {
-  auto* stream = new PrefillStream(
-      [this](const PrefillStream* cancelled) { loop_.PostAlways(PrefillCancel{.stream = cancelled}); });
+grpc::ServerWriteReactor<v1::PrefillResponse>* PrefillServiceImpl::Prefill(
+    grpc::CallbackServerContext* /*context*/, const v1::PrefillRequest* request) {
+  auto* stream = new PrefillStream([this](const PrefillStream* cancelled) {
+    loop_.PostAlways(PrefillCancel{.stream = cancelled});
+  });
   PrefillCommand command{.request = *request, .stream = stream, .arrived = Clock::Real().Now()};
   if (!loop_.Post(std::move(command))) {
     stream->Close(QueueFull({.message = "the prefill worker's queue is full"}));

@@ -210,10 +210,12 @@ void KvLayout::AppendLayerExtents(int layer, const KvPlacement& placement, int64
 
 std::string KvLayout::Describe() const {
   std::string out = absl::StrFormat(
-      "v1 page_tokens=%d row=e4m3x448/64:ue8m0+bf16x64,576+8 indexer=e2m1x128/32:ue8m0,hadamard,64+4 "
+      "v1 page_tokens=%d row=e4m3x448/64:ue8m0+bf16x64,576+8 "
+      "indexer=e2m1x128/32:ue8m0,hadamard,64+4 "
       "ring=2x%d state=f32 rope=%.17g,%.17g,yarn:%.17g:%.17g:%.17g:%d layers=",
       kPageTokens, kWindowBlock.page_bytes, rope_theta_, compress_rope_theta_, rope_scaling_.factor,
-      rope_scaling_.beta_fast, rope_scaling_.beta_slow, rope_scaling_.original_max_position_embeddings);
+      rope_scaling_.beta_fast, rope_scaling_.beta_slow,
+      rope_scaling_.original_max_position_embeddings);
   for (const KvLayerLayout& layer : layers_) {
     out += layer.kind == LayerKind::kSwa ? 'S' : layer.kind == LayerKind::kCsa ? 'C' : 'H';
   }

@@ -16,7 +16,9 @@ constexpr size_t kAlignment = 4096;
 
 }  // namespace
 
-void KvStorage::FreeDeleter::operator()(std::byte* data) const { std::free(data); }
+void KvStorage::FreeDeleter::operator()(std::byte* data) const {
+  std::free(data);
+}
 
 absl::StatusOr<std::unique_ptr<KvStorage>> KvStorage::CreatePrivate(const KvLayout& layout) {
   std::unique_ptr<KvStorage> out(new KvStorage(layout));
@@ -36,7 +38,8 @@ absl::StatusOr<std::unique_ptr<KvStorage>> KvStorage::CreateShared(const KvLayou
   return out;
 }
 
-absl::StatusOr<std::unique_ptr<KvStorage>> KvStorage::OpenShared(const KvLayout& layout, absl::string_view name,
+absl::StatusOr<std::unique_ptr<KvStorage>> KvStorage::OpenShared(const KvLayout& layout,
+                                                                 absl::string_view name,
                                                                  uint32_t mapper_id) {
   std::unique_ptr<KvStorage> out(new KvStorage(layout));
   ASSIGN_OR_RETURN(out->shared_, SharedMemory::Open(name, kPoolOffset + layout.bytes(), mapper_id));
@@ -46,7 +49,8 @@ absl::StatusOr<std::unique_ptr<KvStorage>> KvStorage::OpenShared(const KvLayout&
 
 std::string KvStorage::ReadTest(uint32_t link_id) const {
   CHECK(shared_ != nullptr);
-  return std::string(reinterpret_cast<const char*>(shared_->data() + TestOffset(link_id)), kTestCellBytes);
+  return std::string(reinterpret_cast<const char*>(shared_->data() + TestOffset(link_id)),
+                     kTestCellBytes);
 }
 
 void KvStorage::WriteTest(uint32_t link_id, absl::string_view pattern) const {

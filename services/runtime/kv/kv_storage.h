@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // KvStorage: the bytes of one KV pool, in private or in shared memory.
 //
-// Shared: the object begins with a test area, one cell a link, in which both sides prove that they see the same bytes; the
-// pool follows at kPoolOffset. Owns its memory; views stay valid while it lives. Reading and writing the bytes is for
-// whoever holds the lease: the type adds no locks.
+// Shared: the object begins with a test area, one cell a link, in which both sides prove that they
+// see the same bytes; the pool follows at kPoolOffset. Owns its memory; views stay valid while it
+// lives. Reading and writing the bytes is for whoever holds the lease: the type adds no locks.
 #pragma once
 
 #include <cstddef>
@@ -28,7 +28,8 @@ class KvStorage {
   static absl::StatusOr<std::unique_ptr<KvStorage>> CreatePrivate(const KvLayout& layout);
   static absl::StatusOr<std::unique_ptr<KvStorage>> CreateShared(const KvLayout& layout);
   // Maps what another process created with an equal layout.
-  static absl::StatusOr<std::unique_ptr<KvStorage>> OpenShared(const KvLayout& layout, absl::string_view name,
+  static absl::StatusOr<std::unique_ptr<KvStorage>> OpenShared(const KvLayout& layout,
+                                                               absl::string_view name,
                                                                uint32_t mapper_id);
 
   const KvLayout& layout() const { return layout_; }

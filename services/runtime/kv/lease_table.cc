@@ -71,7 +71,8 @@ absl::StatusOr<Grant> LeaseTable::Commit(const LeaseKey& key) {
 
 absl::StatusOr<Grant> LeaseTable::WritableByBytes(const LeaseKey& key) const {
   const auto it = leases_.find(key.lease_id);
-  if (it == leases_.end() || it->second.key != key) return Lost(key, "is over or of another process");
+  if (it == leases_.end() || it->second.key != key)
+    return Lost(key, "is over or of another process");
   const auto* writing = std::get_if<Writing>(&it->second.state);
   if (writing == nullptr || writing->in_place) return Lost(key, "is not being written to as bytes");
   return Grant{.key = key, .slot = it->second.memory.slot, .pages = it->second.memory.pages};

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sampler: logits of one sequence in, its next token out. Everything that must survive the hand-off is in two values: the
-// seed and the number of tokens drawn so far; so prefill draws token 0 and decode goes on with token 1 as if it were one process.
-// The draw depends on nothing else: not on batch neighbours, nor on time. Not thread-safe.
+// Sampler: logits of one sequence in, its next token out. Everything that must survive the hand-off
+// is in two values: the seed and the number of tokens drawn so far; so prefill draws token 0 and
+// decode goes on with token 1 as if it were one process. The draw depends on nothing else: not on
+// batch neighbours, nor on time. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ struct Kernels {
   kernels::Stream& stream;
 };
 
-// Every field set and in range (the router validates): see proto/tandem/v1/inference.proto, Sampling.
+// Every field set and in range (the router validates): see proto/tandem/v1/inference.proto,
+// Sampling.
 struct SamplerSpec {
   float temperature = 1;
   float top_p = 1;

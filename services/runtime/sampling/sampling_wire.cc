@@ -12,7 +12,8 @@ namespace {
 // What the kernels can work with; the public, tighter limits are the router's.
 absl::Status Within(absl::string_view field, float value, float low, float high) {
   if (std::isfinite(value) && value >= low && value <= high) return absl::OkStatus();
-  return InvalidField(absl::StrCat("sampling.", field), absl::StrCat(low, " to ", high, ", got ", value));
+  return InvalidField(absl::StrCat("sampling.", field),
+                      absl::StrCat(low, " to ", high, ", got ", value));
 }
 
 }  // namespace
@@ -51,7 +52,8 @@ absl::Status CheckSampling(const v1::SamplingParams& params, int vocab_size) {
   status.Update(Within("frequency_penalty", params.frequency_penalty(), -100, 100));
   const auto vocab = static_cast<uint32_t>(vocab_size);
   if (params.logprobs() > vocab) {
-    status.Update(InvalidField("sampling.logprobs", absl::StrCat("at most ", vocab, ", got ", params.logprobs())));
+    status.Update(InvalidField("sampling.logprobs",
+                               absl::StrCat("at most ", vocab, ", got ", params.logprobs())));
   }
   return status;
 }

@@ -16,11 +16,12 @@
 
 namespace tandem {
 
-// One WriteKv call. The destructor cancels what still runs and waits for its end: then nobody reads the staging memory.
+// One WriteKv call. The destructor cancels what still runs and waits for its end: then nobody reads
+// the staging memory.
 class GrpcChannel::Call final : public grpc::ClientWriteReactor<v1::WriteKvRequest> {
  public:
-  Call(v1::DecodeService::StubInterface& stub, const LeaseKey& key, int tokens, const std::byte* base,
-       std::vector<KvExtent> extents)
+  Call(v1::DecodeService::StubInterface& stub, const LeaseKey& key, int tokens,
+       const std::byte* base, std::vector<KvExtent> extents)
       : base_(base), extents_(std::move(extents)) {
     for (const KvExtent& extent : extents_) bytes_ += extent.bytes;
     *message_.mutable_lease() = ToProto(key);
@@ -114,7 +115,10 @@ GrpcChannel::~GrpcChannel() {
 
 absl::StatusOr<KvPlace> GrpcChannel::Open(const Grant& lease, int tokens) {
   ASSIGN_OR_RETURN(Allocation memory, staging_.pages.Allocate(KvLayout::PagesFor(tokens)));
-  KvPlace place{.pool = staging_.id, .view = staging_.storage->view(), .slot = memory.slot, .pages = memory.pages};
+  KvPlace place{.pool = staging_.id,
+                .view = staging_.storage->view(),
+                .slot = memory.slot,
+                .pages = memory.pages};
   transfers_.emplace(lease.key.lease_id, Transfer{.memory = std::move(memory), .call = nullptr});
   return place;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// GrpcChannel: rows are computed in a staging pool of this process and travel as bytes, extent by extent. Works everywhere.
+// GrpcChannel: rows are computed in a staging pool of this process and travel as bytes, extent by
+// extent. Works everywhere.
 #pragma once
 
 #include <map>
@@ -12,7 +13,8 @@
 
 namespace tandem {
 
-// Memory for prompts that travel as bytes; one a prefill worker, shared by its byte channels. Not thread-safe.
+// Memory for prompts that travel as bytes; one a prefill worker, shared by its byte channels. Not
+// thread-safe.
 struct StagingPool {
   PoolId id = 0;
   std::unique_ptr<KvStorage> storage;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// KvChannel: how the rows of a prompt get from the prefill worker that computes them into the pages of the decode worker
-// that owns them. One of the four seams (design section 4): `shared` writes in place, `grpc` sends bytes.
+// KvChannel: how the rows of a prompt get from the prefill worker that computes them into the pages
+// of the decode worker that owns them. One of the four seams (design section 4): `shared` writes in
+// place, `grpc` sends bytes.
 //
-// Used by the prefill loop alone (not thread-safe); `done` of Fence comes from any thread. For one lease: Open, any number of
-// Forward steps on the place, Write, Fence, Close. Close may come at any time and ends whatever runs.
+// Used by the prefill loop alone (not thread-safe); `done` of Fence comes from any thread. For one
+// lease: Open, any number of Forward steps on the place, Write, Fence, Close. Close may come at any
+// time and ends whatever runs.
 #pragma once
 
 #include <functional>
@@ -33,7 +35,8 @@ class KvChannel {
 
   virtual v1::KvChannelKind kind() const = 0;
 
-  // RESOURCE_EXHAUSTED: not now, but when another lease is closed. The lease must be begun on the link.
+  // RESOURCE_EXHAUSTED: not now, but when another lease is closed. The lease must be begun on the
+  // link.
   virtual absl::StatusOr<KvPlace> Open(const Grant& lease, int tokens) = 0;
 
   // All `tokens` rows are computed: bring them over. Returns the bytes that travel.

@@ -12,7 +12,8 @@
 
 namespace tandem {
 
-class LinkClient::Reactor final : public grpc::ClientBidiReactor<v1::LinkRequest, v1::LinkResponse> {
+class LinkClient::Reactor final
+    : public grpc::ClientBidiReactor<v1::LinkRequest, v1::LinkResponse> {
  public:
   Reactor(v1::DecodeService::StubInterface& stub, Options options) : options_(std::move(options)) {
     stub.async()->Link(&context_, this);
@@ -21,7 +22,8 @@ class LinkClient::Reactor final : public grpc::ClientBidiReactor<v1::LinkRequest
     hello.set_incarnation(options_.incarnation);
     hello.set_peer_incarnation(options_.peer_incarnation);
     *hello.mutable_kv_format() = options_.kv_format;
-    // Send may be called from the loop while no reaction of ours runs; the hold keeps the call open for it.
+    // Send may be called from the loop while no reaction of ours runs; the hold keeps the call open
+    // for it.
     AddHold();
     Send(std::move(request));
     StartRead(&response_);
@@ -101,10 +103,12 @@ class LinkClient::Reactor final : public grpc::ClientBidiReactor<v1::LinkRequest
 
   // Maps the offered pool and proves that both sides see the same bytes.
   absl::Status TryShared(const v1::LinkOffer& offer) {
-    if (offer.shm_name().empty()) return absl::NotFoundError("the decode worker offers no shared memory");
-    ASSIGN_OR_RETURN(const KvLayout layout,
-                     KvLayout::Create(*options_.config, {.pages = static_cast<int>(offer.pages()),
-                                                         .slots = static_cast<int>(offer.slots())}));
+    if (offer.shm_name().empty())
+      return absl::NotFoundError("the decode worker offers no shared memory");
+    ASSIGN_OR_RETURN(
+        const KvLayout layout,
+        KvLayout::Create(*options_.config, {.pages = static_cast<int>(offer.pages()),
+                                            .slots = static_cast<int>(offer.slots())}));
     if (offer.pool_offset() != KvStorage::kPoolOffset ||
         offer.shm_bytes() != KvStorage::kPoolOffset + layout.bytes() ||
         offer.test_offset() != KvStorage::TestOffset(offer.link_id())) {
@@ -113,7 +117,8 @@ class LinkClient::Reactor final : public grpc::ClientBidiReactor<v1::LinkRequest
     ASSIGN_OR_RETURN(mapped_, KvStorage::OpenShared(layout, offer.shm_name(), offer.link_id()));
     if (mapped_->ReadTest(offer.link_id()) != offer.test_pattern()) {
       mapped_.reset();
-      return absl::DataLossError("self-test: the mapped memory does not hold the decode worker's pattern");
+      return absl::DataLossError(
+          "self-test: the mapped memory does not hold the decode worker's pattern");
     }
     mapped_->WriteTest(offer.link_id(), Inverted(offer.test_pattern()));
     return absl::OkStatus();
@@ -125,7 +130,8 @@ class LinkClient::Reactor final : public grpc::ClientBidiReactor<v1::LinkRequest
       downgrade_reason_ = "self-test: the decode worker did not find the answer in its memory";
     }
     if (!downgrade_reason_.empty() && options_.strict) {
-      refusal_ = ChannelDowngrade(absl::StrCat("KV channel: shared memory is required, but ", downgrade_reason_));
+      refusal_ = ChannelDowngrade(
+          absl::StrCat("KV channel: shared memory is required, but ", downgrade_reason_));
       return Close();
     }
     Post(LinkUp{.mapped = std::move(mapped_), .downgrade_reason = downgrade_reason_});
@@ -141,8 +147,10 @@ class LinkClient::Reactor final : public grpc::ClientBidiReactor<v1::LinkRequest
   absl::Notification done_;
 };
 
-std::unique_ptr<LinkClient> LinkClient::Open(v1::DecodeService::StubInterface& stub, Options options) {
-  return std::unique_ptr<LinkClient>(new LinkClient(std::make_unique<Reactor>(stub, std::move(options))));
+std::unique_ptr<LinkClient> LinkClient::Open(v1::DecodeService::StubInterface& stub,
+                                             Options options) {
+  return std::unique_ptr<LinkClient>(
+      new LinkClient(std::make_unique<Reactor>(stub, std::move(options))));
 }
 
 LinkClient::LinkClient(std::unique_ptr<Reactor> reactor) : reactor_(std::move(reactor)) {}

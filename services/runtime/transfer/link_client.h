@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // LinkClient: a prefill worker's side of the Link stream to one decode worker.
 //
-// Open starts the negotiation and returns at once: hello, offer, self-test, choice, ready (proto/README.md draws it). What happens
-// then is posted as LinkEvents from gRPC's threads: LinkUp or LinkDown first, LinkDown last. `post` must not block.
-// BeginWrite and EndWrite may be called from any thread. The destructor cancels the stream and waits for its end.
+// Open starts the negotiation and returns at once: hello, offer, self-test, choice, ready
+// (proto/README.md draws it). What happens then is posted as LinkEvents from gRPC's threads: LinkUp
+// or LinkDown first, LinkDown last. `post` must not block. BeginWrite and EndWrite may be called
+// from any thread. The destructor cancels the stream and waits for its end.
 #pragma once
 
 #include <functional>
@@ -24,7 +25,7 @@ class LinkClient {
     uint64_t peer_incarnation = 0;  // of the decode worker that is meant
     v1::KvFormat kv_format;
     v1::KvChannelKind preferred = v1::KV_CHANNEL_KIND_SHARED;
-    bool strict = false;  // a downgrade is an error
+    bool strict = false;                  // a downgrade is an error
     const ModelConfig* config = nullptr;  // borrowed
     std::function<void(LinkEvent)> post;
   };

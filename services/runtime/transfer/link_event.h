@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a prefill worker hears on its link to a decode worker. Values: made on gRPC's threads, acted on by the loop.
+// What a prefill worker hears on its link to a decode worker. Values: made on gRPC's threads, acted
+// on by the loop.
 #pragma once
 
 #include <cstdint>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Outbox: messages waiting for a stream that takes one at a time. Thread-safe.
 //
-// `start` is what begins a write (StartWrite). It is called with the box locked, so that no write begins after Close has
-// returned; it must not call back into the box, and gRPC's does not.
+// `start` is what begins a write (StartWrite). It is called with the box locked, so that no write
+// begins after Close has returned; it must not call back into the box, and gRPC's does not.
 #pragma once
 
 #include <deque>

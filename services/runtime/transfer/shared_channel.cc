@@ -13,14 +13,16 @@ absl::StatusOr<KvPlace> SharedChannel::Open(const Grant& lease, int tokens) {
                 static_cast<int>(lease.pages.size()) >= KvLayout::PagesFor(tokens);
   for (const int page : lease.pages) inside = inside && page >= 0 && page < layout.pages();
   if (!inside) {
-    return absl::InvalidArgumentError(absl::StrCat("reservation: slot ", lease.slot, " with ", lease.pages.size(),
-                                                   " pages does not hold ", tokens, " tokens in a pool of ",
-                                                   layout.slots(), " slots and ", layout.pages(), " pages"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "reservation: slot ", lease.slot, " with ", lease.pages.size(), " pages does not hold ",
+        tokens, " tokens in a pool of ", layout.slots(), " slots and ", layout.pages(), " pages"));
   }
   return KvPlace{.pool = pool_, .view = mapped_->view(), .slot = lease.slot, .pages = lease.pages};
 }
 
-uint64_t SharedChannel::Write(const LeaseKey& /*key*/, int /*tokens*/) { return 0; }
+uint64_t SharedChannel::Write(const LeaseKey& /*key*/, int /*tokens*/) {
+  return 0;
+}
 
 void SharedChannel::Fence(const LeaseKey& /*key*/, std::function<void(absl::Status)> done) {
   // The stores are done before the message that says so is sent.

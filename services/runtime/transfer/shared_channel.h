@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SharedChannel: the decode worker's pool is mapped here, and rows are computed in their final place. No copy.
+// SharedChannel: the decode worker's pool is mapped here, and rows are computed in their final
+// place. No copy.
 #pragma once
 
 #include <memory>
@@ -12,7 +13,8 @@ namespace tandem {
 
 class SharedChannel final : public KvChannel {
  public:
-  SharedChannel(PoolId pool, std::unique_ptr<KvStorage> mapped) : pool_(pool), mapped_(std::move(mapped)) {}
+  SharedChannel(PoolId pool, std::unique_ptr<KvStorage> mapped)
+      : pool_(pool), mapped_(std::move(mapped)) {}
 
   v1::KvChannelKind kind() const override { return v1::KV_CHANNEL_KIND_SHARED; }
   absl::StatusOr<KvPlace> Open(const Grant& lease, int tokens) override;

@@ -34,13 +34,14 @@ v1::KvFormat FormatOf(const KvLayout& layout) {
 }
 
 absl::Status CheckFormats(const v1::KvFormat& ours, const v1::KvFormat& theirs) {
-  if (ours.protocol_version() == theirs.protocol_version() && ours.layout_hash() == theirs.layout_hash() &&
-      ours.page_tokens() == theirs.page_tokens()) {
+  if (ours.protocol_version() == theirs.protocol_version() &&
+      ours.layout_hash() == theirs.layout_hash() && ours.page_tokens() == theirs.page_tokens()) {
     return absl::OkStatus();
   }
   const auto side = [](const v1::KvFormat& format) {
-    return absl::StrCat("protocol ", format.protocol_version(), ", page ", format.page_tokens(), " tokens, layout ",
-                        absl::Hex(format.layout_hash()), " {", format.description(), "}");
+    return absl::StrCat("protocol ", format.protocol_version(), ", page ", format.page_tokens(),
+                        " tokens, layout ", absl::Hex(format.layout_hash()), " {",
+                        format.description(), "}");
   };
   return absl::FailedPreconditionError(
       absl::StrCat("KV format: this side has ", side(ours), "; the other side has ", side(theirs)));
