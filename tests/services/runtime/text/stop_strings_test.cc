@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: the first complete stop string ends the text, wherever it is cut; nothing more is held back than may be needed.
-// Method: known cases; random texts over two letters against a search by definition; hostile repetition.
+// Goal: the first complete stop string ends the text, wherever it is cut; nothing more is held back
+// than may be needed. Method: known cases; random texts over two letters against a search by
+// definition; hostile repetition.
 #include "services/runtime/text/stop_strings.h"
 
 #include <random>
@@ -52,7 +53,8 @@ TEST(StopStringsTest, RefusesEmptyLongAndTooManyStrings) {
   }
 }
 
-// The text before the stop that is complete first, the longest of those; the whole text if there is none.
+// The text before the stop that is complete first, the longest of those; the whole text if there is
+// none.
 std::string ByDefinition(const std::vector<std::string>& strings, const std::string& text) {
   for (size_t end = 1; end <= text.size(); ++end) {
     size_t longest = 0;

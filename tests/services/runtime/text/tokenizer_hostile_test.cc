@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: no text of one megabyte takes long, whatever it repeats, and all of it comes back.
-// Method: one megabyte of a repeated unit, each under a limit that quadratic work would exceed a thousandfold.
+// Method: one megabyte of a repeated unit, each under a limit that quadratic work would exceed a
+// thousandfold.
 #include <string>
 
 #include "absl/time/clock.h"
