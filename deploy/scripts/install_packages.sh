@@ -1,18 +1,30 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what Tandem builds and tests with on Debian 12. Run as root or with sudo at hand; does nothing when all is there.
+# Installs what Tandem is built with on Debian 12 (`build`), and what it is tested with (`test`, the
+# default). Run as root or with sudo at hand; does nothing when all is there.
 set -euo pipefail
 
 packages=(
-  g++ cmake ninja-build ccache pkg-config git ca-certificates
+  g++ cmake ninja-build ccache pkg-config git ca-certificates python3 curl procps
   libgrpc++-dev protobuf-compiler-grpc protobuf-compiler libprotobuf-dev libabsl-dev
   prometheus-cpp-dev nlohmann-json3-dev libpcre2-dev libeigen3-dev
   libgtest-dev libgmock-dev libbenchmark-dev
-  python3 python3-numpy universal-ctags clang-format curl
 )
+case "${1:-test}" in
+  build) ;;
+  test)
+    packages+=(python3-numpy universal-ctags clang-format)
+    # Any node will do; Debian's own only where there is none.
+    command -v node >/dev/null || packages+=(nodejs)
+    command -v npm >/dev/null || packages+=(npm)
+    ;;
+  *) echo "usage: $0 [build|test]" >&2; exit 2 ;;
+esac
+
 missing=()
 for package in "${packages[@]}"; do
-  dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+  status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+  [ "$status" = installed ] || missing+=("$package")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 

@@ -29,8 +29,8 @@ class BoundedQueue {
     return true;
   }
 
-  // For what must not be lost (a cancel, a released lease): past the bound, refused only when closed.
-  // Its producers are themselves bounded by what they were admitted for.
+  // For what must not be lost (a cancel, a released lease): past the bound, refused only when
+  // closed. Its producers are themselves bounded by what they were admitted for.
   bool PushAlways(T&& item) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
     if (closed_) return false;
@@ -38,11 +38,13 @@ class BoundedQueue {
     return true;
   }
 
-  // Everything queued, after waiting at most `timeout` for the first item. Empty on time-out or when closed.
+  // Everything queued, after waiting at most `timeout` for the first item. Empty on time-out or
+  // when closed.
   std::vector<T> PopAll(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
     mutex_.AwaitWithTimeout(absl::Condition(this, &BoundedQueue::Ready), timeout);
-    std::vector<T> out(std::make_move_iterator(items_.begin()), std::make_move_iterator(items_.end()));
+    std::vector<T> out(std::make_move_iterator(items_.begin()),
+                       std::make_move_iterator(items_.end()));
     items_.clear();
     return out;
   }

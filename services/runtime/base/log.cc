@@ -25,9 +25,9 @@ bool IsPlain(absl::string_view value) {
 }
 
 void Write(char level, absl::string_view event, std::initializer_list<LogField> fields) {
-  std::string line = absl::StrFormat("%s %c %s %s",
-                                     absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone()),
-                                     level, Role(), event);
+  std::string line = absl::StrFormat(
+      "%s %c %s %s", absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone()),
+      level, Role(), event);
   for (const LogField& field : fields) {
     absl::StrAppend(&line, " ", field.key, "=");
     if (IsPlain(field.value)) {
@@ -43,9 +43,17 @@ void Write(char level, absl::string_view event, std::initializer_list<LogField> 
 
 }  // namespace
 
-void SetLogRole(absl::string_view role) { Role() = std::string(role); }
-void LogInfo(absl::string_view event, std::initializer_list<LogField> fields) { Write('I', event, fields); }
-void LogWarning(absl::string_view event, std::initializer_list<LogField> fields) { Write('W', event, fields); }
-void LogError(absl::string_view event, std::initializer_list<LogField> fields) { Write('E', event, fields); }
+void SetLogRole(absl::string_view role) {
+  Role() = std::string(role);
+}
+void LogInfo(absl::string_view event, std::initializer_list<LogField> fields) {
+  Write('I', event, fields);
+}
+void LogWarning(absl::string_view event, std::initializer_list<LogField> fields) {
+  Write('W', event, fields);
+}
+void LogError(absl::string_view event, std::initializer_list<LogField> fields) {
+  Write('E', event, fields);
+}
 
 }  // namespace tandem

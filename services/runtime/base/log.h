@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Structured log: one line an event on stderr, `time level role event key=value …`. Thread-safe.
-// Values with spaces, quotes or control characters are quoted and escaped, so that a line stays a line.
-// Prompts, answers and keys are never logged.
+// Values with spaces, quotes or control characters are quoted and escaped, so that a line stays a
+// line. Prompts, answers and keys are never logged.
 #pragma once
 
 #include <initializer_list>

@@ -7,10 +7,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define RETURN_IF_ERROR(expr)                            \
-  do {                                                   \
-    absl::Status tandem_status = (expr);                 \
-    if (!tandem_status.ok()) return tandem_status;       \
+#define RETURN_IF_ERROR(expr)                      \
+  do {                                             \
+    absl::Status tandem_status = (expr);           \
+    if (!tandem_status.ok()) return tandem_status; \
   } while (false)
 
 #define TANDEM_CONCAT_INNER(a, b) a##b

@@ -13,6 +13,8 @@ Thread::Thread(const std::string& name, std::function<void()> body)
         body();
       }) {}
 
-Thread::~Thread() { thread_.join(); }
+Thread::~Thread() {
+  thread_.join();
+}
 
 }  // namespace tandem

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Thread: a named thread that is joined by its destructor. The only place that makes threads of ours.
+// Thread: a named thread that is joined by its destructor. The only place that makes threads of
+// ours.
 #pragma once
 
 #include <functional>

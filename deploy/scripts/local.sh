@@ -1,0 +1,252 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# One router, some prefill and some decode workers on this machine, on loopback.
+#
+#   deploy/scripts/local.sh up --model DIR [--prefill N] [--decode N] [--port P] [--pages N]
+#   deploy/scripts/local.sh status
+#   deploy/scripts/local.sh down
+#
+# Each verb also takes --dir STATE (default build/local: configs, logs, process ids; one cluster a
+# folder) and `up` takes --bin DIR (default build/release/bin). Without --port the router gets a
+# free port; the workers always do. `up` returns when every process answers its health check, or
+# stops all of them again and shows why. `status` exits with 0 when all serve. `down` sends SIGTERM,
+# waits for running answers to drain, and kills what is left then. Repeating a verb is harmless.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+
+state="$root/build/local"
+bin="$root/build/release/bin"
+model="" port="" pages=256
+prefill=1 decode=1
+start_seconds=300
+drain_seconds=35
+
+fail() {
+  echo "local.sh: $*" >&2
+  exit 1
+}
+
+usage() {
+  sed -n '5,7s/^# *//p' "$0" >&2
+  exit 2
+}
+
+count_of() {
+  [[ "$2" =~ ^[1-9][0-9]{0,4}$ ]] || fail "$1: $2 is no whole number from 1 to 99999"
+}
+
+# --- processes: `name pid start-time grpc-port metrics-port`, one a line, in $state/processes ---
+
+# The kernel's start time of a process: a pid that was given to another process is not ours.
+start_time() {
+  local stat
+  { stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 1
+  # Field 22, counted behind the name, which may hold spaces; a zombie is not alive.
+  read -ra stat <<<"${stat##*) }"
+  [ "${stat[0]}" != Z ] && echo "${stat[19]}"
+}
+
+alive() {
+  [ "$(start_time "$1" || true)" = "$2" ]
+}
+
+# gRPC's own health check, spoken by curl: an empty HealthCheckRequest in, status 1 = SERVING out.
+health() {
+  local answer
+  answer=$(printf '\0\0\0\0\0' | curl --silent --max-time 2 --http2-prior-knowledge --noproxy '*' \
+    --header 'content-type: application/grpc' --header 'te: trailers' --data-binary @- \
+    "http://127.0.0.1:$1/grpc.health.v1.Health/Check" 2>/dev/null | od -An -tx1 | tr -d ' \n')
+  case "$answer" in
+    00000000020801) echo SERVING ;;
+    00000000020802) echo NOT_SERVING ;;
+    *) echo UNREACHABLE; return 0 ;;
+  esac
+}
+
+any_alive() {
+  local name pid start rest
+  while read -r name pid start rest; do
+    alive "$pid" "$start" && return 0
+  done < <(cat "$state/processes" 2>/dev/null)
+  return 1
+}
+
+free_ports() {
+  python3 - "$@" <<'PY'
+import socket, sys
+count, wanted = int(sys.argv[1]), sys.argv[2:]
+sockets = [socket.socket() for _ in range(count + len(wanted))]
+for s, port in zip(sockets, [*map(int, wanted), *[0] * count]):
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("127.0.0.1", port))
+    s.listen(1)
+print(*(s.getsockname()[1] for s in sockets))
+PY
+}
+
+# --- up ---
+
+quoted() {
+  local text=${1//\\/\\\\}
+  echo "\"${text//\"/\\\"}\""
+}
+
+worker_config() {  # name grpc-port metrics-port
+  echo "worker {"
+  echo "  listen: \"127.0.0.1:$2\""
+  echo "  metrics_listen: \"127.0.0.1:$3\""
+  echo "  model_dir: $(quoted "$model")"
+  echo "}"
+  case "$1" in decode*) echo "pages: $pages" ;; esac
+}
+
+router_config() {  # grpc-port metrics-port, then the workers as name:port
+  echo "listen: \"127.0.0.1:$1\""
+  echo "metrics_listen: \"127.0.0.1:$2\""
+  echo "model_dir: $(quoted "$model")"
+  local worker
+  for worker in "${@:3}"; do
+    case "$worker" in
+      prefill*) echo "prefill_workers: \"127.0.0.1:${worker#*:}\"" ;;
+      decode*) echo "decode_workers: \"127.0.0.1:${worker#*:}\"" ;;
+    esac
+  done
+}
+
+launch() {  # name grpc-port metrics-port; its config is written
+  local name=$1 program="$bin/tandem-${1%%-*}" pid
+  # Its own session: a Ctrl-C meant for the caller does not reach it. The lock is not inherited.
+  setsid "$program" --config "$state/$name.textproto" </dev/null >"$state/$name.log" 2>&1 9>&- &
+  pid=$!
+  echo "$name $pid $(start_time "$pid" || echo gone) $2 $3" >>"$state/processes"
+}
+
+launch_all() {
+  local names=() workers=() i ports name
+  for ((i = 0; i < decode; ++i)); do names+=("decode-$i"); done
+  for ((i = 0; i < prefill; ++i)); do names+=("prefill-$i"); done
+  local wanted=() count=$((2 * (prefill + decode) + 1))
+  if [ -n "$port" ]; then wanted=("$port"); else count=$((count + 1)); fi
+  ports=$(free_ports "$count" "${wanted[@]}" 2>/dev/null) ||
+    fail "port ${port:-of any number} on 127.0.0.1 is in use"
+  read -ra ports <<<"$ports"
+  rm -f "$state"/*.log "$state"/*.textproto
+  : >"$state/processes"
+  for i in "${!names[@]}"; do
+    name=${names[i]}
+    worker_config "$name" "${ports[2 + 2 * i]}" "${ports[3 + 2 * i]}" >"$state/$name.textproto"
+    workers+=("$name:${ports[2 + 2 * i]}")
+    launch "$name" "${ports[2 + 2 * i]}" "${ports[3 + 2 * i]}"
+  done
+  router_config "${ports[0]}" "${ports[1]}" "${workers[@]}" >"$state/router.textproto"
+  launch router "${ports[0]}" "${ports[1]}"
+}
+
+# Waits until all serve; names the process that ended or never came.
+wait_serving() {
+  local until=$((SECONDS + start_seconds)) name pid start grpc rest
+  while read -r name pid start grpc rest; do
+    until [ "$(health "$grpc")" = SERVING ]; do
+      alive "$pid" "$start" || { echo "$name ended: see $state/$name.log"; return 1; }
+      [ $SECONDS -lt $until ] || { echo "$name does not serve after $start_seconds s"; return 1; }
+      sleep 0.1
+    done
+  done <"$state/processes"
+}
+
+up() {
+  [ -n "$model" ] || usage
+  [ -f "$model/config.json" ] || fail "--model: $model holds no config.json"
+  model=$(cd "$model" && pwd)
+  count_of --prefill "$prefill"
+  count_of --decode "$decode"
+  count_of --pages "$pages"
+  [ -z "$port" ] || count_of --port "$port"
+  local role why
+  for role in router prefill decode; do
+    [ -x "$bin/tandem-$role" ] || fail "no $bin/tandem-$role: cmake --build --preset release"
+  done
+  if any_alive; then
+    status || fail "half of it is up: local.sh down"
+    [ -z "$port" ] || grep -q "^router .* $port [0-9]*$" "$state/processes" ||
+      fail "already up, on another port: local.sh down"
+    echo "already up"
+    return 0
+  fi
+  trap 'down >/dev/null; exit 130' INT TERM
+  launch_all
+  if ! why=$(wait_serving); then
+    tail -n 5 "$state/${why%% *}.log" >&2 || true
+    down >/dev/null
+    fail "$why"
+  fi
+  status
+}
+
+# --- status, down ---
+
+status() {
+  local name pid start grpc metrics answer all=0
+  [ -s "$state/processes" ] || { echo "down"; return 1; }
+  printf '%-10s %8s %21s %21s  %s\n' process pid grpc metrics health
+  while read -r name pid start grpc metrics; do
+    if alive "$pid" "$start"; then answer=$(health "$grpc"); else answer=DEAD pid=-; fi
+    [ "$answer" = SERVING ] || all=1
+    printf '%-10s %8s %21s %21s  %s\n' \
+      "$name" "$pid" "127.0.0.1:$grpc" "127.0.0.1:$metrics" "$answer"
+  done <"$state/processes"
+  return $all
+}
+
+# SIGTERM to one role, then patience; whoever outlives it is killed.
+stop_role() {
+  local role=$1 until=$((SECONDS + drain_seconds)) name pid start rest
+  local ours=()
+  while read -r name pid start rest; do
+    [[ "$name" == "$role"* ]] && alive "$pid" "$start" && ours+=("$pid $start $name")
+  done <"$state/processes"
+  for rest in "${ours[@]}"; do kill -TERM "${rest%% *}" 2>/dev/null || true; done
+  for rest in "${ours[@]}"; do
+    read -r pid start name <<<"$rest"
+    while alive "$pid" "$start" && [ $SECONDS -lt $until ]; do sleep 0.05; done
+    if alive "$pid" "$start"; then
+      echo "$name did not end in $drain_seconds s: killed" >&2
+      kill -KILL "$pid" 2>/dev/null || true
+    fi
+  done
+}
+
+down() {
+  [ -s "$state/processes" ] || { echo "down"; return 0; }
+  local role
+  # The door first, so that running requests end while their workers still work.
+  for role in router prefill decode; do stop_role "$role"; done
+  rm -f "$state/processes"
+  echo "down"
+}
+
+verb=${1:-}
+shift || true
+while [ $# -gt 0 ]; do
+  [ $# -ge 2 ] || usage
+  case "$1" in
+    --model) model=$2 ;;
+    --prefill) prefill=$2 ;;
+    --decode) decode=$2 ;;
+    --port) port=$2 ;;
+    --pages) pages=$2 ;;
+    --dir) state=$2 ;;
+    --bin) bin=$2 ;;
+    *) usage ;;
+  esac
+  shift 2
+done
+case "$verb" in up | down | status) ;; *) usage ;; esac
+mkdir -p "$state"
+state=$(cd "$state" && pwd)
+if [ "$verb" != status ]; then
+  # Two verbs that change one folder wait for each other.
+  exec 9>"$state/lock"
+  flock -w $((start_seconds + drain_seconds)) 9 || fail "$state is locked by another local.sh"
+fi
+"$verb"

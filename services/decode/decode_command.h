@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the RPC surface asks of the decode loop, as values. Reactions make them and return; the loop
+// acts on them in order. Every command is answered exactly once, also when the loop is stopping:
+// nobody is left waiting.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <variant>
+
+#include "absl/status/statusor.h"
+#include "services/runtime/kv/lease_table.h"
+#include "tandem/v1/worker.pb.h"
+
+namespace tandem {
+
+class GenerateStream;
+
+struct ReserveCommand {
+  int64_t tokens = 0;
+  std::function<void(absl::StatusOr<Grant>)> reply;
+};
+
+struct ReleaseCommand {
+  LeaseKey key;
+  std::function<void()> reply;
+};
+
+// The loop owns the stream from here on and closes it.
+struct GenerateCommand {
+  v1::DecodeServiceGenerateRequest request;
+  GenerateStream* stream = nullptr;
+};
+
+// The stream's reader is gone. The pointer is a name only: the stream may have ended.
+struct CancelCommand {
+  const GenerateStream* stream = nullptr;
+};
+
+// A link stands; `send` reaches its writer until LinkClosedCommand.
+struct LinkOpenedCommand {
+  LinkId link = 0;
+  bool in_place = false;
+  std::function<void(v1::LinkResponse)> send;
+};
+
+struct LinkBeginCommand {
+  LinkId link = 0;
+  LeaseKey key;
+};
+
+struct LinkEndCommand {
+  LinkId link = 0;
+  LeaseKey key;
+};
+
+// The link's stream is over. `send` is not called after `dispose` was.
+struct LinkClosedCommand {
+  LinkId link = 0;
+  std::function<void()> dispose;
+};
+
+// A piece of rows that travel as bytes. `reply`: OK = the next piece may come.
+struct WriteKvCommand {
+  LeaseKey key;
+  int tokens = 0;
+  const v1::WriteKvRequest* piece = nullptr;  // the writer keeps it until the reply
+  std::function<void(absl::Status)> reply;
+};
+
+using DecodeCommand =
+    std::variant<ReserveCommand, ReleaseCommand, GenerateCommand, CancelCommand, LinkOpenedCommand,
+                 LinkBeginCommand, LinkEndCommand, LinkClosedCommand, WriteKvCommand>;
+
+}  // namespace tandem

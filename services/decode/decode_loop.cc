@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/decode/decode_loop.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "services/decode/generate_request.h"
+#include "services/runtime/base/check.h"
+#include "services/runtime/base/log.h"
+#include "services/runtime/base/status_macros.h"
+#include "services/runtime/rpc/status.h"
+#include "services/runtime/sampling/sampling_wire.h"
+#include "services/runtime/transfer/wire.h"
+
+namespace tandem {
+namespace {
+
+// Without work the loop looks at leases and links this often.
+constexpr absl::Duration kIdleWait = absl::Milliseconds(50);
+constexpr absl::Duration kPublishInterval = absl::Milliseconds(200);
+
+}  // namespace
+
+DecodeLoop::DecodeLoop(const Options& options, Parts parts)
+    : options_(options),
+      model_(parts.model),
+      kernels_(parts.kernels),
+      storage_(std::move(parts.storage)),
+      watch_(parts.watch),
+      metrics_(parts.metrics),
+      leases_({.incarnation = options.incarnation,
+               .seed = options.lease_seed,
+               .ttl = options.lease_ttl,
+               .page_tokens = kPageTokens},
+              PagePool(storage_->layout().pages(), storage_->layout().slots())),
+      links_(storage_->shared()),
+      scheduler_(options.batch_max),
+      commands_(options.commands_max),
+      thread_("decode-loop", [this] { Run(); }) {}
+
+DecodeLoop::~DecodeLoop() {
+  stopping_ = true;
+  commands_.Close();
+}
+
+void DecodeLoop::Run() {
+  PublishState(Clock::Real().Now());
+  while (!stopping_) {
+    const absl::Duration wait = scheduler_.running() > 0 ? absl::ZeroDuration() : kIdleWait;
+    for (DecodeCommand& command : commands_.PopAll(wait)) {
+      std::visit([this](auto& what) { Handle(what); }, command);
+    }
+    const absl::Time now = Clock::Real().Now();
+    Reap(now);
+    if (scheduler_.running() > 0) Step();
+    PublishState(now);
+  }
+  Stop();
+}
+
+void DecodeLoop::Handle(ReserveCommand& command) {
+  if (draining_) return command.reply(Draining({.message = "the decode worker is shutting down"}));
+  if (command.tokens < 1 || command.tokens > options_.context_tokens_max) {
+    return command.reply(
+        InvalidField("tokens", absl::StrCat("1 to ", options_.context_tokens_max,
+                                            " (prompt and answer), got ", command.tokens)));
+  }
+  absl::StatusOr<Grant> grant = leases_.GrantLease(command.tokens, Clock::Real().Now());
+  if (!grant.ok()) grant = KvBudget({.message = std::string(grant.status().message())});
+  command.reply(std::move(grant));
+}
+
+void DecodeLoop::Handle(ReleaseCommand& command) {
+  links_.SendRevocations(leases_.Release(command.key));
+  command.reply();
+}
+
+void DecodeLoop::Handle(GenerateCommand& command) {
+  if (const absl::Status status = Start(command); !status.ok()) command.stream->Close(status);
+}
+
+absl::Status DecodeLoop::Start(const GenerateCommand& command) {
+  const v1::DecodeServiceGenerateRequest& request = command.request;
+  const LeaseKey key = KeyOf(request.reservation());
+  RETURN_IF_ERROR(CheckGenerate(request, model_.config()));
+  absl::StatusOr<Grant> memory = leases_.Commit(key);
+  if (!memory.ok()) return LeaseLost(memory.status().message());
+  const int64_t room = static_cast<int64_t>(memory->pages.size()) * kPageTokens;
+  if (request.prompt_tokens() + int64_t{request.max_tokens()} > room) {
+    leases_.Finish(key);
+    return InvalidField(
+        "max_tokens", absl::StrCat("prompt_tokens + max_tokens at most ", room, " (reserved), got ",
+                                   request.prompt_tokens(), " + ", request.max_tokens()));
+  }
+  const std::vector<int32_t> prompt(request.prompt_token_ids().begin(),
+                                    request.prompt_token_ids().end());
+  const auto first = static_cast<int32_t>(request.first_token());
+  Sequence sequence{.memory = *std::move(memory),
+                    .stream = command.stream,
+                    .sampler = Sampler(SpecOf(request.sampling()), prompt),
+                    .position = request.prompt_tokens(),
+                    .token = first,
+                    .last_token = Clock::Real().Now()};
+  sequence.sampler.Accept(first);
+  const SequenceId id = next_id_++;
+  sequences_.emplace(id, std::move(sequence));
+  if (const auto end = scheduler_.Add(id, EndCriteriaOf(request), first)) {
+    v1::DecodeServiceGenerateResponse last;
+    last.set_reason(ReasonOf(*end));
+    (void)command.stream->Write(std::move(last));
+    End(id, absl::OkStatus());
+  }
+  return absl::OkStatus();
+}
+
+void DecodeLoop::Handle(CancelCommand& command) {
+  for (const auto& [id, sequence] : sequences_) {
+    if (sequence.stream != command.stream) continue;
+    return End(id, absl::CancelledError("the reader is gone"));
+  }
+}
+
+void DecodeLoop::Handle(LinkOpenedCommand& command) {
+  links_.Open(command);
+}
+
+void DecodeLoop::Handle(LinkBeginCommand& command) {
+  const absl::Status begun =
+      leases_.BeginWrite(command.key, command.link, links_.InPlace(command.link));
+  v1::LinkResponse response;
+  *response.mutable_verdict()->mutable_lease() = ToProto(command.key);
+  response.mutable_verdict()->set_granted(begun.ok());
+  links_.Send(command.link, std::move(response));
+}
+
+void DecodeLoop::Handle(LinkEndCommand& command) {
+  // Not OK: the lease ended before, and its pages have just become free. The writer is told the
+  // same either way.
+  (void)leases_.EndWrite(command.key, command.link);
+  v1::LinkResponse response;
+  *response.mutable_ended() = ToProto(command.key);
+  links_.Send(command.link, std::move(response));
+}
+
+void DecodeLoop::Handle(LinkClosedCommand& command) {
+  leases_.LinkLost(command.link);
+  links_.Close(command.link);
+  command.dispose();
+}
+
+void DecodeLoop::Handle(WriteKvCommand& command) {
+  command.reply(CopyPiece(command));
+}
+
+absl::Status DecodeLoop::CopyPiece(const WriteKvCommand& command) {
+  absl::StatusOr<Grant> memory = leases_.WritableByBytes(command.key);
+  if (!memory.ok()) return LeaseLost(memory.status().message());
+  const v1::WriteKvRequest& piece = *command.piece;
+  const int64_t room = static_cast<int64_t>(memory->pages.size()) * kPageTokens;
+  if (command.tokens < 1 || command.tokens > room) {
+    return InvalidField("tokens", absl::StrCat("1 to ", room, " (reserved), got ", command.tokens));
+  }
+  const KvLayout& layout = storage_->layout();
+  const std::vector<KvExtent> extents =
+      layout.Extents({.slot = memory->slot, .pages = memory->pages}, command.tokens);
+  if (piece.extent() >= extents.size()) {
+    return InvalidField("extent", absl::StrCat("below ", extents.size(), ", got ", piece.extent()));
+  }
+  const KvExtent& extent = extents[piece.extent()];
+  if (piece.offset() > extent.bytes || piece.data().size() > extent.bytes - piece.offset()) {
+    return InvalidField("data",
+                        absl::StrCat("within the extent's ", extent.bytes, " bytes, got offset ",
+                                     piece.offset(), " and ", piece.data().size(), " bytes"));
+  }
+  std::memcpy(storage_->view().base + extent.offset + piece.offset(), piece.data().data(),
+              piece.data().size());
+  return absl::OkStatus();
+}
+
+void DecodeLoop::Step() {
+  const absl::Time start = Clock::Real().Now();
+  const std::vector<SequenceId> batch = scheduler_.Next();
+  std::vector<SequenceChunk> chunks;
+  chunks.reserve(batch.size());
+  for (const SequenceId id : batch) {
+    const Sequence& sequence = sequences_.at(id);
+    chunks.push_back({.tokens = {&sequence.token, 1},
+                      .start = sequence.position,
+                      .slot = sequence.memory.slot,
+                      .pages = sequence.memory.pages,
+                      .logits = LogitsRows::kLast});
+  }
+  std::vector<TokenChoice> choices(batch.size());
+  const Kernels kernels{.table = kernels_, .stream = stream_};
+  model_.Forward(chunks, storage_->view(), [&](const LogitsRow& row) {
+    choices[row.chunk] = sequences_.at(batch[row.chunk]).sampler.Draw(kernels, row.logits);
+  });
+  const absl::Time now = Clock::Real().Now();
+  for (size_t i = 0; i < batch.size(); ++i) Deliver(batch[i], choices[i], now);
+  const int sequences = static_cast<int>(batch.size());
+  metrics_.engine.OnStep(
+      {.begin = start, .end = now, .sequences = sequences, .tokens_generated = sequences});
+}
+
+void DecodeLoop::Deliver(SequenceId id, const TokenChoice& choice, absl::Time now) {
+  Sequence& sequence = sequences_.at(id);
+  metrics_.inter_token_gap.Observe(absl::ToDoubleSeconds(now - sequence.last_token));
+  sequence.sampler.Accept(choice.id);
+  ++sequence.position;
+  sequence.token = choice.id;
+  sequence.last_token = now;
+
+  v1::DecodeServiceGenerateResponse response;
+  *response.add_tokens() = ToProto(choice);
+  const std::optional<EndReason> end = scheduler_.Advance(id, choice.id);
+  if (end.has_value()) response.set_reason(ReasonOf(*end));
+  if (!sequence.stream->Write(std::move(response))) {
+    return End(id,
+               SlowReader({.message = "the reader of the tokens does not keep up, or is gone"}));
+  }
+  if (end.has_value()) End(id, absl::OkStatus());
+}
+
+void DecodeLoop::End(SequenceId id, const absl::Status& status) {
+  const auto it = sequences_.find(id);
+  CHECK(it != sequences_.end());
+  scheduler_.Remove(id);
+  leases_.Finish(it->second.memory.key);
+  if (status.ok()) {
+    it->second.stream->Close(status);
+  } else {
+    it->second.stream->CloseNow(status);
+  }
+  sequences_.erase(it);
+}
+
+void DecodeLoop::Reap(absl::Time now) {
+  const int64_t expired_before = leases_.counts().expired_total;
+  const std::vector<Revocation> revoked = leases_.Expire(now);
+  metrics_.lease_expired.Increment(
+      static_cast<double>(leases_.counts().expired_total - expired_before));
+  for (const Revocation& revocation : revoked) {
+    LogWarning("lease-expired", {{"lease", revocation.key.lease_id}, {"link", revocation.link}});
+  }
+  links_.SendRevocations(revoked);
+  for (const LinkId link : links_.TakeDead()) {
+    leases_.LinkDead(link);
+    LogInfo("link-gone", {{"link", link}});
+  }
+}
+
+void DecodeLoop::PublishState(absl::Time now) {
+  const LeaseTable::Counts counts = leases_.counts();
+  const PagePool& pool = leases_.pool();
+  CHECK_EQ(pool.pages_free() + counts.pages_held, pool.pages_total());
+  idle_ = pool.slots_free() == pool.slots_total();
+  if (now < next_publish_) return;
+  next_publish_ = now + kPublishInterval;
+  v1::WatchResponse state;
+  state.set_role(v1::WORKER_ROLE_DECODE);
+  state.set_incarnation(options_.incarnation);
+  *state.mutable_kv_format() = FormatOf(storage_->layout());
+  state.set_running(scheduler_.running());
+  state.set_waiting(counts.granted + counts.writing + counts.filled);
+  state.set_pages_free(pool.pages_free());
+  state.set_slots_free(pool.slots_free());
+  state.set_draining(draining_);
+  state.set_context_tokens_max(options_.context_tokens_max);
+  watch_.Publish(state);
+  const int committed_pages = counts.pages_held - counts.pages_uncommitted;
+  metrics_.SetPages({.free = pool.pages_free(),
+                     .leased_out = counts.pages_uncommitted,
+                     .active = committed_pages});
+  metrics_.SetLeases({.granted = counts.granted,
+                      .writing = counts.writing + counts.quarantined,
+                      .filled = counts.filled,
+                      .committed = counts.committed});
+  metrics_.engine.queue_waiting.Set(state.waiting());
+  metrics_.engine.queue_running.Set(state.running());
+  metrics_.engine.SetBusy(scheduler_.running() > 0);
+}
+
+void DecodeLoop::Stop() {
+  const absl::Status gone = WorkerLost({.message = "the decode worker is shutting down"});
+  while (!sequences_.empty()) End(sequences_.begin()->first, gone);
+  for (DecodeCommand& command : commands_.PopAll(absl::ZeroDuration())) {
+    std::visit(
+        [&gone](auto& what) {
+          using Command = std::decay_t<decltype(what)>;
+          if constexpr (std::is_same_v<Command, GenerateCommand>) what.stream->Close(gone);
+          if constexpr (std::is_same_v<Command, ReserveCommand>) what.reply(gone);
+          if constexpr (std::is_same_v<Command, ReleaseCommand>) what.reply();
+          if constexpr (std::is_same_v<Command, WriteKvCommand>) what.reply(gone);
+          if constexpr (std::is_same_v<Command, LinkClosedCommand>) what.dispose();
+        },
+        command);
+  }
+}
+
+}  // namespace tandem

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// DecodeLoop: the one thread that owns a decode worker's pool, leases, schedule and model.
+//
+// Commands come in from any thread through Post, are acted on between steps, and are answered
+// exactly once. A step writes one token for every sequence of the batch. Memory: the pool is made
+// in Create; nothing is taken per request but ids.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "services/decode/decode_command.h"
+#include "services/decode/generate_stream.h"
+#include "services/decode/links.h"
+#include "services/runtime/base/bounded_queue.h"
+#include "services/runtime/base/clock.h"
+#include "services/runtime/base/thread.h"
+#include "services/runtime/kv/kv_storage.h"
+#include "services/runtime/kv/lease_table.h"
+#include "services/runtime/metrics/worker_metrics.h"
+#include "services/runtime/model/model.h"
+#include "services/runtime/rpc/watch_service.h"
+#include "services/runtime/sampling/sampler.h"
+#include "services/runtime/scheduler/decode_scheduler.h"
+
+namespace tandem {
+
+class DecodeLoop {
+ public:
+  struct Options {
+    uint64_t incarnation = 0;
+    uint64_t lease_seed = 0;
+    absl::Duration lease_ttl = absl::Seconds(60);
+    int batch_max = 64;
+    int64_t context_tokens_max = 0;
+    int commands_max = 4096;  // waiting commands; past that callers are told QUEUE_FULL
+  };
+  // Everything is borrowed but `storage`.
+  struct Parts {
+    Model& model;
+    const kernels::KernelTable& kernels;
+    std::unique_ptr<KvStorage> storage;
+    WatchService& watch;
+    DecodeMetrics& metrics;
+  };
+  DecodeLoop(const Options& options, Parts parts);
+
+  // Stops: ends every stream with UNAVAILABLE and answers every command.
+  ~DecodeLoop();
+
+  // False: the loop is stopping, or has too much to do. Then the caller answers itself.
+  [[nodiscard]] bool Post(DecodeCommand command) { return commands_.TryPush(std::move(command)); }
+  // For what must not be lost: the end of something that was admitted. False only when stopping.
+  bool PostAlways(DecodeCommand command) { return commands_.PushAlways(std::move(command)); }
+
+  // No new reservations from now on; what is reserved or runs goes on.
+  void Drain() { draining_ = true; }
+  // Nothing is reserved and nothing runs.
+  bool Idle() const { return idle_; }
+
+  const KvStorage& storage() const { return *storage_; }
+  uint64_t incarnation() const { return options_.incarnation; }
+
+ private:
+  struct Sequence {
+    Grant memory;
+    GenerateStream* stream = nullptr;  // owned until closed
+    Sampler sampler;
+    int64_t position = 0;  // of the token to be read next
+    int32_t token = 0;     // that token
+    absl::Time last_token;
+  };
+
+  void Run();
+  void Handle(ReserveCommand& command);
+  void Handle(ReleaseCommand& command);
+  void Handle(GenerateCommand& command);
+  void Handle(CancelCommand& command);
+  void Handle(LinkOpenedCommand& command);
+  void Handle(LinkBeginCommand& command);
+  void Handle(LinkEndCommand& command);
+  void Handle(LinkClosedCommand& command);
+  void Handle(WriteKvCommand& command);
+  absl::Status CopyPiece(const WriteKvCommand& command);
+  absl::Status Start(const GenerateCommand& command);
+
+  void Step();
+  void Deliver(SequenceId id, const TokenChoice& choice, absl::Time now);
+  // Ends a sequence: its memory is free, its stream closed.
+  void End(SequenceId id, const absl::Status& status);
+
+  void Reap(absl::Time now);
+  void PublishState(absl::Time now);
+  void Stop();
+
+  const Options options_;
+  Model& model_;
+  const kernels::KernelTable& kernels_;
+  const std::unique_ptr<KvStorage> storage_;
+  WatchService& watch_;
+  DecodeMetrics& metrics_;
+  kernels::Stream stream_;
+  LeaseTable leases_;
+  Links links_;
+  DecodeScheduler scheduler_;
+  std::map<SequenceId, Sequence> sequences_;
+  SequenceId next_id_ = 1;
+  absl::Time next_publish_ = absl::InfinitePast();
+
+  BoundedQueue<DecodeCommand> commands_;
+  std::atomic<bool> draining_ = false;
+  std::atomic<bool> stopping_ = false;
+  std::atomic<bool> idle_ = true;
+  Thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace tandem

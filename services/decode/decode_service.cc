@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/decode/decode_service.h"
+
+#include <utility>
+
+#include "services/decode/link_reactor.h"
+#include "services/decode/write_kv_reactor.h"
+#include "services/runtime/config/duration.h"
+#include "services/runtime/rpc/status.h"
+#include "services/runtime/transfer/wire.h"
+
+namespace tandem {
+namespace {
+
+absl::Status Busy() {
+  return QueueFull({.message = "the decode worker's command queue is full"});
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* DecodeServiceImpl::Reserve(grpc::CallbackServerContext* context,
+                                                     const v1::ReserveRequest* request,
+                                                     v1::ReserveResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  ReserveCommand command{.tokens = request->tokens(),
+                         .reply = [this, reactor, response](absl::StatusOr<Grant> grant) {
+                           if (!grant.ok()) return reactor->Finish(ToGrpcStatus(grant.status()));
+                           v1::Reservation& out = *response->mutable_reservation();
+                           out.set_incarnation(grant->key.incarnation);
+                           out.set_lease_id(grant->key.lease_id);
+                           out.set_epoch(grant->key.epoch);
+                           *out.mutable_ttl() = ToProto(options_.lease_ttl);
+                           out.set_slot(grant->slot);
+                           out.mutable_pages()->Add(grant->pages.begin(), grant->pages.end());
+                           out.set_endpoint(options_.endpoint);
+                           reactor->Finish(grpc::Status::OK);
+                         }};
+  if (!loop_.Post(std::move(command))) reactor->Finish(ToGrpcStatus(Busy()));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* DecodeServiceImpl::Release(grpc::CallbackServerContext* context,
+                                                     const v1::ReleaseRequest* request,
+                                                     v1::ReleaseResponse* /*response*/) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  ReleaseCommand command{.key = KeyOf(request->reservation()),
+                         .reply = [reactor] { reactor->Finish(grpc::Status::OK); }};
+  // A loop that is stopping has no leases left: released.
+  if (!loop_.PostAlways(std::move(command))) reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+grpc::ServerWriteReactor<v1::DecodeServiceGenerateResponse>* DecodeServiceImpl::Generate(
+    grpc::CallbackServerContext* /*context*/, const v1::DecodeServiceGenerateRequest* request) {
+  auto* stream =
+      new GenerateStream(options_.stream_tokens_max, [this](const GenerateStream* cancelled) {
+        (void)loop_.PostAlways(CancelCommand{.stream = cancelled});
+      });
+  // Admitted by its reservation: the queue's bound is not for it.
+  if (!loop_.PostAlways(GenerateCommand{.request = *request, .stream = stream})) {
+    stream->Close(WorkerLost({.message = "the decode worker is shutting down"}));
+  }
+  return stream;
+}
+
+grpc::ServerBidiReactor<v1::LinkRequest, v1::LinkResponse>* DecodeServiceImpl::Link(
+    grpc::CallbackServerContext* /*context*/) {
+  return new LinkReactor(loop_, next_link_++);
+}
+
+grpc::ServerReadReactor<v1::WriteKvRequest>* DecodeServiceImpl::WriteKv(
+    grpc::CallbackServerContext* /*context*/, v1::WriteKvResponse* response) {
+  return new WriteKvReactor(loop_, *response);
+}
+
+}  // namespace tandem

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/decode/link_reactor.h"
+
+#include <random>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "services/runtime/base/log.h"
+#include "services/runtime/base/status_macros.h"
+#include "services/runtime/rpc/status.h"
+#include "services/runtime/transfer/wire.h"
+
+namespace tandem {
+namespace {
+
+// Fresh for every link, so that memory that happens to look right is not taken for shared.
+std::string RandomPattern() {
+  std::random_device random;
+  std::string out(KvStorage::kTestCellBytes, '\0');
+  for (char& byte : out) byte = static_cast<char>(random());
+  return out;
+}
+
+}  // namespace
+
+LinkReactor::LinkReactor(DecodeLoop& loop, LinkId link) : loop_(loop), link_(link) {
+  StartRead(&request_);
+}
+
+void LinkReactor::OnReadDone(bool ok) {
+  if (!ok) return End(absl::OkStatus());
+  if (const absl::Status status = Handle(request_); !status.ok()) {
+    LogWarning("link-refused", {{"link", link_}, {"why", std::string(status.message())}});
+    return End(status);
+  }
+  StartRead(&request_);
+}
+
+void LinkReactor::OnWriteDone(bool ok) {
+  if (ok) outbox_.Next();  // else the read fails as well, and ends the link
+}
+
+void LinkReactor::End(const absl::Status& status) {
+  if (outbox_.Close()) Finish(ToGrpcStatus(status));
+}
+
+void LinkReactor::OnDone() {
+  LinkClosedCommand closed{.link = link_, .dispose = [this] { delete this; }};
+  // The loop is gone: nobody else holds a pointer.
+  if (!loop_.PostAlways(std::move(closed))) delete this;
+}
+
+absl::Status LinkReactor::Handle(const v1::LinkRequest& request) {
+  if (phase_ == Phase::kHello && request.has_hello()) return OnHello(request.hello());
+  if (phase_ == Phase::kChoice && request.has_choice()) return OnChoice(request.choice());
+  bool posted = false;
+  if (phase_ == Phase::kReady && request.has_begin_write()) {
+    posted =
+        loop_.PostAlways(LinkBeginCommand{.link = link_, .key = FromProto(request.begin_write())});
+  } else if (phase_ == Phase::kReady && request.has_end_write()) {
+    posted = loop_.PostAlways(LinkEndCommand{.link = link_, .key = FromProto(request.end_write())});
+  } else {
+    return InvalidField(
+        "event", absl::StrCat("hello, choice, then leases; got case ", request.event_case()));
+  }
+  return posted ? absl::OkStatus() : WorkerLost({.message = "the decode worker is shutting down"});
+}
+
+absl::Status LinkReactor::OnHello(const v1::LinkHello& hello) {
+  const KvStorage& storage = loop_.storage();
+  if (hello.peer_incarnation() != loop_.incarnation()) {
+    return LeaseLost(absl::StrCat("link: incarnation ", hello.peer_incarnation(),
+                                  " is meant, this is ", loop_.incarnation()));
+  }
+  if (const absl::Status equal = CheckFormats(FormatOf(storage.layout()), hello.kv_format());
+      !equal.ok()) {
+    return LayoutMismatch(equal.message());
+  }
+  v1::LinkResponse response;
+  v1::LinkOffer& offer = *response.mutable_offer();
+  offer.set_link_id(link_);
+  offer.set_pages(storage.layout().pages());
+  offer.set_slots(storage.layout().slots());
+  if (const SharedMemory* shared = storage.shared()) {
+    pattern_ = RandomPattern();
+    loop_.storage().WriteTest(link_, pattern_);
+    offer.set_shm_name(shared->name());
+    offer.set_shm_bytes(shared->size());
+    offer.set_pool_offset(KvStorage::kPoolOffset);
+    offer.set_test_offset(KvStorage::TestOffset(link_));
+    offer.set_test_pattern(pattern_);
+  }
+  phase_ = Phase::kChoice;
+  Send(std::move(response));
+  return absl::OkStatus();
+}
+
+absl::Status LinkReactor::OnChoice(const v1::LinkChoice& choice) {
+  const bool wanted = choice.kind() == v1::KV_CHANNEL_KIND_SHARED;
+  const bool in_place =
+      wanted && !pattern_.empty() && loop_.storage().ReadTest(link_) == Inverted(pattern_);
+  LinkOpenedCommand opened{
+      .link = link_, .in_place = in_place, .send = [this](v1::LinkResponse response) {
+        Send(std::move(response));
+      }};
+  if (!loop_.PostAlways(std::move(opened)))
+    return WorkerLost({.message = "the decode worker is shutting down"});
+  const v1::KvChannelKind kind = in_place ? v1::KV_CHANNEL_KIND_SHARED : v1::KV_CHANNEL_KIND_GRPC;
+  LogInfo("link-up",
+          {{"link", link_}, {"kind", NameOf(kind)}, {"downgrade", choice.downgrade_reason()}});
+  v1::LinkResponse response;
+  response.mutable_ready()->set_kind(kind);
+  phase_ = Phase::kReady;
+  Send(std::move(response));
+  return absl::OkStatus();
+}
+
+}  // namespace tandem

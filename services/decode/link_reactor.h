@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// LinkReactor: the decode worker's side of one Link stream: hello, offer, choice, ready, then
+// leases to and from the loop.
+//
+// Made by the service with new. Once the stream is over it is the loop's (LinkClosedCommand), which
+// deletes it after it has forgotten the link; so the loop may send at any time before. Send is
+// thread-safe.
+#pragma once
+
+#include "services/decode/decode_loop.h"
+#include "services/runtime/transfer/outbox.h"
+#include "tandem/v1/worker.grpc.pb.h"
+
+namespace tandem {
+
+class LinkReactor final : public grpc::ServerBidiReactor<v1::LinkRequest, v1::LinkResponse> {
+ public:
+  LinkReactor(DecodeLoop& loop, LinkId link);
+
+  void Send(v1::LinkResponse response) { outbox_.Push(std::move(response)); }
+
+ private:
+  void OnReadDone(bool ok) override;
+  void OnWriteDone(bool ok) override;
+  void OnDone() override;
+
+  // FAILED_PRECONDITION or INVALID_ARGUMENT end the link.
+  absl::Status Handle(const v1::LinkRequest& request);
+  absl::Status OnHello(const v1::LinkHello& hello);
+  absl::Status OnChoice(const v1::LinkChoice& choice);
+  void End(const absl::Status& status);
+
+  // What the other side has to say next.
+  enum class Phase { kHello, kChoice, kReady };
+
+  DecodeLoop& loop_;
+  const LinkId link_;
+  Phase phase_ = Phase::kHello;
+  std::string pattern_;
+  v1::LinkRequest request_;
+  Outbox<v1::LinkResponse> outbox_{
+      [this](const v1::LinkResponse* message) { StartWrite(message); }};
+};
+
+}  // namespace tandem

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// tandem-decode: owns the KV pool and writes answers. Parts are built here, bottom up, and joined
+// nowhere else.
+#include <memory>
+#include <utility>
+
+#include "services/decode/decode_loop.h"
+#include "services/decode/decode_service.h"
+#include "services/runtime/base/log.h"
+#include "services/runtime/base/status_macros.h"
+#include "services/runtime/config/duration.h"
+#include "services/runtime/config/program.h"
+#include "services/runtime/config/service_config.h"
+#include "services/runtime/loader/worker_model.h"
+#include "services/runtime/rpc/serve.h"
+
+namespace tandem {
+namespace {
+
+absl::StatusOr<std::unique_ptr<KvStorage>> MakePool(const v1::DecodeConfig& config,
+                                                    const ModelConfig& model) {
+  ASSIGN_OR_RETURN(const KvLayout layout,
+                   KvLayout::Create(model, {.pages = static_cast<int>(config.pages()),
+                                            .slots = static_cast<int>(config.slots())}));
+  const int removed = SharedMemory::RemoveAbandoned();
+  if (removed > 0) LogInfo("removed-abandoned-pools", {{"count", removed}});
+  absl::StatusOr<std::unique_ptr<KvStorage>> pool = KvStorage::CreateShared(layout);
+  if (pool.ok()) return pool;
+  // Rows will travel as bytes; a prefill worker that insists on shared memory refuses the link.
+  LogWarning("pool-not-shared", {{"why", std::string(pool.status().message())}});
+  return KvStorage::CreatePrivate(layout);
+}
+
+absl::Status Run(const v1::DecodeConfig& config) {
+  ShutdownSignals signals;
+  RouteGrpcLog();
+  ASSIGN_OR_RETURN(const WorkerModel worker, LoadWorkerModel(config.worker()));
+  const int64_t pool_tokens = int64_t{config.pages()} * kPageTokens;
+  ASSIGN_OR_RETURN(const int64_t context,
+                   ContextTokens(config.worker(), worker.config(), pool_tokens));
+  const int batch_max = static_cast<int>(config.batch_max());
+  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+                   Model::Create(worker.config(), worker.loaded->weights(), worker.kernels,
+                                 {.max_tokens_per_step = batch_max,
+                                  .max_chunks_per_step = batch_max,
+                                  .max_positions = context}));
+  ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> pool, MakePool(config, worker.config()));
+  ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry,
+                   MetricsRegistry::Create({.role = "decode",
+                                            .model_name = config.worker().model_name(),
+                                            .listen = config.worker().metrics_listen(),
+                                            .version = Version()}));
+  DecodeMetrics metrics(*registry);
+  WatchService watch;
+  DecodeLoop loop({.incarnation = RandomId(),
+                   .lease_seed = RandomId(),
+                   .lease_ttl = FromProto(config.lease_ttl()),
+                   .batch_max = batch_max,
+                   .context_tokens_max = context},
+                  {.model = *model,
+                   .kernels = worker.kernels,
+                   .storage = std::move(pool),
+                   .watch = watch,
+                   .metrics = metrics});
+  DecodeServiceImpl service({.endpoint = config.endpoint(),
+                             .lease_ttl = FromProto(config.lease_ttl()),
+                             .stream_tokens_max = config.stream_tokens_max()},
+                            loop);
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<RpcServer> server,
+      RpcServer::Create({.listen = config.worker().listen(), .services = {&service, &watch}}));
+  LogInfo("serving", {{"port", server->port()},
+                      {"metrics_port", registry->port()},
+                      {"model", config.worker().model_name()},
+                      {"pages", config.pages()},
+                      {"slots", config.slots()},
+                      {"context_tokens_max", context}});
+  ServeUntilSignal({.server = *server,
+                    .signals = signals,
+                    .drain_timeout = FromProto(config.worker().drain_timeout()),
+                    .drain = [&loop] { loop.Drain(); },
+                    .idle = [&loop] { return loop.Idle(); },
+                    .close = [&watch] { watch.CloseAll(); }});
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace tandem
+
+int main(int argc, char** argv) {
+  return tandem::RunProgram<tandem::v1::DecodeConfig>(
+      {.name = "tandem-decode",
+       .role = "decode",
+       .purpose = "owns the KV cache and writes answers"},
+      {.load = tandem::LoadDecodeConfig, .run = tandem::Run}, argc, argv);
+}

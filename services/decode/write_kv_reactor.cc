@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/decode/write_kv_reactor.h"
+
+#include <utility>
+
+#include "services/runtime/rpc/status.h"
+#include "services/runtime/transfer/wire.h"
+
+namespace tandem {
+
+WriteKvReactor::WriteKvReactor(DecodeLoop& loop, v1::WriteKvResponse& response)
+    : loop_(loop), response_(response) {
+  StartRead(&request_);
+}
+
+void WriteKvReactor::OnReadDone(bool ok) {
+  if (!ok) {
+    Finish(grpc::Status::OK);  // all pieces are in place; a cancelled call ends the same way
+    return;
+  }
+  if (std::exchange(first_, false)) {
+    key_ = FromProto(request_.lease());
+    tokens_ = static_cast<int>(request_.tokens());
+  }
+  WriteKvCommand command{.key = key_,
+                         .tokens = tokens_,
+                         .piece = &request_,
+                         .reply = [this](const absl::Status& status) { OnCopied(status); }};
+  if (!loop_.PostAlways(std::move(command))) {
+    Finish(ToGrpcStatus(WorkerLost({.message = "the decode worker is shutting down"})));
+  }
+}
+
+void WriteKvReactor::OnCopied(const absl::Status& status) {
+  if (!status.ok()) {
+    Finish(ToGrpcStatus(status));
+    return;
+  }
+  response_.set_bytes(response_.bytes() + request_.data().size());
+  StartRead(&request_);
+}
+
+}  // namespace tandem

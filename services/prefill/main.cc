@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// tandem-prefill: reads prompts. Parts are built here, bottom up, and joined nowhere else.
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "services/prefill/prefill_loop.h"
+#include "services/prefill/prefill_service.h"
+#include "services/runtime/base/log.h"
+#include "services/runtime/base/status_macros.h"
+#include "services/runtime/config/duration.h"
+#include "services/runtime/config/program.h"
+#include "services/runtime/config/service_config.h"
+#include "services/runtime/loader/worker_model.h"
+#include "services/runtime/rpc/serve.h"
+
+namespace tandem {
+namespace {
+
+absl::StatusOr<StagingPool> MakeStaging(const v1::PrefillConfig& config, const ModelConfig& model) {
+  const int pages = static_cast<int>(config.staging_pages());
+  const int slots = static_cast<int>(config.staging_slots());
+  ASSIGN_OR_RETURN(const KvLayout layout,
+                   KvLayout::Create(model, {.pages = pages, .slots = slots}));
+  ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> storage, KvStorage::CreatePrivate(layout));
+  return StagingPool{.id = 0, .storage = std::move(storage), .pages = PagePool(pages, slots)};
+}
+
+absl::Status Run(const v1::PrefillConfig& config) {
+  ShutdownSignals signals;
+  RouteGrpcLog();
+  ASSIGN_OR_RETURN(const WorkerModel worker, LoadWorkerModel(config.worker()));
+  // The pool that limits a sequence is the decode worker's, which has its own say.
+  ASSIGN_OR_RETURN(const int64_t context, ContextTokens(config.worker(), worker.config(),
+                                                        worker.config().max_position_embeddings));
+  const int chunk = static_cast<int>(config.chunk_tokens());
+  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+                   Model::Create(worker.config(), worker.loaded->weights(), worker.kernels,
+                                 {.max_tokens_per_step = chunk,
+                                  .max_chunks_per_step =
+                                      std::min(chunk, static_cast<int>(config.requests_max())),
+                                  .max_positions = context}));
+  ASSIGN_OR_RETURN(StagingPool staging, MakeStaging(config, worker.config()));
+  ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry,
+                   MetricsRegistry::Create({.role = "prefill",
+                                            .model_name = config.worker().model_name(),
+                                            .listen = config.worker().metrics_listen(),
+                                            .version = Version()}));
+  PrefillMetrics metrics(*registry);
+  WatchService watch;
+  PrefillLoop loop({.incarnation = RandomId(),
+                    .chunk_tokens = chunk,
+                    .requests_max = static_cast<int>(config.requests_max()),
+                    .context_tokens_max = context,
+                    .preferred = config.kv_channel_kind(),
+                    .strict = config.kv_channel() == v1::KV_CHANNEL_POLICY_STRICT,
+                    .link_timeout = FromProto(config.link_timeout())},
+                   {.model = *model,
+                    .kernels = worker.kernels,
+                    .staging = std::move(staging),
+                    .watch = watch,
+                    .metrics = metrics});
+  PrefillServiceImpl service(loop);
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<RpcServer> server,
+      RpcServer::Create({.listen = config.worker().listen(), .services = {&service, &watch}}));
+  LogInfo("serving", {{"port", server->port()},
+                      {"metrics_port", registry->port()},
+                      {"model", config.worker().model_name()},
+                      {"chunk_tokens", chunk},
+                      {"context_tokens_max", context}});
+  ServeUntilSignal({.server = *server,
+                    .signals = signals,
+                    .drain_timeout = FromProto(config.worker().drain_timeout()),
+                    .drain = [&loop] { loop.Drain(); },
+                    .idle = [&loop] { return loop.Idle(); },
+                    .close = [&watch] { watch.CloseAll(); }});
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace tandem
+
+int main(int argc, char** argv) {
+  return tandem::RunProgram<tandem::v1::PrefillConfig>(
+      {.name = "tandem-prefill",
+       .role = "prefill",
+       .purpose = "reads prompts into the KV cache of decode workers"},
+      {.load = tandem::LoadPrefillConfig, .run = tandem::Run}, argc, argv);
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/prefill/peers.h"
+
+#include <utility>
+
+#include "services/runtime/base/log.h"
+#include "services/runtime/transfer/shared_channel.h"
+#include "services/runtime/transfer/wire.h"
+
+namespace tandem {
+
+Peer& Peers::Reach(const std::string& endpoint, uint64_t incarnation, absl::Time now) {
+  for (auto& [serial, peer] : peers_) {
+    if (peer.endpoint == endpoint && peer.incarnation == incarnation) return peer;
+  }
+  const LinkSerial serial = next_serial_++;
+  Peer& peer = peers_[serial];
+  peer.serial = serial;
+  peer.endpoint = endpoint;
+  peer.incarnation = incarnation;
+  peer.opened = now;
+  peer.connection = std::make_unique<Channel>(ChannelOptions{.endpoint = endpoint});
+  peer.stub = peer.connection->NewStub<v1::DecodeService>();
+  peer.link = LinkClient::Open(*peer.stub, {.serial = serial,
+                                            .incarnation = options_.incarnation,
+                                            .peer_incarnation = incarnation,
+                                            .kv_format = options_.kv_format,
+                                            .preferred = options_.preferred,
+                                            .strict = options_.strict,
+                                            .config = options_.config,
+                                            .post = options_.post});
+  return peer;
+}
+
+Peer* Peers::Find(LinkSerial serial) {
+  const auto it = peers_.find(serial);
+  return it == peers_.end() ? nullptr : &it->second;
+}
+
+void Peers::Up(Peer& peer, LinkUp up) {
+  if (up.mapped != nullptr) {
+    // The pool's name is the link's: a mapped pool belongs to one link.
+    peer.channel = std::make_unique<SharedChannel>(staging_.id + peer.serial, std::move(up.mapped));
+  } else {
+    peer.channel = std::make_unique<GrpcChannel>(staging_, *peer.stub);
+  }
+  const char* const kind = NameOf(peer.channel->kind());
+  if (up.downgrade_reason.empty()) {
+    LogInfo("link-up", {{"peer", peer.endpoint}, {"kind", kind}});
+  } else {
+    LogWarning("link-downgraded",
+               {{"peer", peer.endpoint}, {"kind", kind}, {"why", up.downgrade_reason}});
+  }
+}
+
+std::vector<LinkSerial> Peers::Overdue(absl::Time limit) const {
+  std::vector<LinkSerial> out;
+  for (const auto& [serial, peer] : peers_) {
+    if (peer.channel == nullptr && peer.opened < limit) out.push_back(serial);
+  }
+  return out;
+}
+
+int Peers::Count(v1::KvChannelKind kind) const {
+  int count = 0;
+  for (const auto& [serial, peer] : peers_) {
+    count += static_cast<int>(peer.channel != nullptr && peer.channel->kind() == kind);
+  }
+  return count;
+}
+
+}  // namespace tandem

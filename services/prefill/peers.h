@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Peers: the decode workers that this prefill worker has links to, by endpoint and incarnation. Not
+// thread-safe.
+//
+// A link is opened at the first request that names its decode worker and kept. One that breaks, is
+// refused or does not stand in time is forgotten: the next request opens a new one.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "services/runtime/model/model_config.h"
+#include "services/runtime/rpc/channel.h"
+#include "services/runtime/transfer/grpc_channel.h"
+#include "services/runtime/transfer/kv_channel.h"
+#include "services/runtime/transfer/link_client.h"
+
+namespace tandem {
+
+// One decode worker, reached over one link.
+struct Peer {
+  LinkSerial serial = 0;
+  std::string endpoint;
+  uint64_t incarnation = 0;
+  absl::Time opened;
+  std::unique_ptr<Channel> connection;
+  std::unique_ptr<v1::DecodeService::Stub> stub;
+  std::unique_ptr<KvChannel> channel;  // null until the link stands
+  std::unique_ptr<LinkClient> link;    // destroyed first: it posts nothing after that
+};
+
+class Peers {
+ public:
+  struct Options {
+    uint64_t incarnation = 0;  // of this process
+    v1::KvFormat kv_format;
+    v1::KvChannelKind preferred = v1::KV_CHANNEL_KIND_SHARED;
+    bool strict = false;
+    const ModelConfig* config = nullptr;  // borrowed
+    std::function<void(LinkEvent)> post;
+  };
+  // Borrows the staging pool.
+  Peers(const Options& options, StagingPool& staging) : options_(options), staging_(staging) {}
+
+  // The peer of that name; opened if need be. An older incarnation at the endpoint is left to its
+  // own end.
+  Peer& Reach(const std::string& endpoint, uint64_t incarnation, absl::Time now);
+
+  Peer* Find(LinkSerial serial);
+
+  // The link stands: the peer gets its channel.
+  void Up(Peer& peer, LinkUp up);
+
+  void Forget(LinkSerial serial) { peers_.erase(serial); }
+
+  // Links that were opened before `limit` and do not stand yet.
+  std::vector<LinkSerial> Overdue(absl::Time limit) const;
+
+  // Standing links of a kind.
+  int Count(v1::KvChannelKind kind) const;
+
+ private:
+  const Options options_;
+  StagingPool& staging_;
+  std::map<LinkSerial, Peer> peers_;
+  LinkSerial next_serial_ = 1;
+};
+
+}  // namespace tandem

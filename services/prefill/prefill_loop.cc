@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/prefill/prefill_loop.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "services/runtime/base/check.h"
+#include "services/runtime/base/log.h"
+#include "services/runtime/base/status_macros.h"
+#include "services/runtime/config/duration.h"
+#include "services/runtime/rpc/status.h"
+#include "services/runtime/sampling/sampling_wire.h"
+#include "services/runtime/transfer/wire.h"
+
+namespace tandem {
+namespace {
+
+// Without work the loop looks at its links this often.
+constexpr absl::Duration kIdleWait = absl::Milliseconds(50);
+constexpr absl::Duration kPublishInterval = absl::Milliseconds(200);
+
+absl::Status ShuttingDown() {
+  return WorkerLost({.message = "the prefill worker is shutting down"});
+}
+
+}  // namespace
+
+PrefillLoop::PrefillLoop(const Options& options, Parts parts)
+    : options_(options),
+      model_(parts.model),
+      kernels_(parts.kernels),
+      staging_(std::move(parts.staging)),
+      watch_(parts.watch),
+      metrics_(parts.metrics),
+      peers_({.incarnation = options.incarnation,
+              .kv_format = FormatOf(staging_.storage->layout()),
+              .preferred = options.preferred,
+              .strict = options.strict,
+              .config = &model_.config(),
+              .post = [this](LinkEvent event) { PostAlways(std::move(event)); }},
+             staging_),
+      scheduler_(options.chunk_tokens),
+      // Room for every admitted prompt and as many that wait to be refused.
+      events_(2 * static_cast<size_t>(options.requests_max)),
+      thread_("prefill-loop", [this] { Run(); }) {}
+
+PrefillLoop::~PrefillLoop() {
+  stopping_ = true;
+  events_.Close();
+}
+
+void PrefillLoop::Run() {
+  PublishState(Clock::Real().Now());
+  while (!stopping_) {
+    const bool busy = scheduler_.running() + scheduler_.waiting() > 0;
+    for (PrefillEvent& event : events_.PopAll(busy ? absl::ZeroDuration() : kIdleWait)) {
+      std::visit([this](auto& what) { Handle(what); }, event);
+    }
+    Tend(Clock::Real().Now());
+    Step();
+    PublishState(Clock::Real().Now());
+  }
+  Stop();
+}
+
+absl::Status PrefillLoop::Check(const v1::PrefillRequest& request) const {
+  if (draining_) return Draining({.message = "the prefill worker is shutting down"});
+  if (static_cast<int>(prompts_.size()) >= options_.requests_max) {
+    return QueueFull(
+        {.message = absl::StrCat("prefill requests: at most ", options_.requests_max, " at once")});
+  }
+  const int64_t tokens = request.token_ids_size();
+  if (tokens < 1) return InvalidField("token_ids", "at least 1, got 0");
+  if (tokens > options_.context_tokens_max) {
+    return PromptTooLong({.limit = static_cast<uint64_t>(options_.context_tokens_max),
+                          .got = static_cast<uint64_t>(tokens)});
+  }
+  const auto vocab = static_cast<uint32_t>(model_.config().vocab_size);
+  for (const uint32_t id : request.token_ids()) {
+    if (id >= vocab) return InvalidField("token_ids", absl::StrCat("below ", vocab, ", got ", id));
+  }
+  if (request.reservation().endpoint().empty())
+    return InvalidField("reservation.endpoint", "host:port, got none");
+  return CheckSampling(request.sampling(), model_.config().vocab_size);
+}
+
+void PrefillLoop::Handle(PrefillCommand& command) {
+  if (const absl::Status status = Check(command.request); !status.ok())
+    return command.stream->Close(status);
+  const SequenceId id = next_id_++;
+  Prompt& prompt = prompts_[id];
+  prompt.stream = command.stream;
+  prompt.arrived = command.arrived;
+  prompt.key = KeyOf(command.request.reservation());
+  prompt.tokens.assign(command.request.token_ids().begin(), command.request.token_ids().end());
+  prompt.request = std::move(command.request);
+  if (prompt.request.prompt_logprobs())
+    prompt.done.mutable_prompt_logprobs()->Resize(prompt.request.token_ids_size(), 0);
+  Peer& peer = peers_.Reach(prompt.request.reservation().endpoint(), prompt.key.incarnation,
+                            Clock::Real().Now());
+  prompt.link = peer.serial;
+  if (peer.channel != nullptr) Ask(prompt, peer);
+}
+
+void PrefillLoop::Ask(Prompt& prompt, Peer& peer) {
+  prompt.stage = Asking{};
+  peer.link->BeginWrite(prompt.key);
+}
+
+void PrefillLoop::Handle(PrefillCancel& cancel) {
+  for (const auto& [id, prompt] : prompts_) {
+    if (prompt.stream != cancel.stream) continue;
+    return Drop(id, absl::CancelledError("the reader is gone"));
+  }
+}
+
+void PrefillLoop::Handle(LinkEvent& event) {
+  Peer* peer = peers_.Find(event.link);
+  if (peer == nullptr) return;
+  std::visit([this, peer](auto& what) { On(*peer, what); }, event.what);
+}
+
+void PrefillLoop::On(Peer& peer, LinkUp& up) {
+  if (!up.downgrade_reason.empty()) metrics_.engine.CountTransferFailure("downgrade");
+  peers_.Up(peer, std::move(up));
+  for (auto& [id, prompt] : prompts_) {
+    if (prompt.link == peer.serial && std::holds_alternative<Linking>(prompt.stage))
+      Ask(prompt, peer);
+  }
+}
+
+void PrefillLoop::On(Peer& peer, LinkDown& down) {
+  const std::string message =
+      absl::StrCat("link to decode worker ", peer.endpoint, ": ", down.why.message());
+  LogWarning("link-down", {{"peer", peer.endpoint}, {"why", std::string(down.why.message())}});
+  metrics_.engine.CountTransferFailure(absl::IsFailedPrecondition(down.why) ? "layout"
+                                                                            : "peer_gone");
+  // What the decode worker said of formats and leases is the caller's to know; anything else is a
+  // lost worker.
+  const bool refused = absl::IsFailedPrecondition(down.why) || absl::IsAborted(down.why);
+  const absl::Status why = refused ? down.why : WorkerLost({.message = message});
+  const LinkSerial serial = peer.serial;
+  std::vector<SequenceId> lost;
+  for (const auto& [id, prompt] : prompts_) {
+    if (prompt.link == serial) lost.push_back(id);
+  }
+  for (const SequenceId id : lost) Drop(id, why);
+  peers_.Forget(serial);
+}
+
+PrefillLoop::Prompts::iterator PrefillLoop::Find(const Peer& peer, const LeaseKey& key) {
+  return std::find_if(prompts_.begin(), prompts_.end(), [&](const auto& entry) {
+    return entry.second.link == peer.serial && entry.second.key == key;
+  });
+}
+
+void PrefillLoop::On(Peer& peer, LeaseVerdict& verdict) {
+  const auto it = Find(peer, verdict.key);
+  if (it == prompts_.end() || !std::holds_alternative<Asking>(it->second.stage)) {
+    // Cancelled while it was asked for.
+    if (verdict.granted) peer.link->EndWrite(verdict.key);
+    return;
+  }
+  if (!verdict.granted)
+    return Drop(it->first, LeaseLost("the decode worker does not know the reservation any more"));
+  Begin(it->first, it->second, peer);
+}
+
+void PrefillLoop::Begin(SequenceId id, Prompt& prompt, Peer& peer) {
+  const auto& reservation = prompt.request.reservation();
+  const Grant grant{.key = prompt.key,
+                    .slot = static_cast<int>(reservation.slot()),
+                    .pages = {reservation.pages().begin(), reservation.pages().end()}};
+  const int tokens = static_cast<int>(prompt.tokens.size());
+  prompt.stage = Staging{};
+  absl::StatusOr<KvPlace> place = peer.channel->Open(grant, tokens);
+  if (absl::IsResourceExhausted(place.status())) {
+    const int most = staging_.pages.pages_total();
+    if (KvLayout::PagesFor(tokens) <= most) return;  // waits for another prompt's end
+    return Drop(id, KvBudget({.message = absl::StrCat("prompts that travel as bytes: at most ",
+                                                      most, " pages of ", kPageTokens,
+                                                      " tokens, got ", tokens, " tokens")}));
+  }
+  if (!place.ok()) return Drop(id, place.status());
+  const PoolId pool = place->pool;
+  prompt.stage = Reading{.place = *std::move(place)};
+  scheduler_.Submit(id, tokens, pool);
+}
+
+void PrefillLoop::On(Peer& peer, LeaseRevoked& revoked) {
+  const auto it = Find(peer, revoked.key);
+  if (it != prompts_.end())
+    Drop(it->first, LeaseLost("the decode worker took the reservation back"));
+}
+
+void PrefillLoop::Step() {
+  const PrefillPlan plan = scheduler_.Next();
+  if (plan.items.empty()) return;
+  const absl::Time start = Clock::Real().Now();
+  std::vector<SequenceChunk> chunks;
+  chunks.reserve(plan.items.size());
+  KvView view;
+  StepSample sample{.begin = start, .sequences = static_cast<int>(plan.items.size())};
+  for (const PrefillItem& item : plan.items) {
+    Prompt& prompt = prompts_.at(item.id);
+    if (item.start == 0) prompt.begun = start;
+    const KvPlace& place = std::get<Reading>(prompt.stage).place;
+    view = place.view;
+    const LogitsRows rows = prompt.request.prompt_logprobs() ? LogitsRows::kAll
+                            : item.last                      ? LogitsRows::kLast
+                                                             : LogitsRows::kNone;
+    chunks.push_back({.tokens = absl::MakeConstSpan(prompt.tokens).subspan(item.start, item.count),
+                      .start = item.start,
+                      .slot = place.slot,
+                      .pages = place.pages,
+                      .logits = rows});
+    sample.tokens_prompt += item.count;
+    sample.tokens_generated += static_cast<int>(item.last);
+  }
+  model_.Forward(chunks, view, [&](const LogitsRow& row) { OnLogits(plan.items[row.chunk], row); });
+  scheduler_.Advance(plan);
+  sample.end = Clock::Real().Now();
+  for (const PrefillItem& item : plan.items) AfterChunk(item, sample.end);
+  metrics_.engine.OnStep(sample);
+}
+
+void PrefillLoop::OnLogits(const PrefillItem& item, const LogitsRow& row) {
+  Prompt& prompt = prompts_.at(item.id);
+  const Kernels kernels{.table = kernels_, .stream = stream_};
+  const int next = item.start + row.token + 1;
+  if (next < static_cast<int>(prompt.tokens.size())) {
+    prompt.done.set_prompt_logprobs(next, LogProbability(kernels, row.logits, prompt.tokens[next]));
+    return;
+  }
+  const Sampler sampler(SpecOf(prompt.request.sampling()), prompt.tokens);
+  *prompt.done.mutable_first() = ToProto(sampler.Draw(kernels, row.logits));
+}
+
+void PrefillLoop::AfterChunk(const PrefillItem& item, absl::Time now) {
+  Prompt& prompt = prompts_.at(item.id);
+  if (item.last) return HandOver(item.id, prompt, now);
+  v1::PrefillResponse progress;
+  progress.mutable_progress()->set_tokens(item.start + item.count);
+  // A reader that is gone says so by OnCancelled.
+  (void)prompt.stream->Write(std::move(progress));
+}
+
+void PrefillLoop::HandOver(SequenceId id, Prompt& prompt, absl::Time now) {
+  prompt.handed = now;
+  *prompt.done.mutable_queue() = ToProto(prompt.begun - prompt.arrived);
+  *prompt.done.mutable_compute() = ToProto(now - prompt.begun);
+  prompt.stage = Handing{.begin = now};
+  KvChannel& channel = *peers_.Find(prompt.link)->channel;
+  const uint64_t bytes = channel.Write(prompt.key, static_cast<int>(prompt.tokens.size()));
+  PrefillMetrics::Transfer& transfer =
+      channel.kind() == v1::KV_CHANNEL_KIND_SHARED ? metrics_.shared : metrics_.grpc;
+  transfer.bytes.Observe(static_cast<double>(bytes));
+  channel.Fence(prompt.key, [this, id](absl::Status status) {
+    PostAlways(FencePassed{.id = id, .status = std::move(status)});
+  });
+}
+
+void PrefillLoop::Handle(FencePassed& fence) {
+  const auto it = prompts_.find(fence.id);
+  if (it == prompts_.end() || !std::holds_alternative<Handing>(it->second.stage)) return;
+  if (!fence.status.ok()) {
+    metrics_.engine.CountTransferFailure(absl::IsAborted(fence.status) ? "lease_expired"
+                                                                       : "peer_gone");
+    return Drop(it->first, fence.status);
+  }
+  it->second.stage = Ending{};
+  peers_.Find(it->second.link)->link->EndWrite(it->second.key);
+}
+
+void PrefillLoop::On(Peer& peer, LeaseEnded& ended) {
+  const auto it = Find(peer, ended.key);
+  if (it != prompts_.end() && std::holds_alternative<Ending>(it->second.stage)) Finish(it->first);
+}
+
+void PrefillLoop::Finish(SequenceId id) {
+  Prompt& prompt = prompts_.at(id);
+  KvChannel& channel = *peers_.Find(prompt.link)->channel;
+  channel.Close(prompt.key);
+  const absl::Duration transfer = Clock::Real().Now() - prompt.handed;
+  const bool shared = channel.kind() == v1::KV_CHANNEL_KIND_SHARED;
+  (shared ? metrics_.shared : metrics_.grpc).seconds.Observe(absl::ToDoubleSeconds(transfer));
+  metrics_.transfer_exposed.Observe(absl::ToDoubleSeconds(transfer));
+  *prompt.done.mutable_kv_transfer() = ToProto(transfer);
+  v1::PrefillResponse response;
+  *response.mutable_done() = std::move(prompt.done);
+  (void)prompt.stream->Write(std::move(response));
+  prompt.stream->Close(absl::OkStatus());
+  prompts_.erase(id);
+}
+
+void PrefillLoop::Drop(SequenceId id, const absl::Status& status) {
+  const auto it = prompts_.find(id);
+  CHECK(it != prompts_.end());
+  Prompt& prompt = it->second;
+  scheduler_.Cancel(id);
+  Peer* peer = peers_.Find(prompt.link);
+  const bool asked =
+      std::holds_alternative<Linking>(prompt.stage) || std::holds_alternative<Asking>(prompt.stage);
+  if (peer != nullptr && peer->channel != nullptr && !asked) {
+    peer->channel->Close(prompt.key);
+    if (!std::holds_alternative<Ending>(prompt.stage)) peer->link->EndWrite(prompt.key);
+  }
+  prompt.stream->CloseNow(status);
+  prompts_.erase(it);
+}
+
+void PrefillLoop::Tend(absl::Time now) {
+  for (const LinkSerial serial : peers_.Overdue(now - options_.link_timeout)) {
+    LinkDown late{.why = absl::DeadlineExceededError(
+                      absl::StrCat("not up within ", absl::FormatDuration(options_.link_timeout)))};
+    On(*peers_.Find(serial), late);
+  }
+  // Oldest first: the ids rise.
+  std::vector<SequenceId> waiting;
+  for (const auto& [id, prompt] : prompts_) {
+    if (std::holds_alternative<Staging>(prompt.stage)) waiting.push_back(id);
+  }
+  for (const SequenceId id : waiting) {
+    Prompt& prompt = prompts_.at(id);
+    Begin(id, prompt, *peers_.Find(prompt.link));
+  }
+}
+
+void PrefillLoop::PublishState(absl::Time now) {
+  idle_ = prompts_.empty();
+  if (now < next_publish_) return;
+  next_publish_ = now + kPublishInterval;
+  v1::WatchResponse state;
+  state.set_role(v1::WORKER_ROLE_PREFILL);
+  state.set_incarnation(options_.incarnation);
+  *state.mutable_kv_format() = FormatOf(staging_.storage->layout());
+  state.set_running(scheduler_.running());
+  state.set_waiting(static_cast<uint32_t>(prompts_.size()) - state.running());
+  state.set_draining(draining_);
+  state.set_context_tokens_max(options_.context_tokens_max);
+  watch_.Publish(state);
+  metrics_.engine.queue_waiting.Set(state.waiting());
+  metrics_.engine.queue_running.Set(state.running());
+  metrics_.engine.links_shared.Set(peers_.Count(v1::KV_CHANNEL_KIND_SHARED));
+  metrics_.engine.links_grpc.Set(peers_.Count(v1::KV_CHANNEL_KIND_GRPC));
+  metrics_.engine.SetBusy(scheduler_.running() + scheduler_.waiting() > 0);
+}
+
+void PrefillLoop::Stop() {
+  while (!prompts_.empty()) Drop(prompts_.begin()->first, ShuttingDown());
+  for (PrefillEvent& event : events_.PopAll(absl::ZeroDuration())) {
+    if (auto* command = std::get_if<PrefillCommand>(&event)) command->stream->Close(ShuttingDown());
+  }
+}
+
+}  // namespace tandem

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// PrefillLoop: the one thread that owns a prefill worker's schedule, model and hand-offs.
+//
+// A prompt's life, each stage a type: Linking (the link to its decode worker comes up) → Asking
+// (may we write?) → Staging (bytes only: waits for local memory) → Reading (scheduled, chunk by
+// chunk) → Handing (rows travel) → Ending (the decode worker takes the pages back). Every end, good
+// or bad, passes through Drop or Finish, which say end_write if writing had begun.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <variant>
+#include <vector>
+
+#include "services/prefill/peers.h"
+#include "services/prefill/prefill_command.h"
+#include "services/runtime/base/bounded_queue.h"
+#include "services/runtime/base/clock.h"
+#include "services/runtime/base/thread.h"
+#include "services/runtime/metrics/worker_metrics.h"
+#include "services/runtime/model/model.h"
+#include "services/runtime/rpc/watch_service.h"
+#include "services/runtime/sampling/sampler.h"
+#include "services/runtime/scheduler/prefill_scheduler.h"
+
+namespace tandem {
+
+class PrefillLoop {
+ public:
+  struct Options {
+    uint64_t incarnation = 0;
+    int chunk_tokens = 256;
+    int requests_max = 256;
+    int64_t context_tokens_max = 0;
+    v1::KvChannelKind preferred = v1::KV_CHANNEL_KIND_SHARED;
+    bool strict = false;
+    absl::Duration link_timeout = absl::Seconds(5);
+  };
+  // Everything is borrowed but `staging`.
+  struct Parts {
+    Model& model;
+    const kernels::KernelTable& kernels;
+    StagingPool staging;
+    WatchService& watch;
+    PrefillMetrics& metrics;
+  };
+  PrefillLoop(const Options& options, Parts parts);
+
+  // Stops: ends every stream with UNAVAILABLE, and every lease's writing before that.
+  ~PrefillLoop();
+
+  // False: the loop is stopping, or full. Then the caller answers itself.
+  [[nodiscard]] bool Post(PrefillCommand command) {
+    return events_.TryPush(PrefillEvent(std::move(command)));
+  }
+  void PostAlways(PrefillEvent event) { (void)events_.PushAlways(std::move(event)); }
+
+  void Drain() { draining_ = true; }
+  bool Idle() const { return idle_; }
+
+ private:
+  struct Linking {};
+  struct Asking {};
+  struct Staging {};
+  struct Reading {
+    KvPlace place;
+  };
+  struct Handing {
+    absl::Time begin;
+  };
+  struct Ending {};
+  struct Prompt {
+    v1::PrefillRequest request;
+    PrefillStream* stream = nullptr;  // owned until closed
+    std::vector<int32_t> tokens;
+    LeaseKey key;
+    LinkSerial link = 0;
+    absl::Time arrived;
+    absl::Time begun = absl::InfinitePast();  // first chunk
+    absl::Time handed;                        // first token sampled
+    v1::PrefillDone done;
+    std::variant<Linking, Asking, Staging, Reading, Handing, Ending> stage = Linking{};
+  };
+  using Prompts = std::map<SequenceId, Prompt>;
+
+  void Run();
+  void Handle(PrefillCommand& command);
+  void Handle(PrefillCancel& cancel);
+  void Handle(LinkEvent& event);
+  void Handle(FencePassed& fence);
+  void On(Peer& peer, LinkUp& up);
+  void On(Peer& peer, LinkDown& down);
+  void On(Peer& peer, LeaseVerdict& verdict);
+  void On(Peer& peer, LeaseEnded& ended);
+  void On(Peer& peer, LeaseRevoked& revoked);
+
+  absl::Status Check(const v1::PrefillRequest& request) const;
+  void Ask(Prompt& prompt, Peer& peer);
+  // Memory on the channel, then the schedule; or Staging.
+  void Begin(SequenceId id, Prompt& prompt, Peer& peer);
+  void Step();
+  void OnLogits(const PrefillItem& item, const LogitsRow& row);
+  void AfterChunk(const PrefillItem& item, absl::Time now);
+  void HandOver(SequenceId id, Prompt& prompt, absl::Time now);
+
+  // The end of a prompt that has failed or was cancelled, and of one that is done.
+  void Drop(SequenceId id, const absl::Status& status);
+  void Finish(SequenceId id);
+  Prompts::iterator Find(const Peer& peer, const LeaseKey& key);
+
+  void Tend(absl::Time now);
+  void PublishState(absl::Time now);
+  void Stop();
+
+  const Options options_;
+  Model& model_;
+  const kernels::KernelTable& kernels_;
+  StagingPool staging_;
+  WatchService& watch_;
+  PrefillMetrics& metrics_;
+  kernels::Stream stream_;
+  Peers peers_;
+  PrefillScheduler scheduler_;
+  Prompts prompts_;
+  SequenceId next_id_ = 1;
+  absl::Time next_publish_ = absl::InfinitePast();
+
+  BoundedQueue<PrefillEvent> events_;
+  std::atomic<bool> draining_ = false;
+  std::atomic<bool> stopping_ = false;
+  std::atomic<bool> idle_ = true;
+  Thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace tandem

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// Built only under ThreadSanitizer. Debian's Abseil is not instrumented, so TSan sees none of
+// absl::Mutex's ordering and reports races that are none. These definitions stand before the
+// library's, tell TSan, and call the library's. gRPC's own mutexes are the same class: its
+// hand-overs between threads become visible too.
+#include <dlfcn.h>
+
+#include "absl/synchronization/mutex.h"
+
+extern "C" {
+void __tsan_acquire(void* address);
+void __tsan_release(void* address);
+}
+
+namespace {
+
+// The library's definition of the symbol that a definition here hides.
+template <typename Function>
+Function* Library(const char* symbol) {
+  return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, symbol));
+}
+
+}  // namespace
+
+namespace absl {
+ABSL_NAMESPACE_BEGIN
+
+#define TANDEM_SYMBOL(rest) "_ZN4absl7debian3" rest
+
+void Mutex::Lock() {
+  static auto* const kReal = Library<void(Mutex*)>(TANDEM_SYMBOL("5Mutex4LockEv"));
+  kReal(this);
+  __tsan_acquire(this);
+}
+
+bool Mutex::TryLock() {
+  static auto* const kReal = Library<bool(Mutex*)>(TANDEM_SYMBOL("5Mutex7TryLockEv"));
+  const bool locked = kReal(this);
+  if (locked) __tsan_acquire(this);
+  return locked;
+}
+
+void Mutex::Unlock() {
+  static auto* const kReal = Library<void(Mutex*)>(TANDEM_SYMBOL("5Mutex6UnlockEv"));
+  __tsan_release(this);
+  kReal(this);
+}
+
+void Mutex::ReaderLock() {
+  static auto* const kReal = Library<void(Mutex*)>(TANDEM_SYMBOL("5Mutex10ReaderLockEv"));
+  kReal(this);
+  __tsan_acquire(this);
+}
+
+void Mutex::ReaderUnlock() {
+  static auto* const kReal = Library<void(Mutex*)>(TANDEM_SYMBOL("5Mutex12ReaderUnlockEv"));
+  __tsan_release(this);
+  kReal(this);
+}
+
+void Mutex::Await(const Condition& condition) {
+  static auto* const kReal =
+      Library<void(Mutex*, const Condition&)>(TANDEM_SYMBOL("5Mutex5AwaitERKNS0_9ConditionE"));
+  __tsan_release(this);
+  kReal(this, condition);
+  __tsan_acquire(this);
+}
+
+bool Mutex::AwaitWithTimeout(const Condition& condition, Duration timeout) {
+  static auto* const kReal = Library<bool(Mutex*, const Condition&, Duration)>(
+      TANDEM_SYMBOL("5Mutex16AwaitWithTimeoutERKNS0_9ConditionENS0_8DurationE"));
+  __tsan_release(this);
+  const bool met = kReal(this, condition, timeout);
+  __tsan_acquire(this);
+  return met;
+}
+
+bool Mutex::AwaitWithDeadline(const Condition& condition, Time deadline) {
+  static auto* const kReal = Library<bool(Mutex*, const Condition&, Time)>(
+      TANDEM_SYMBOL("5Mutex17AwaitWithDeadlineERKNS0_9ConditionENS0_4TimeE"));
+  __tsan_release(this);
+  const bool met = kReal(this, condition, deadline);
+  __tsan_acquire(this);
+  return met;
+}
+
+void CondVar::Wait(Mutex* mutex) {
+  static auto* const kReal =
+      Library<void(CondVar*, Mutex*)>(TANDEM_SYMBOL("7CondVar4WaitEPNS0_5MutexE"));
+  __tsan_release(mutex);
+  kReal(this, mutex);
+  __tsan_acquire(mutex);
+}
+
+bool CondVar::WaitWithTimeout(Mutex* mutex, Duration timeout) {
+  static auto* const kReal = Library<bool(CondVar*, Mutex*, Duration)>(
+      TANDEM_SYMBOL("7CondVar15WaitWithTimeoutEPNS0_5MutexENS0_8DurationE"));
+  __tsan_release(mutex);
+  const bool signalled = kReal(this, mutex, timeout);
+  __tsan_acquire(mutex);
+  return signalled;
+}
+
+bool CondVar::WaitWithDeadline(Mutex* mutex, Time deadline) {
+  static auto* const kReal = Library<bool(CondVar*, Mutex*, Time)>(
+      TANDEM_SYMBOL("7CondVar16WaitWithDeadlineEPNS0_5MutexENS0_4TimeE"));
+  __tsan_release(mutex);
+  const bool timed_out = kReal(this, mutex, deadline);
+  __tsan_acquire(mutex);
+  return timed_out;
+}
+
+ABSL_NAMESPACE_END
+}  // namespace absl

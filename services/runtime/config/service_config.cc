@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/runtime/config/service_config.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "services/runtime/base/status_macros.h"
+#include "services/runtime/config/duration.h"
+#include "services/runtime/config/field_check.h"
+#include "services/runtime/config/text_config.h"
+
+namespace tandem {
+namespace {
+
+template <typename Config>
+absl::StatusOr<Config> Load(const std::string& path) {
+  Config config;
+  RETURN_IF_ERROR(ReadTextConfig(path, config));
+  ApplyDefaults(config);
+  const absl::Status valid = Validate(config);
+  if (!valid.ok()) return absl::Status(valid.code(), absl::StrCat(path, ": ", valid.message()));
+  return config;
+}
+
+// "/models/tiny-v4/" → "tiny-v4".
+std::string FolderName(absl::string_view path) {
+  while (absl::ConsumeSuffix(&path, "/")) {
+  }
+  return std::string(path.substr(path.rfind('/') + 1));
+}
+
+void ApplyWorkerDefaults(v1::WorkerConfig& worker) {
+  if (worker.model_name().empty()) worker.set_model_name(FolderName(worker.model_dir()));
+  if (worker.kernels() == v1::KERNELS_UNSPECIFIED) worker.set_kernels(v1::KERNELS_CPU);
+  if (!worker.has_drain_timeout()) *worker.mutable_drain_timeout() = ToProto(absl::Seconds(30));
+}
+
+absl::Status ValidateWorker(const v1::WorkerConfig& worker) {
+  FieldCheck check("worker.");
+  check.Listen("listen", worker.listen());
+  if (!worker.metrics_listen().empty()) check.Listen("metrics_listen", worker.metrics_listen());
+  check.NotEmpty("model_dir", worker.model_dir());
+  check.NotEmpty("model_name", worker.model_name());
+  if (!v1::Kernels_IsValid(worker.kernels())) check.Fail("kernels", "is no known kernel table");
+  if (worker.has_context_tokens_max()) {
+    check.InRange("context_tokens_max", worker.context_tokens_max(), {.min = 2, .max = 1U << 24});
+  }
+  check.Positive("drain_timeout", worker.drain_timeout());
+  return check.status();
+}
+
+}  // namespace
+
+absl::StatusOr<v1::RouterConfig> LoadRouterConfig(const std::string& path) {
+  return Load<v1::RouterConfig>(path);
+}
+absl::StatusOr<v1::PrefillConfig> LoadPrefillConfig(const std::string& path) {
+  return Load<v1::PrefillConfig>(path);
+}
+absl::StatusOr<v1::DecodeConfig> LoadDecodeConfig(const std::string& path) {
+  return Load<v1::DecodeConfig>(path);
+}
+
+void ApplyDefaults(v1::RouterConfig& config) {
+  if (config.model_name().empty()) config.set_model_name(FolderName(config.model_dir()));
+  if (!config.has_requests_max()) config.set_requests_max(1024);
+  if (!config.has_max_tokens_default()) config.set_max_tokens_default(512);
+  if (!config.has_deadline_max()) *config.mutable_deadline_max() = ToProto(absl::Seconds(600));
+  if (!config.has_heartbeat_interval()) {
+    *config.mutable_heartbeat_interval() = ToProto(absl::Seconds(10));
+  }
+  if (!config.has_logprobs_max()) config.set_logprobs_max(20);
+  if (!config.has_choices_max()) config.set_choices_max(16);
+  if (!config.has_message_bytes_max()) config.set_message_bytes_max(16U << 20);
+  if (!config.has_drain_timeout()) *config.mutable_drain_timeout() = ToProto(absl::Seconds(30));
+}
+
+void ApplyDefaults(v1::PrefillConfig& config) {
+  ApplyWorkerDefaults(*config.mutable_worker());
+  if (!config.has_chunk_tokens()) config.set_chunk_tokens(256);
+  if (!config.has_requests_max()) config.set_requests_max(256);
+  if (config.kv_channel_kind() == v1::KV_CHANNEL_KIND_UNSPECIFIED) {
+    config.set_kv_channel_kind(v1::KV_CHANNEL_KIND_SHARED);
+  }
+  if (config.kv_channel() == v1::KV_CHANNEL_POLICY_UNSPECIFIED) {
+    config.set_kv_channel(v1::KV_CHANNEL_POLICY_FALLBACK);
+  }
+  if (!config.has_staging_pages()) config.set_staging_pages(256);
+  if (!config.has_staging_slots()) config.set_staging_slots(16);
+  if (!config.has_link_timeout()) *config.mutable_link_timeout() = ToProto(absl::Seconds(5));
+}
+
+void ApplyDefaults(v1::DecodeConfig& config) {
+  ApplyWorkerDefaults(*config.mutable_worker());
+  if (!config.has_pages()) config.set_pages(1024);
+  if (!config.has_slots()) config.set_slots(64);
+  if (!config.has_batch_max()) config.set_batch_max(64);
+  if (!config.has_lease_ttl()) *config.mutable_lease_ttl() = ToProto(absl::Seconds(60));
+  if (config.endpoint().empty()) config.set_endpoint(config.worker().listen());
+  if (!config.has_stream_tokens_max()) config.set_stream_tokens_max(4096);
+}
+
+absl::Status Validate(const v1::RouterConfig& config) {
+  FieldCheck check;
+  check.Listen("listen", config.listen());
+  if (!config.metrics_listen().empty()) check.Listen("metrics_listen", config.metrics_listen());
+  check.NotEmpty("model_dir", config.model_dir());
+  check.NotEmpty("model_name", config.model_name());
+  if (config.prefill_workers().empty()) check.Fail("prefill_workers", "needs at least one");
+  for (const auto& endpoint : config.prefill_workers()) check.Endpoint("prefill_workers", endpoint);
+  if (config.decode_workers().empty()) check.Fail("decode_workers", "needs at least one");
+  for (const auto& endpoint : config.decode_workers()) check.Endpoint("decode_workers", endpoint);
+  check.InRange("requests_max", config.requests_max(), {.min = 1, .max = 1U << 20});
+  check.InRange("max_tokens_default", config.max_tokens_default(), {.min = 1, .max = 1U << 24});
+  check.Positive("deadline_max", config.deadline_max());
+  check.Positive("heartbeat_interval", config.heartbeat_interval());
+  check.InRange("logprobs_max", config.logprobs_max(), {.min = 0, .max = 1000});
+  check.InRange("choices_max", config.choices_max(), {.min = 1, .max = 1024});
+  check.InRange("message_bytes_max", config.message_bytes_max(), {.min = 1024, .max = 1U << 30});
+  check.Positive("drain_timeout", config.drain_timeout());
+  return check.status();
+}
+
+absl::Status Validate(const v1::PrefillConfig& config) {
+  RETURN_IF_ERROR(ValidateWorker(config.worker()));
+  FieldCheck check;
+  check.InRange("chunk_tokens", config.chunk_tokens(), {.min = 1, .max = 1U << 16});
+  check.InRange("requests_max", config.requests_max(), {.min = 1, .max = 1U << 20});
+  if (!v1::KvChannelKind_IsValid(config.kv_channel_kind())) {
+    check.Fail("kv_channel_kind", "is no known kind");
+  }
+  if (!v1::KvChannelPolicy_IsValid(config.kv_channel())) {
+    check.Fail("kv_channel", "is no known policy");
+  }
+  check.InRange("staging_pages", config.staging_pages(), {.min = 1, .max = 1U << 24});
+  check.InRange("staging_slots", config.staging_slots(), {.min = 1, .max = 1U << 16});
+  check.Positive("link_timeout", config.link_timeout());
+  return check.status();
+}
+
+absl::Status Validate(const v1::DecodeConfig& config) {
+  RETURN_IF_ERROR(ValidateWorker(config.worker()));
+  FieldCheck check;
+  check.InRange("pages", config.pages(), {.min = 1, .max = 1U << 24});
+  check.InRange("slots", config.slots(), {.min = 1, .max = 1U << 16});
+  check.InRange("batch_max", config.batch_max(), {.min = 1, .max = 1U << 16});
+  check.Positive("lease_ttl", config.lease_ttl());
+  // Port 0: with `listen` on any free port the endpoint is known only once it is bound.
+  check.Listen("endpoint", config.endpoint());
+  check.InRange("stream_tokens_max", config.stream_tokens_max(), {.min = 1, .max = 1U << 24});
+  return check.status();
+}
+
+}  // namespace tandem

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/runtime/metrics/registry.h"
+
+#include <exception>
+#include <map>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "prometheus/exposer.h"
+#include "prometheus/registry.h"
+#include "prometheus/text_serializer.h"
+
+namespace tandem {
+namespace {
+
+// The registry behind a hook that brings ageing values up to date.
+class ScrapedRegistry final : public prometheus::Collectable {
+ public:
+  std::vector<prometheus::MetricFamily> Collect() const override {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [owner, update] : updates_) update();
+    return registry_.Collect();
+  }
+  void OnScrape(const void* owner, std::function<void()> update) {
+    absl::MutexLock lock(&mutex_);
+    updates_.emplace(owner, std::move(update));
+  }
+  void RemoveOnScrape(const void* owner) {
+    absl::MutexLock lock(&mutex_);
+    updates_.erase(owner);
+  }
+  prometheus::Registry& registry() { return registry_; }
+
+ private:
+  prometheus::Registry registry_;
+  mutable absl::Mutex mutex_;
+  std::multimap<const void*, std::function<void()>> updates_ ABSL_GUARDED_BY(mutex_);
+};
+
+// The HTTP library throws where it cannot bind; nothing past this function does.
+std::unique_ptr<prometheus::Exposer> Listen(const std::string& address) {
+  try {
+    return std::make_unique<prometheus::Exposer>(address, /*num_threads=*/1);
+  } catch (const std::exception&) {
+    return nullptr;
+  }
+}
+
+}  // namespace
+
+struct MetricsRegistry::Impl {
+  prometheus::Labels labels;
+  // Exposer wants to watch it by weak pointer; nobody else shares it.
+  decltype(std::make_shared<ScrapedRegistry>()) scraped = std::make_shared<ScrapedRegistry>();
+  std::unique_ptr<prometheus::Exposer> exposer;
+};
+
+absl::StatusOr<std::unique_ptr<MetricsRegistry>> MetricsRegistry::Create(
+    const MetricsOptions& options) {
+  auto impl = std::make_unique<Impl>();
+  impl->labels = {{"role", options.role}, {"model_name", options.model_name}};
+  if (!options.listen.empty()) {
+    impl->exposer = Listen(options.listen);
+    if (impl->exposer == nullptr) {
+      return absl::UnavailableError(absl::StrCat("metrics_listen: ", options.listen,
+                                                 " cannot be bound: it is in use, or is no "
+                                                 "address of this machine"));
+    }
+    impl->exposer->RegisterCollectable(impl->scraped);
+  }
+  std::unique_ptr<MetricsRegistry> registry(new MetricsRegistry(std::move(impl)));
+  registry->Gauges(series::kBuildInfo).Add({{"version", options.version}}).Set(1);
+  return registry;
+}
+
+MetricsRegistry::MetricsRegistry(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+MetricsRegistry::~MetricsRegistry() = default;
+
+prometheus::Family<prometheus::Counter>& MetricsRegistry::Counters(const series::Series& series) {
+  return prometheus::BuildCounter()
+      .Name(series.name)
+      .Help(series.help)
+      .Labels(impl_->labels)
+      .Register(impl_->scraped->registry());
+}
+
+prometheus::Family<prometheus::Gauge>& MetricsRegistry::Gauges(const series::Series& series) {
+  return prometheus::BuildGauge()
+      .Name(series.name)
+      .Help(series.help)
+      .Labels(impl_->labels)
+      .Register(impl_->scraped->registry());
+}
+
+prometheus::Histogram& MetricsRegistry::Histogram(const HistogramSpec& spec) {
+  return prometheus::BuildHistogram()
+      .Name(spec.series.name)
+      .Help(spec.series.help)
+      .Labels(impl_->labels)
+      .Register(impl_->scraped->registry())
+      .Add(spec.labels,
+           prometheus::Histogram::BucketBoundaries(spec.bounds.begin(), spec.bounds.end()));
+}
+
+void MetricsRegistry::OnScrape(const void* owner, std::function<void()> update) {
+  impl_->scraped->OnScrape(owner, std::move(update));
+}
+
+void MetricsRegistry::RemoveOnScrape(const void* owner) {
+  impl_->scraped->RemoveOnScrape(owner);
+}
+
+int MetricsRegistry::port() const {
+  return impl_->exposer == nullptr ? 0 : impl_->exposer->GetListeningPorts().front();
+}
+
+std::string MetricsRegistry::Text() const {
+  return prometheus::TextSerializer().Serialize(impl_->scraped->Collect());
+}
+
+}  // namespace tandem

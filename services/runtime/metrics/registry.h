@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// MetricsRegistry: the series of one process and the HTTP server that shows them at /metrics.
+// Thread-safe. Handles (Counter&, Family&…) live as long as the registry.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "prometheus/counter.h"
+#include "prometheus/family.h"
+#include "prometheus/gauge.h"
+#include "prometheus/histogram.h"
+#include "services/runtime/metrics/series.h"
+
+namespace tandem {
+
+struct MetricsOptions {
+  std::string role;  // router, prefill, decode
+  std::string model_name;
+  std::string listen;  // host:port, port 0 = any free one; empty = no HTTP
+  std::string version;
+};
+
+class MetricsRegistry {
+ public:
+  // UNAVAILABLE names the address that cannot be bound.
+  static absl::StatusOr<std::unique_ptr<MetricsRegistry>> Create(const MetricsOptions& options);
+  ~MetricsRegistry();
+  MetricsRegistry(const MetricsRegistry&) = delete;
+  MetricsRegistry& operator=(const MetricsRegistry&) = delete;
+
+  prometheus::Family<prometheus::Counter>& Counters(const series::Series& series);
+  prometheus::Family<prometheus::Gauge>& Gauges(const series::Series& series);
+
+  struct HistogramSpec {
+    const series::Series& series;
+    std::span<const double> bounds;
+    prometheus::Labels labels = {};
+  };
+  prometheus::Histogram& Histogram(const HistogramSpec& spec);
+
+  // Runs before every scrape, on its thread, until RemoveOnScrape: for values that age. `owner`
+  // names the hooks of one object, whose destructor removes them; a scrape that runs is waited for.
+  void OnScrape(const void* owner, std::function<void()> update);
+  void RemoveOnScrape(const void* owner);
+
+  // The bound port of /metrics; 0 = none.
+  int port() const;
+
+  // What a scrape would show.
+  std::string Text() const;
+
+ private:
+  struct Impl;
+  explicit MetricsRegistry(std::unique_ptr<Impl> impl);
+
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tandem

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every series that Tandem exposes: name, help, owner, bounds. Nothing else names one; dashboards
+// and alerts are checked against this list. Labels role and model_name stand on all of them. A
+// series has one owner, so that sums over processes are right: where both kinds of workers own one,
+// each counts its own work.
+#pragma once
+
+#include <span>
+
+namespace tandem::series {
+
+enum class Owner { kRouter, kPrefill, kDecode, kWorkers, kAll };
+
+struct Series {
+  const char* name;
+  const char* help;
+  Owner owner;
+};
+
+// Seconds.
+inline constexpr double kTtftBounds[] = {.005, .01, .02, .03, .05, .075, .1,  .15,
+                                         .2,   .3,  .5,  .75, 1,   1.5,  2.5, 5,
+                                         7.5,  10,  20,  40,  80,  160,  640, 2560};
+inline constexpr double kTokenBounds[] = {.001,  .002, .003, .004, .005, .006, .008, .01,
+                                          .0125, .015, .02,  .025, .03,  .04,  .05,  .075,
+                                          .1,    .15,  .2,   .3,   .5,   1,    2.5,  5};
+inline constexpr double kStageBounds[] = {.0001, .00025, .0005, .001, .0025, .005, .01,
+                                          .025,  .05,    .1,    .25,  .5,    1,    2.5,
+                                          5,     10,     25,    60,   120,   600};
+inline constexpr double kTransferBounds[] = {.0001, .00025, .0005, .001, .0025, .005, .01, .025,
+                                             .05,   .1,     .25,   .5,   1,     2.5,  5};
+// Bytes.
+inline constexpr double kBytesBounds[] = {1 << 16, 1 << 18, 1 << 20, 1 << 22,
+                                          1 << 24, 1 << 26, 1 << 28, 1 << 30};
+// Sequences.
+inline constexpr double kBatchBounds[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
+
+// Router.
+inline constexpr Series kRequests = {"tandem_requests_total",
+                                     "Requests ended, by outcome (stop, length, tool_calls, "
+                                     "cancelled, deadline, rejected, error) and gRPC code",
+                                     Owner::kRouter};
+inline constexpr Series kRequestsInflight = {"tandem_requests_inflight",
+                                             "Choices running, by stage (reserve, prefill, decode)",
+                                             Owner::kRouter};
+inline constexpr Series kTtft = {"tandem_request_ttft_seconds",
+                                 "From a request's arrival to its first token", Owner::kRouter};
+inline constexpr Series kTpot = {"tandem_request_tpot_seconds",
+                                 "Time per token after the first, one sample a choice",
+                                 Owner::kRouter};
+inline constexpr Series kE2e = {"tandem_request_e2e_seconds", "From a request's arrival to its end",
+                                Owner::kRouter};
+inline constexpr Series kStage = {
+    "tandem_stage_seconds",
+    "Time of a choice by stage (tokenize, reserve, prefill_queue, prefill, kv_transfer, decode)",
+    Owner::kRouter};
+inline constexpr Series kStreamChunkGap = {"tandem_stream_chunk_gap_seconds",
+                                           "Between two deltas of a choice", Owner::kRouter};
+inline constexpr Series kAdmissionRejected = {"tandem_admission_rejected_total",
+                                              "Requests refused before any work, by reason",
+                                              Owner::kRouter};
+
+// Workers.
+inline constexpr Series kTokens = {
+    "tandem_tokens_total",
+    "Tokens by kind: prompt_computed (prefill), generated (each worker the ones it sampled)",
+    Owner::kWorkers};
+inline constexpr Series kThroughput = {
+    "tandem_throughput_tokens_per_second",
+    "Tokens a second over the last second or so, by kind; for eyes, alerts use rate()",
+    Owner::kWorkers};
+inline constexpr Series kBatchSize = {"tandem_batch_size", "Sequences of a step", Owner::kWorkers};
+inline constexpr Series kStep = {"tandem_step_seconds",
+                                 "One engine step, by phase (prefill, decode)", Owner::kWorkers};
+inline constexpr Series kLastStepAge = {
+    "tandem_engine_last_step_age_seconds",
+    "Since the last step began while there is work; 0 when idle", Owner::kWorkers};
+inline constexpr Series kInterTokenGap = {"tandem_inter_token_gap_seconds",
+                                          "Between two tokens of a sequence", Owner::kDecode};
+inline constexpr Series kKvBlocks = {
+    "tandem_kv_blocks",
+    "Pages of 256 tokens by state (free, leased_out, active); their sum is the pool",
+    Owner::kDecode};
+inline constexpr Series kKvUsage = {"tandem_kv_cache_usage_ratio",
+                                    "Share of pages that are not free", Owner::kDecode};
+inline constexpr Series kKvLeases = {"tandem_kv_leases",
+                                     "Reservations by state (granted, writing, filled, committed)",
+                                     Owner::kDecode};
+inline constexpr Series kKvLeaseExpired = {
+    "tandem_kv_lease_expired_total", "Reservations that were never committed", Owner::kDecode};
+inline constexpr Series kKvTransfer = {
+    "tandem_kv_transfer_seconds",
+    "Hand-off of one prompt's rows, by transport (shared, grpc) and direction", Owner::kPrefill};
+inline constexpr Series kKvTransferBytes = {"tandem_kv_transfer_bytes",
+                                            "Bytes of one hand-off, by transport and direction",
+                                            Owner::kPrefill};
+inline constexpr Series kKvTransferExposed = {
+    "tandem_kv_transfer_exposed_seconds", "Part of a hand-off that is not hidden behind prefill",
+    Owner::kPrefill};
+inline constexpr Series kKvTransferFailures = {
+    "tandem_kv_transfer_failures_total",
+    "Hand-offs that failed, by reason (timeout, peer_gone, epoch_mismatch, layout, lease_expired, "
+    "downgrade)",
+    Owner::kWorkers};
+inline constexpr Series kTransportInfo = {
+    "tandem_transport_info", "Links that stand, by transport: a silent fallback shows here",
+    Owner::kWorkers};
+
+// All.
+inline constexpr Series kQueueDepth = {"tandem_queue_depth", "Entries of a bounded queue, by queue",
+                                       Owner::kAll};
+inline constexpr Series kBuildInfo = {"tandem_build_info", "Always 1; label version", Owner::kAll};
+
+}  // namespace tandem::series

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/runtime/rpc/server.h"
+
+#include <grpc/support/log.h>
+
+#include "absl/base/call_once.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server_builder.h"
+#include "services/runtime/base/log.h"
+
+namespace tandem {
+namespace {
+
+constexpr int kPingIntervalMinMs = 10'000;
+constexpr int kKeepaliveMs = 30'000;
+constexpr int kKeepaliveTimeoutMs = 10'000;
+constexpr int kMetadataBytesMax = 64 << 10;
+
+// Both are process-wide switches of gRPC.
+void EnablePlugins() {
+  static absl::once_flag once;
+  absl::call_once(once, [] {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  });
+}
+
+void LogGrpc(gpr_log_func_args* args) {
+  const std::string place = absl::StrCat(args->file, ":", args->line);
+  if (args->severity == GPR_LOG_SEVERITY_ERROR) {
+    LogWarning("grpc", {{"message", args->message}, {"at", place}});
+  }
+}
+
+}  // namespace
+
+void RouteGrpcLog() {
+  gpr_set_log_function(&LogGrpc);
+}
+
+absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(const ServerOptions& options) {
+  EnablePlugins();
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
+  builder.SetMaxReceiveMessageSize(options.message_bytes_max);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytesMax);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kPingIntervalMinMs);
+  for (grpc::Service* service : options.services) builder.RegisterService(service);
+  std::unique_ptr<RpcServer> server(new RpcServer());
+  server->server_ = builder.BuildAndStart();
+  if (server->server_ == nullptr || port == 0) {
+    return absl::UnavailableError(absl::StrCat("listen: ", options.listen,
+                                               " cannot be bound: it is in use, or is no address "
+                                               "of this machine"));
+  }
+  server->port_ = port;
+  server->SetServing(true);
+  return server;
+}
+
+RpcServer::~RpcServer() {
+  if (server_ != nullptr) Shutdown(absl::ZeroDuration());
+}
+
+void RpcServer::SetServing(bool serving) {
+  server_->GetHealthCheckService()->SetServingStatus(serving);
+}
+
+void RpcServer::Shutdown(absl::Duration grace) {
+  server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+  server_->Wait();
+}
+
+}  // namespace tandem

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// RpcServer: one listening gRPC server with callback services, grpc.health.v1 and reflection.
+//
+// Services are borrowed and outlive the server. Messages are bounded in both directions; the port
+// is never shared with another process; clients may ping every 10 s, also without calls. No TLS: it
+// stands inside one trust domain. Thread-safe after Create.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "grpcpp/server.h"
+
+namespace tandem {
+
+struct ServerOptions {
+  std::string listen;  // host:port; port 0 = any free one
+  std::vector<grpc::Service*> services;
+  int message_bytes_max = 16 << 20;  // received, one message
+};
+
+class RpcServer {
+ public:
+  // UNAVAILABLE names the address that cannot be bound. Health is SERVING from the first moment.
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Create(const ServerOptions& options);
+  // Ends what still runs at once.
+  ~RpcServer();
+  RpcServer(const RpcServer&) = delete;
+  RpcServer& operator=(const RpcServer&) = delete;
+
+  // The bound port.
+  int port() const { return port_; }
+
+  // What grpc.health.v1 answers, for "" and every service.
+  void SetServing(bool serving);
+
+  // Takes no new call, lets running ones end for `grace`, then cancels them; returns when all are
+  // done.
+  void Shutdown(absl::Duration grace);
+
+ private:
+  RpcServer() = default;
+
+  std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
+};
+
+// gRPC's own messages as lines of our log: warnings and errors only. Once a process, before the
+// first server or channel.
+void RouteGrpcLog();
+
+}  // namespace tandem

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// GrpcChannel: rows are computed in a staging pool of this process and travel as bytes, extent by
+// extent. Works everywhere.
+#pragma once
+
+#include <map>
+#include <memory>
+
+#include "services/runtime/kv/kv_storage.h"
+#include "services/runtime/kv/page_pool.h"
+#include "services/runtime/transfer/kv_channel.h"
+#include "tandem/v1/worker.grpc.pb.h"
+
+namespace tandem {
+
+// Memory for prompts that travel as bytes; one a prefill worker, shared by its byte channels. Not
+// thread-safe.
+struct StagingPool {
+  PoolId id = 0;
+  std::unique_ptr<KvStorage> storage;
+  PagePool pages;
+};
+
+class GrpcChannel final : public KvChannel {
+ public:
+  // Borrows both.
+  GrpcChannel(StagingPool& staging, v1::DecodeService::StubInterface& stub);
+  ~GrpcChannel() override;
+
+  v1::KvChannelKind kind() const override { return v1::KV_CHANNEL_KIND_GRPC; }
+  absl::StatusOr<KvPlace> Open(const Grant& lease, int tokens) override;
+  uint64_t Write(const LeaseKey& key, int tokens) override;
+  void Fence(const LeaseKey& key, std::function<void(absl::Status)> done) override;
+  void Close(const LeaseKey& key) override;
+
+ private:
+  class Call;
+  struct Transfer {
+    Allocation memory;
+    std::unique_ptr<Call> call;  // from Write on
+  };
+
+  StagingPool& staging_;
+  v1::DecodeService::StubInterface& stub_;
+  std::map<uint64_t, Transfer> transfers_;  // by lease id
+};
+
+}  // namespace tandem

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// KvChannel: how the rows of a prompt get from the prefill worker that computes them into the pages
+// of the decode worker that owns them. One of the four seams (design section 4): `shared` writes in
+// place, `grpc` sends bytes.
+//
+// Used by the prefill loop alone (not thread-safe); `done` of Fence comes from any thread. For one
+// lease: Open, any number of Forward steps on the place, Write, Fence, Close. Close may come at any
+// time and ends whatever runs.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "services/runtime/kv/kv_layout.h"
+#include "services/runtime/kv/lease_table.h"
+#include "services/runtime/scheduler/sequence.h"
+#include "tandem/v1/worker.pb.h"
+
+namespace tandem {
+
+// Where a sequence is computed.
+struct KvPlace {
+  PoolId pool = 0;
+  KvView view;
+  int slot = 0;
+  std::vector<int> pages;
+};
+
+class KvChannel {
+ public:
+  virtual ~KvChannel() = default;
+
+  virtual v1::KvChannelKind kind() const = 0;
+
+  // RESOURCE_EXHAUSTED: not now, but when another lease is closed. The lease must be begun on the
+  // link.
+  virtual absl::StatusOr<KvPlace> Open(const Grant& lease, int tokens) = 0;
+
+  // All `tokens` rows are computed: bring them over. Returns the bytes that travel.
+  virtual uint64_t Write(const LeaseKey& key, int tokens) = 0;
+
+  // `done` is called once when every byte is where it must be, or can never get there.
+  virtual void Fence(const LeaseKey& key, std::function<void(absl::Status)> done) = 0;
+
+  // After this nothing is read or written for the lease.
+  virtual void Close(const LeaseKey& key) = 0;
+};
+
+}  // namespace tandem

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/runtime/transfer/link_client.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "services/runtime/base/status_macros.h"
+#include "services/runtime/rpc/status.h"
+#include "services/runtime/transfer/outbox.h"
+#include "services/runtime/transfer/wire.h"
+
+namespace tandem {
+
+class LinkClient::Reactor final
+    : public grpc::ClientBidiReactor<v1::LinkRequest, v1::LinkResponse> {
+ public:
+  Reactor(v1::DecodeService::StubInterface& stub, Options options) : options_(std::move(options)) {
+    stub.async()->Link(&context_, this);
+    v1::LinkRequest request;
+    v1::LinkHello& hello = *request.mutable_hello();
+    hello.set_incarnation(options_.incarnation);
+    hello.set_peer_incarnation(options_.peer_incarnation);
+    *hello.mutable_kv_format() = options_.kv_format;
+    // Send may be called from the loop while no reaction of ours runs; the hold keeps the call open
+    // for it.
+    AddHold();
+    Send(std::move(request));
+    StartRead(&response_);
+    StartCall();
+  }
+
+  ~Reactor() override {
+    Close();
+    done_.WaitForNotification();
+  }
+
+  void Send(v1::LinkRequest request) { outbox_.Push(std::move(request)); }
+
+  void OnWriteDone(bool ok) override {
+    if (!ok) return Close();
+    outbox_.Next();
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) return Close();
+    Handle(response_);
+    StartRead(&response_);
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    absl::Status why = refusal_.ok() ? FromGrpcStatus(status) : refusal_;
+    if (why.ok()) why = absl::UnavailableError("the decode worker closed the link");
+    Post(LinkDown{.why = std::move(why)});
+    done_.Notify();
+  }
+
+ private:
+  template <typename Event>
+  void Post(Event event) {
+    options_.post({.link = options_.serial, .what = std::move(event)});
+  }
+
+  void Close() {
+    if (!outbox_.Close()) return;
+    context_.TryCancel();
+    RemoveHold();
+  }
+
+  void Handle(const v1::LinkResponse& response) {
+    switch (response.event_case()) {
+      case v1::LinkResponse::kOffer:
+        return OnOffer(response.offer());
+      case v1::LinkResponse::kReady:
+        return OnReady(response.ready());
+      case v1::LinkResponse::kVerdict:
+        return Post(LeaseVerdict{.key = FromProto(response.verdict().lease()),
+                                 .granted = response.verdict().granted()});
+      case v1::LinkResponse::kRevoke:
+        return Post(LeaseRevoked{.key = FromProto(response.revoke())});
+      case v1::LinkResponse::kEnded:
+        return Post(LeaseEnded{.key = FromProto(response.ended())});
+      case v1::LinkResponse::EVENT_NOT_SET:
+        return;
+    }
+  }
+
+  void OnOffer(const v1::LinkOffer& offer) {
+    v1::LinkRequest request;
+    v1::LinkChoice& choice = *request.mutable_choice();
+    choice.set_kind(v1::KV_CHANNEL_KIND_GRPC);
+    if (options_.preferred == v1::KV_CHANNEL_KIND_SHARED) {
+      absl::Status tested = TryShared(offer);
+      if (tested.ok()) {
+        choice.set_kind(v1::KV_CHANNEL_KIND_SHARED);
+      } else {
+        downgrade_reason_ = std::string(tested.message());
+        choice.set_downgrade_reason(downgrade_reason_);
+      }
+    }
+    Send(std::move(request));
+  }
+
+  // Maps the offered pool and proves that both sides see the same bytes.
+  absl::Status TryShared(const v1::LinkOffer& offer) {
+    if (offer.shm_name().empty())
+      return absl::NotFoundError("the decode worker offers no shared memory");
+    ASSIGN_OR_RETURN(
+        const KvLayout layout,
+        KvLayout::Create(*options_.config, {.pages = static_cast<int>(offer.pages()),
+                                            .slots = static_cast<int>(offer.slots())}));
+    if (offer.pool_offset() != KvStorage::kPoolOffset ||
+        offer.shm_bytes() != KvStorage::kPoolOffset + layout.bytes() ||
+        offer.test_offset() != KvStorage::TestOffset(offer.link_id())) {
+      return absl::FailedPreconditionError("the offered pool has other sizes than its layout");
+    }
+    ASSIGN_OR_RETURN(mapped_, KvStorage::OpenShared(layout, offer.shm_name(), offer.link_id()));
+    if (mapped_->ReadTest(offer.link_id()) != offer.test_pattern()) {
+      mapped_.reset();
+      return absl::DataLossError(
+          "self-test: the mapped memory does not hold the decode worker's pattern");
+    }
+    mapped_->WriteTest(offer.link_id(), Inverted(offer.test_pattern()));
+    return absl::OkStatus();
+  }
+
+  void OnReady(const v1::LinkReady& ready) {
+    if (ready.kind() != v1::KV_CHANNEL_KIND_SHARED && mapped_ != nullptr) {
+      mapped_.reset();
+      downgrade_reason_ = "self-test: the decode worker did not find the answer in its memory";
+    }
+    if (!downgrade_reason_.empty() && options_.strict) {
+      refusal_ = ChannelDowngrade(
+          absl::StrCat("KV channel: shared memory is required, but ", downgrade_reason_));
+      return Close();
+    }
+    Post(LinkUp{.mapped = std::move(mapped_), .downgrade_reason = downgrade_reason_});
+  }
+
+  const Options options_;
+  grpc::ClientContext context_;
+  v1::LinkResponse response_;
+  Outbox<v1::LinkRequest> outbox_{[this](const v1::LinkRequest* message) { StartWrite(message); }};
+  std::unique_ptr<KvStorage> mapped_;  // from the offer until LinkUp
+  std::string downgrade_reason_;
+  absl::Status refusal_;
+  absl::Notification done_;
+};
+
+std::unique_ptr<LinkClient> LinkClient::Open(v1::DecodeService::StubInterface& stub,
+                                             Options options) {
+  return std::unique_ptr<LinkClient>(
+      new LinkClient(std::make_unique<Reactor>(stub, std::move(options))));
+}
+
+LinkClient::LinkClient(std::unique_ptr<Reactor> reactor) : reactor_(std::move(reactor)) {}
+LinkClient::~LinkClient() = default;
+
+void LinkClient::BeginWrite(const LeaseKey& key) {
+  v1::LinkRequest request;
+  *request.mutable_begin_write() = ToProto(key);
+  reactor_->Send(std::move(request));
+}
+
+void LinkClient::EndWrite(const LeaseKey& key) {
+  v1::LinkRequest request;
+  *request.mutable_end_write() = ToProto(key);
+  reactor_->Send(std::move(request));
+}
+
+}  // namespace tandem

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// LinkClient: a prefill worker's side of the Link stream to one decode worker.
+//
+// Open starts the negotiation and returns at once: hello, offer, self-test, choice, ready
+// (proto/README.md draws it). What happens then is posted as LinkEvents from gRPC's threads: LinkUp
+// or LinkDown first, LinkDown last. `post` must not block. BeginWrite and EndWrite may be called
+// from any thread. The destructor cancels the stream and waits for its end.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "services/runtime/model/model_config.h"
+#include "services/runtime/transfer/link_event.h"
+#include "tandem/v1/worker.grpc.pb.h"
+
+namespace tandem {
+
+class LinkClient {
+ public:
+  struct Options {
+    LinkSerial serial = 0;
+    uint64_t incarnation = 0;       // of this process
+    uint64_t peer_incarnation = 0;  // of the decode worker that is meant
+    v1::KvFormat kv_format;
+    v1::KvChannelKind preferred = v1::KV_CHANNEL_KIND_SHARED;
+    bool strict = false;                  // a downgrade is an error
+    const ModelConfig* config = nullptr;  // borrowed
+    std::function<void(LinkEvent)> post;
+  };
+  // `stub` outlives the client.
+  static std::unique_ptr<LinkClient> Open(v1::DecodeService::StubInterface& stub, Options options);
+
+  ~LinkClient();
+  LinkClient(const LinkClient&) = delete;
+  LinkClient& operator=(const LinkClient&) = delete;
+
+  void BeginWrite(const LeaseKey& key);
+  void EndWrite(const LeaseKey& key);
+
+ private:
+  class Reactor;
+  explicit LinkClient(std::unique_ptr<Reactor> reactor);
+  std::unique_ptr<Reactor> reactor_;
+};
+
+}  // namespace tandem

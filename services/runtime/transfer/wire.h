@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// The hand-off's values as messages, and back. Pure.
+#pragma once
+
+#include "absl/status/status.h"
+#include "services/runtime/kv/kv_layout.h"
+#include "services/runtime/kv/lease_table.h"
+#include "tandem/v1/worker.pb.h"
+
+namespace tandem {
+
+// Rises when an old peer would misread a new one.
+inline constexpr uint32_t kKvProtocolVersion = 1;
+// Largest piece of an extent in one WriteKv message.
+inline constexpr uint64_t kWriteKvBytesMax = 1 << 20;
+
+v1::LeaseKey ToProto(const LeaseKey& key);
+LeaseKey FromProto(const v1::LeaseKey& key);
+LeaseKey KeyOf(const v1::Reservation& reservation);
+
+v1::KvFormat FormatOf(const KvLayout& layout);
+
+// FAILED_PRECONDITION with both sides spelled out if the two do not mean the same bytes.
+absl::Status CheckFormats(const v1::KvFormat& ours, const v1::KvFormat& theirs);
+
+const char* NameOf(v1::KvChannelKind kind);  // "shared", "grpc"
+
+}  // namespace tandem

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: prefill and decode together answer as one process would, whatever the channel, the chunks
+// and the neighbours; and memory comes back whatever goes wrong. Method: both workers in this
+// process, goldens of tiny-v4, real gRPC.
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "services/runtime/base/thread.h"
+#include "services/runtime/rpc/status.h"
+#include "tests/services/workers/test_workers.h"
+
+namespace tandem {
+namespace {
+
+using ::testing::HasSubstr;
+
+Question AskFor(const Golden& golden) {
+  return {.prompt = golden.prompt,
+          .max_tokens = static_cast<int>(golden.answer.size()),
+          .sampling = Greedy()};
+}
+
+TEST(WorkerPairTest, AnswersTheGoldensOverBothChannelsWithAnyChunk) {
+  for (const v1::KvChannelKind kind : {v1::KV_CHANNEL_KIND_SHARED, v1::KV_CHANNEL_KIND_GRPC}) {
+    for (const int chunk : {7, 64, 512}) {
+      TestDecode decode({});
+      TestPrefill prefill({.chunk_tokens = chunk, .preferred = kind, .strict = true});
+      for (const char* name : {"story_chat", "turns", "recall"}) {
+        const Golden golden = TinyGolden(name);
+        const Answer answer = Ask(prefill, decode, AskFor(golden));
+        ASSERT_TRUE(answer.status.ok()) << answer.status;
+        EXPECT_EQ(answer.tokens, golden.answer) << name << " kind " << kind << " chunk " << chunk;
+        EXPECT_EQ(answer.reason, v1::FINISH_REASON_LENGTH);
+      }
+      EXPECT_TRUE(decode.AllFreeWithin(absl::Seconds(10)));
+    }
+  }
+}
+
+TEST(WorkerPairTest, ConcurrentPromptsDoNotSeeEachOther) {
+  TestDecode decode({});
+  TestPrefill prefill({.chunk_tokens = 48});
+  const std::vector<std::string> names = {"story_chat", "story_think", "who",
+                                          "turns",      "recall",      "turns"};
+  std::vector<Answer> answers(names.size());
+  {
+    std::vector<std::unique_ptr<Thread>> clients;
+    for (size_t i = 0; i < names.size(); ++i) {
+      clients.push_back(std::make_unique<Thread>(
+          "client", [&, i] { answers[i] = Ask(prefill, decode, AskFor(TinyGolden(names[i]))); }));
+    }
+  }
+  for (size_t i = 0; i < names.size(); ++i) {
+    ASSERT_TRUE(answers[i].status.ok()) << answers[i].status;
+    EXPECT_EQ(answers[i].tokens, TinyGolden(names[i]).answer) << names[i];
+  }
+}
+
+TEST(WorkerPairTest, MorePromptsThanStagingSlotsWaitTheirTurn) {
+  TestDecode decode({.shared = false});
+  TestPrefill prefill({.staging_slots = 1});
+  std::vector<Answer> answers(4);
+  {
+    std::vector<std::unique_ptr<Thread>> clients;
+    for (Answer& answer : answers) {
+      clients.push_back(std::make_unique<Thread>(
+          "client", [&] { answer = Ask(prefill, decode, AskFor(TinyGolden("who"))); }));
+    }
+  }
+  for (const Answer& answer : answers)
+    EXPECT_EQ(answer.tokens, TinyGolden("who").answer) << answer.status;
+  EXPECT_THAT(prefill.Metrics(), HasSubstr("reason=\"downgrade\""))
+      << "shared was wanted and not there";
+}
+
+TEST(WorkerPairTest, StrictRefusesADowngradeAndSaysWhy) {
+  TestDecode decode({.shared = false});
+  TestPrefill prefill({.strict = true});
+  const Answer answer = Ask(prefill, decode, AskFor(TinyGolden("who")));
+  EXPECT_EQ(answer.status.code(), absl::StatusCode::kFailedPrecondition) << answer.status;
+  EXPECT_EQ(ReasonOf(answer.status), "CHANNEL_DOWNGRADE");
+}
+
+TEST(WorkerPairTest, AReservationThatIsNeverUsedExpires) {
+  TestDecode decode({.lease_ttl = absl::Milliseconds(200)});
+  const auto reservation = Reserve(decode, 1000);
+  ASSERT_TRUE(reservation.ok());
+  EXPECT_TRUE(decode.AllFreeWithin(absl::Seconds(10)));
+  TestPrefill prefill({});
+  const auto late = Prefill(prefill, AskFor(TinyGolden("who")), *reservation);
+  EXPECT_EQ(late.status().code(), absl::StatusCode::kAborted) << late.status();
+  EXPECT_EQ(ReasonOf(late.status()), "LEASE_LOST");
+}
+
+TEST(WorkerPairTest, TooMuchIsRefusedWithTheBudgetNamed) {
+  TestDecode decode({.pages = 4});
+  const auto first = Reserve(decode, 3 * kPageTokens);
+  ASSERT_TRUE(first.ok());
+  const auto second = Reserve(decode, 2 * kPageTokens);
+  EXPECT_EQ(ReasonOf(second.status()), "KV_BUDGET") << second.status();
+  const auto absurd = Reserve(decode, 5 * kPageTokens);
+  EXPECT_EQ(absurd.status().code(), absl::StatusCode::kInvalidArgument) << absurd.status();
+}
+
+TEST(WorkerPairTest, AWriterThatIsReleasedMidwayGivesThePagesBack) {
+  TestDecode decode({});
+  TestPrefill prefill({.chunk_tokens = 1});
+  Question question = AskFor(TinyGolden("recall"));
+  const auto reservation = Reserve(decode, 400);
+  ASSERT_TRUE(reservation.ok());
+  absl::Status result;
+  {
+    Thread client("client", [&] { result = Prefill(prefill, question, *reservation).status(); });
+    while (decode.State().waiting() == 0 || prefill.loop().Idle()) {
+    }
+    grpc::ClientContext context;
+    v1::ReleaseRequest request;
+    *request.mutable_reservation() = *reservation;
+    v1::ReleaseResponse response;
+    EXPECT_TRUE(decode.stub().Release(&context, request, &response).ok());
+  }
+  EXPECT_EQ(ReasonOf(result), "LEASE_LOST") << result;
+  EXPECT_TRUE(decode.AllFreeWithin(absl::Seconds(10)));
+}
+
+TEST(WorkerPairTest, ADecodeWorkerThatGoesAwayEndsThePromptsOfItsLink) {
+  auto decode = std::make_unique<TestDecode>(TestDecode::Options{});
+  TestPrefill prefill({.chunk_tokens = 1});
+  const auto reservation = Reserve(*decode, 400);
+  ASSERT_TRUE(reservation.ok());
+  absl::Status result;
+  {
+    Thread client("client", [&] {
+      result = Prefill(prefill, AskFor(TinyGolden("recall")), *reservation).status();
+    });
+    while (prefill.loop().Idle()) {
+    }
+    decode.reset();
+  }
+  EXPECT_EQ(result.code(), absl::StatusCode::kUnavailable) << result;
+  // And a new one at another address is served as if nothing had been.
+  TestDecode next({});
+  EXPECT_EQ(Ask(prefill, next, AskFor(TinyGolden("who"))).tokens, TinyGolden("who").answer);
+}
+
+TEST(WorkerPairTest, SeededSamplingDoesNotDependOnTheChannelOrTheChunk) {
+  Question question = AskFor(TinyGolden("story_chat"));
+  question.sampling.set_temperature(1.5F);
+  question.sampling.set_seed(123);
+  std::vector<std::vector<int32_t>> all;
+  for (const auto kind : {v1::KV_CHANNEL_KIND_SHARED, v1::KV_CHANNEL_KIND_GRPC}) {
+    for (const int chunk : {5, 100}) {
+      TestDecode decode({});
+      TestPrefill prefill({.chunk_tokens = chunk, .preferred = kind});
+      all.push_back(Ask(prefill, decode, question).tokens);
+      EXPECT_EQ(all.back(), all.front());
+    }
+  }
+  question.sampling.set_seed(124);
+  TestDecode decode({});
+  TestPrefill prefill({});
+  EXPECT_NE(Ask(prefill, decode, question).tokens, all.front());
+}
+
+TEST(WorkerPairTest, LeavesNoSharedMemoryBehind) {
+  const auto count = [] {
+    int found = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/dev/shm")) {
+      found += static_cast<int>(entry.path().filename().string().rfind("tandem-kv-", 0) == 0);
+    }
+    return found;
+  };
+  const int before = count();
+  {
+    TestDecode decode({});
+    EXPECT_EQ(count(), before + 1);
+  }
+  EXPECT_EQ(count(), before);
+}
+
+}  // namespace
+}  // namespace tandem
