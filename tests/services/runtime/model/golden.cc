@@ -5,11 +5,14 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <iostream>
 #include <map>
 #include <utility>
 
+#include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "services/runtime/base/check.h"
+#include "services/runtime/loader/safetensors.h"
 
 namespace tandem {
 namespace {
@@ -68,7 +71,7 @@ Pool::Pool(const ModelConfig& config, KvLayout::Size size)
   std::memset(memory_.get(), 0xFF, layout_.bytes());
 }
 
-LogitsRows2d Run(Model& model, Pool& pool, const RunArgs& args) {
+LogitsRows2d RunTokens(Model& model, Pool& pool, const RunArgs& args) {
   LogitsRows2d out;
   for (size_t done = 0; done < args.tokens.size();) {
     const auto tokens = args.tokens.subspan(done, static_cast<size_t>(args.chunk));
@@ -103,16 +106,47 @@ int32_t Argmax(absl::Span<const float> logits) {
   return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-Off OffFrom(const LogitsRows2d& logits, absl::Span<const int32_t> tokens,
-            absl::Span<const double> want) {
-  Off off;
-  for (size_t i = 0; i < want.size(); ++i) {
-    const double d = std::abs(LogProb(logits[i], tokens[i + 1]) - want[i]);
-    // Not max(): a NaN must be seen.
-    if (!(d <= off.worst)) off.worst = d;
-    off.mean += d / static_cast<double>(want.size());
+std::vector<int32_t> PromptAndAnswer(const GoldenCase& c) {
+  std::vector<int32_t> tokens = c.prompt;
+  for (const GoldenStep& step : c.decode) tokens.push_back(step.token);
+  return tokens;
+}
+
+GoldenCase LoadLayerPrompt(const std::string& name) {
+  const auto file = Value(SafetensorsFile::Open(TANDEM_SOURCE_DIR "/tests/golden/model/layers_" +
+                                                name + ".safetensors"));
+  const auto element = [&file](const char* tensor, size_t i, auto zero) {
+    std::memcpy(&zero, file.tensors().at(tensor).bytes.data() + i * sizeof(zero), sizeof(zero));
+    return zero;
+  };
+  GoldenCase out{.name = name};
+  for (int64_t i = 0; i < file.tensors().at("ids").shape[0]; ++i) {
+    out.prompt.push_back(static_cast<int32_t>(element("ids", i, int64_t{0})));
+    if (i > 0) out.prompt_logprob.push_back(element("prompt_logprob", i, 0.0f));
   }
-  return off;
+  return out;
+}
+
+void ExpectGolden(const GoldenCase& c, const LogitsRows2d& logits, const Tolerance& tolerance) {
+  double mean = 0, worst = 0;
+  for (size_t i = 0; i < c.prompt_logprob.size(); ++i) {
+    const double off = std::abs(LogProb(logits[i], c.prompt[i + 1]) - c.prompt_logprob[i]);
+    if (!(off <= worst)) worst = off;  // not max(): a NaN must be seen
+    mean += off / static_cast<double>(c.prompt_logprob.size());
+  }
+  std::cout << c.name << ": log-probability off by " << mean << " on average, " << worst
+            << " at worst\n";
+  EXPECT_LE(mean, tolerance.mean) << c.name;
+  EXPECT_LE(worst, tolerance.worst) << c.name;
+  for (size_t i = 0; i < c.argmax.size(); ++i) {
+    if (c.margin[i] <= tolerance.lead) continue;
+    EXPECT_EQ(Argmax(logits[i]), c.argmax[i]) << c.name << " after prompt token " << i;
+  }
+  for (size_t i = 0; i < c.decode.size(); ++i) {
+    if (c.decode[i].lead <= tolerance.lead) continue;
+    EXPECT_EQ(Argmax(logits[c.prompt.size() - 1 + i]), c.decode[i].token)
+        << c.name << " step " << i;
+  }
 }
 
 }  // namespace tandem

@@ -66,19 +66,29 @@ struct RunArgs {
   int64_t start = 0;
   int chunk = 1 << 20;
 };
-LogitsRows2d Run(Model& model, Pool& pool, const RunArgs& args);
+LogitsRows2d RunTokens(Model& model, Pool& pool, const RunArgs& args);
 
 std::unique_ptr<Model> MakeModel(const LoadedModel& loaded, const kernels::KernelTable& table);
 
 double LogProb(absl::Span<const float> logits, int32_t token);
 int32_t Argmax(absl::Span<const float> logits);
 
-// The prompt's log-probabilities against `want` (of token i + 1): |difference|, mean and worst.
-struct Off {
+// The prompt, then the greedy answer.
+std::vector<int32_t> PromptAndAnswer(const GoldenCase& c);
+
+// The cases' prompt log-probabilities that the executable specification gives, of a layer golden.
+GoldenCase LoadLayerPrompt(const std::string& name);
+
+struct Tolerance {
   double mean = 0;
   double worst = 0;
+  double lead = 0;  // greedy choices are equal wherever the golden's lead exceeds this
 };
-Off OffFrom(const LogitsRows2d& logits, absl::Span<const int32_t> tokens,
-            absl::Span<const double> want);
+// Design section 3. Random networks are chaotic: a mean, and no word on single tokens.
+inline constexpr Tolerance kTrained{.mean = 0.005, .worst = 0.1, .lead = 0.05};
+inline constexpr Tolerance kRandom{.mean = 0.3, .worst = 1e9, .lead = 1e9};
+
+// Judges the logits after every token of PromptAndAnswer(c), and prints how far off they are.
+void ExpectGolden(const GoldenCase& c, const LogitsRows2d& logits, const Tolerance& tolerance);
 
 }  // namespace tandem
