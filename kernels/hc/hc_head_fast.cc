@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/hc/hc_head.h"
+#include "kernels/hc/hc_mix.h"
+
+namespace tandem::kernels {
+namespace fast {
+
+void HcHead(const HcHeadArgs& args, Stream& /*stream*/) {
+  HcHeadWith(HcMixes, args);
+}
+
+}  // namespace fast
+
+}  // namespace tandem::kernels

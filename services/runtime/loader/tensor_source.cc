@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/runtime/loader/tensor_source.h"
+
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "services/runtime/base/log.h"
+
+namespace tandem {
+namespace {
+
+using kernels::LinearWeight;
+using kernels::WeightFormat;
+
+constexpr size_t kMaxFaults = 10;
+constexpr uint8_t kUe8m0Nan = 0xFF;
+
+std::string Shown(Dtype dtype, const std::vector<int64_t>& shape) {
+  return absl::StrCat(DtypeName(dtype), " [", absl::StrJoin(shape, ", "), "]");
+}
+
+const uint8_t* Bytes(const TensorBytes& tensor) {
+  return reinterpret_cast<const uint8_t*>(tensor.bytes.data());
+}
+
+}  // namespace
+
+void TensorSource::Fault(absl::string_view name, absl::string_view what) {
+  if (++fault_count_ <= kMaxFaults)
+    faults_.push_back(absl::StrCat(absl::CHexEscape(name), " ", what));
+}
+
+const TensorBytes* TensorSource::Take(const std::string& name, Dtype dtype,
+                                      const std::vector<int64_t>& shape) {
+  const TensorBytes* tensor = checkpoint_.Find(name);
+  if (tensor == nullptr) {
+    Fault(name, "is missing");
+    return nullptr;
+  }
+  taken_.insert(name);
+  if (tensor->dtype != dtype || tensor->shape != shape) {
+    Fault(name, absl::StrCat("must be ", Shown(dtype, shape), ", got ",
+                             Shown(tensor->dtype, tensor->shape)));
+    return nullptr;
+  }
+  return tensor;
+}
+
+const std::byte* TensorSource::TakeAligned(const std::string& name, Dtype dtype,
+                                           const std::vector<int64_t>& shape) {
+  const TensorBytes* tensor = Take(name, dtype, shape);
+  if (tensor == nullptr) return nullptr;
+  const auto address = reinterpret_cast<uintptr_t>(tensor->bytes.data());
+  if (address % static_cast<uintptr_t>(DtypeBytes(dtype)) == 0) return tensor->bytes.data();
+  copies_.push_back(std::make_unique<std::byte[]>(tensor->bytes.size()));
+  std::memcpy(copies_.back().get(), tensor->bytes.data(), tensor->bytes.size());
+  return copies_.back().get();
+}
+
+kernels::TensorView<const kernels::Bf16, 2> TensorSource::Bf16Matrix(const std::string& name,
+                                                                     const MatrixShape& shape) {
+  const std::byte* data = TakeAligned(name, Dtype::kBf16, {shape.rows, shape.columns});
+  return {reinterpret_cast<const kernels::Bf16*>(data), {shape.rows, shape.columns}};
+}
+
+BfVector TensorSource::Bf16Vector(const std::string& name, int64_t size) {
+  return {reinterpret_cast<const kernels::Bf16*>(TakeAligned(name, Dtype::kBf16, {size})), {size}};
+}
+
+FloatMatrix TensorSource::FloatMatrixOf(const std::string& name, const MatrixShape& shape) {
+  const std::byte* data = TakeAligned(name, Dtype::kF32, {shape.rows, shape.columns});
+  return {reinterpret_cast<const float*>(data), {shape.rows, shape.columns}};
+}
+
+FloatVector TensorSource::FloatVectorOf(const std::string& name, int64_t size) {
+  return {reinterpret_cast<const float*>(TakeAligned(name, Dtype::kF32, {size})), {size}};
+}
+
+const uint8_t* TensorSource::TakeScales(const std::string& name, const MatrixShape& shape) {
+  const TensorBytes* scale = Take(name, Dtype::kF8E8M0, {shape.rows, shape.columns});
+  if (scale == nullptr) return nullptr;
+  const void* nan = std::memchr(scale->bytes.data(), kUe8m0Nan, scale->bytes.size());
+  if (nan != nullptr) {
+    Fault(name, absl::StrCat("must hold no NaN (byte 255), element ",
+                             static_cast<const uint8_t*>(nan) - Bytes(*scale), " is"));
+  }
+  return Bytes(*scale);
+}
+
+LinearWeight TensorSource::Linear(const std::string& name, WeightFormat format,
+                                  const MatrixShape& shape) {
+  const auto [n, k] = shape;
+  LinearWeight out{.format = format, .n = n, .k = k};
+  const TensorBytes* weight = nullptr;
+  if (format == WeightFormat::kBf16) {
+    weight = Take(name + ".weight", Dtype::kBf16, {n, k});
+  } else if (format == WeightFormat::kFp8) {
+    weight = Take(name + ".weight", Dtype::kF8E4M3, {n, k});
+    out.scales = TakeScales(name + ".scale", {n / 128, k / 128});
+  } else {
+    weight = Take(name + ".weight", Dtype::kI8, {n, k / 2});
+    out.scales = TakeScales(name + ".scale", {n, k / 32});
+  }
+  if (weight != nullptr) out.bytes = Bytes(*weight);
+  return out;
+}
+
+kernels::TensorView<const int64_t, 2> TensorSource::ExpertTable(const std::string& name,
+                                                                const MatrixShape& shape,
+                                                                int64_t experts) {
+  const std::byte* data = TakeAligned(name, Dtype::kI64, {shape.rows, shape.columns});
+  const kernels::TensorView<const int64_t, 2> table{reinterpret_cast<const int64_t*>(data),
+                                                    {shape.rows, shape.columns}};
+  for (int64_t i = 0; data != nullptr && i < table.size(); ++i) {
+    if (table[i] >= 0 && table[i] < experts) continue;
+    Fault(name, absl::StrCat("must hold experts from 0 to ", experts - 1, ", element ", i, " is ",
+                             table[i]));
+    break;
+  }
+  return table;
+}
+
+void TensorSource::SetAside(absl::string_view prefix) {
+  size_t count = 0, bytes = 0;
+  for (const auto& [name, tensor] : checkpoint_.tensors()) {
+    if (!absl::StartsWith(name, prefix)) continue;
+    taken_.insert(name);
+    ++count;
+    bytes += tensor.bytes.size();
+  }
+  if (count == 0) return;
+  LogInfo("weights_set_aside", {{"prefix", prefix}, {"tensors", count}, {"bytes", bytes}});
+}
+
+absl::Status TensorSource::Finish() {
+  for (const auto& [name, tensor] : checkpoint_.tensors()) {
+    if (!taken_.contains(name)) Fault(name, "has no place in the model");
+  }
+  if (faults_.empty()) return absl::OkStatus();
+  const std::string more = fault_count_ == faults_.size()
+                               ? ""
+                               : absl::StrCat("; and ", fault_count_ - faults_.size(), " more");
+  return absl::InvalidArgumentError(
+      absl::StrCat("checkpoint: ", absl::StrJoin(faults_, "; "), more));
+}
+
+}  // namespace tandem

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// TensorSource: hands out a checkpoint's tensors by name, dtype and shape, and keeps account of
+// which were taken.
+//
+// A tensor that is missing or not as asked gives an empty view and one line in the account;
+// Finish() turns the account into a status. Views live as long as the checkpoint and the copies.
+// Not thread-safe. Errors: INVALID_ARGUMENT from Finish(), naming up to ten tensors and what is
+// wrong with each.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "kernels/gemm/linear_weight.h"
+#include "services/runtime/loader/checkpoint.h"
+#include "services/runtime/model/weights.h"
+
+namespace tandem {
+
+struct MatrixShape {
+  int64_t rows = 0;
+  int64_t columns = 0;
+};
+
+class TensorSource {
+ public:
+  explicit TensorSource(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+
+  kernels::TensorView<const kernels::Bf16, 2> Bf16Matrix(const std::string& name,
+                                                         const MatrixShape& shape);
+  BfVector Bf16Vector(const std::string& name, int64_t size);
+  FloatMatrix FloatMatrixOf(const std::string& name, const MatrixShape& shape);
+  FloatVector FloatVectorOf(const std::string& name, int64_t size);
+  // `name`.weight, with `name`.scale where the format has scales; `shape` is the logical one.
+  kernels::LinearWeight Linear(const std::string& name, kernels::WeightFormat format,
+                               const MatrixShape& shape);
+  // I64, every value in [0, experts).
+  kernels::TensorView<const int64_t, 2> ExpertTable(const std::string& name,
+                                                    const MatrixShape& shape, int64_t experts);
+
+  // Counts every tensor whose name starts with `prefix` as taken; one log line where there are any.
+  void SetAside(absl::string_view prefix);
+  size_t faults() const { return fault_count_; }
+  // What is wrong, tensors that nobody took included.
+  absl::Status Finish();
+  std::vector<std::unique_ptr<std::byte[]>> TakeCopies() { return std::move(copies_); }
+
+ private:
+  // Null when missing or not as asked.
+  const TensorBytes* Take(const std::string& name, Dtype dtype, const std::vector<int64_t>& shape);
+  // The same at an address that is a multiple of `alignment`, copied where it has to be.
+  const std::byte* TakeAligned(const std::string& name, Dtype dtype,
+                               const std::vector<int64_t>& shape);
+  const uint8_t* TakeScales(const std::string& name, const MatrixShape& shape);
+  void Fault(absl::string_view name, absl::string_view what);
+
+  const Checkpoint& checkpoint_;
+  absl::flat_hash_set<std::string> taken_;
+  std::vector<std::string> faults_;  // the first ten
+  size_t fault_count_ = 0;
+  std::vector<std::unique_ptr<std::byte[]>> copies_;
+};
+
+}  // namespace tandem

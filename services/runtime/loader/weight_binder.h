@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// BindWeights: gives every tensor of a checkpoint its place in Weights, or names it in an error.
+//
+// A tensor of the model that is missing, has another dtype or another shape, and a tensor of the
+// file that has no place
+// (`mtp.*`, the drafter, is set aside with one log line), are each named; the error lists the first
+// ten. Values are checked where a bad one would do harm later: UE8M0 scales are not NaN, hash
+// tables name experts. Source: specification 2.1 to 2.4.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "services/runtime/loader/checkpoint.h"
+#include "services/runtime/model/model_config.h"
+#include "services/runtime/model/weights.h"
+
+namespace tandem {
+
+struct BoundWeights {
+  Weights weights;  // views into the checkpoint, or into `copies`
+  // Tensors that lie at an address their type cannot be read from.
+  std::vector<std::unique_ptr<std::byte[]>> copies;
+};
+
+absl::StatusOr<BoundWeights> BindWeights(const Checkpoint& checkpoint, const ModelConfig& config);
+
+}  // namespace tandem

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// Step and Workspace: what the parts of the forward pass share while one engine step runs.
+//
+// Workspace is the working memory of the largest step, taken once. Step describes the running one:
+// its tokens as one batch of T over all chunks, and what every layer of a kind would compute alike:
+// angles, and lists of visible rows. Context is how a part reaches everything; it is passed by
+// reference and owns nothing. Not thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "kernels/common/batch.h"
+#include "kernels/kernel_table.h"
+#include "services/runtime/base/check.h"
+#include "services/runtime/kv/kv_layout.h"
+#include "services/runtime/model/model_config.h"
+#include "services/runtime/model/weights.h"
+
+namespace tandem {
+
+enum class LogitsRows {
+  kNone,  // a prefill chunk that is not the prompt's last
+  kLast,  // after the chunk's last token
+  kAll,   // after every token (prompt log-probabilities)
+};
+
+// The next tokens of one sequence. A step holds at most one chunk of a sequence.
+struct SequenceChunk {
+  absl::Span<const int32_t> tokens;  // at least one, each in [0, vocab_size)
+  int64_t start = 0;  // position of tokens[0]; 0 starts a sequence, whatever its slot held
+  int slot = 0;
+  absl::Span<const int32_t>
+      pages;  // covers positions 0 … start + tokens.size() - 1, page i from 256·i
+  LogitsRows logits = LogitsRows::kLast;
+};
+
+struct StepLimits {
+  int max_tokens_per_step = 512;  // summed over the chunks of a step; working memory grows with it
+  int max_chunks_per_step = 64;
+  int64_t max_positions = 8192;  // longest sequence; lists of visible rows grow with it
+};
+
+using BfMatrix = kernels::TensorView<kernels::Bf16, 2>;
+using Streams = kernels::TensorView<kernels::Bf16, 3>;  // [T, 4, D]
+
+// Memory of one tensor at its largest; View gives it the running step's shape.
+template <typename T>
+class Buffer {
+ public:
+  explicit Buffer(int64_t capacity) : data_(static_cast<size_t>(capacity)) {}
+
+  template <typename... Extents>
+  kernels::TensorView<T, sizeof...(Extents)> View(Extents... extents) {
+    kernels::TensorView<T, sizeof...(Extents)> view{.data = data_.data(),
+                                                    .shape = {static_cast<int64_t>(extents)...}};
+    CHECK_LE(view.size(), static_cast<int64_t>(data_.size()));
+    return view;
+  }
+
+ private:
+  std::vector<T> data_;
+};
+
+struct Workspace {
+  Workspace(const ModelConfig& config, const StepLimits& limits);
+
+  Buffer<kernels::Bf16> streams;       // [T, 4, D]
+  Buffer<kernels::Bf16> x;             // [T, D] a sub-layer's input
+  Buffer<kernels::Bf16> y;             // [T, D] and output
+  Buffer<float> post;                  // [T, 4]
+  Buffer<float> comb;                  // [T, 4, 4]
+  Buffer<kernels::E4M3> quant;         // [T, K] the input of FP8 linears, of any width K
+  Buffer<kernels::Ue8m0> quant_scale;  // [T, K/128]
+  // attention
+  Buffer<kernels::Bf16> qr;    // [T, q_lora_rank]
+  Buffer<kernels::Bf16> q;     // [T, H, 512], then the attention output
+  Buffer<kernels::Bf16> kv;    // [T, 512]
+  Buffer<uint8_t> chunk_rows;  // T rows in pages of 64
+  Buffer<kernels::Bf16> z;     // [T, o_groups, o_lora_rank]
+  Buffer<float> u;             // [T, c·d]
+  Buffer<float> g;             // [T, c·d]
+  // indexer
+  Buffer<kernels::Bf16> index_q;          // [T, index_n_heads, 128]
+  Buffer<uint8_t> index_q4;               // [T, index_n_heads, 64]
+  Buffer<kernels::Ue8m0> index_q4_scale;  // [T, index_n_heads, 4]
+  Buffer<float> index_proj;               // [T, index_n_heads]
+  // mixture of experts
+  Buffer<float> router_logits;  // [T, E]
+  Buffer<int32_t> experts;      // [T, num_experts_per_tok]
+  Buffer<float> expert_weight;  // [T, num_experts_per_tok]
+  // what the step is made of
+  Buffer<int32_t> tokens, positions, sequence, token_index;  // [T]
+  Buffer<int32_t> begin, slot;                               // [S + 1], [S]
+  Buffer<int32_t> pages;                                     // [S, P]
+  Buffer<float> rope, compress_rope;                         // [2, T, 32] cosines, then sines
+  Buffer<int32_t> ring_index, chunk_index;                   // [T, 127], [T, 128]
+  Buffer<int32_t> csa_index, hca_index;                      // [T, most rows]
+};
+
+struct RopeAngles {
+  FloatMatrix cos;  // [T, 32]
+  FloatMatrix sin;  // [T, 32]
+};
+
+// RopeFrequencies of both kinds of layers.
+struct RopeBases {
+  explicit RopeBases(const ModelConfig& config);
+  float main[32];      // ratio 0
+  float compress[32];  // all others
+};
+
+struct Step {
+  kernels::Batch batch;
+  kernels::TensorView<const int32_t, 1> tokens;  // [T]
+  kernels::TensorView<const int32_t, 1>
+      token_index;  // [T] 0, 1, …: row t of the chunk rows is token t's
+  RopeAngles rope;
+  RopeAngles compress_rope;
+  kernels::TensorView<const int32_t, 2> ring_index;   // window rows of earlier steps
+  kernels::TensorView<const int32_t, 2> chunk_index;  // window rows of this step
+  kernels::TensorView<const int32_t, 2> hca_index;    // every visible HCA row
+  int64_t csa_rows = 0;                               // how many CSA rows a token selects at most
+
+  int64_t size() const { return batch.tokens(); }
+};
+
+struct Context {
+  const ModelConfig& config;
+  const kernels::KernelTable& kernels;
+  kernels::Stream& stream;
+  const RopeBases& frequencies;
+  Workspace& work;
+  const Step& step;
+  const KvView& kv;
+};
+
+// Lays the chunks out as one batch in `work` and fills what all layers share.
+Step BeginStep(absl::Span<const SequenceChunk> chunks, const ModelConfig& config,
+               const RopeBases& frequencies, const kernels::KernelTable& kernels,
+               kernels::Stream& stream, Workspace& work);
+
+}  // namespace tandem

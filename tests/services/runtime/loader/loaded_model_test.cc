@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: a damaged checkpoint folder gives one clear error or loads; it never crashes (ASan runs
+// this too). Method: copies of the smallest random checkpoint with seeded random damage to header,
+// index, config and length.
+#include "services/runtime/loader/loaded_model.h"
+
+#include <filesystem>
+#include <random>
+#include <string>
+
+#include "gtest/gtest.h"
+#include "tests/services/runtime/loader/scratch_folder.h"
+
+namespace tandem {
+namespace {
+
+constexpr char kShard[] = "model-00001-of-00001.safetensors";
+
+class LoadedModelTest : public ::testing::Test {
+ protected:
+  LoadedModelTest() {
+    for (const auto& file : std::filesystem::directory_iterator(TANDEM_GOLDEN_DIR "/random-d")) {
+      std::filesystem::copy(file.path(), folder_ / file.path().filename().string());
+    }
+  }
+
+  // Writes `bytes` as `name`, loads, puts the original back. Whether the load was refused.
+  bool IsRefused(const std::string& name, const std::string& bytes) {
+    const std::string path = folder_ / name;
+    std::filesystem::remove(path);
+    WriteAll(path, bytes);
+    const auto loaded = LoadedModel::Load(folder_.path(), kernels::kCpuReferenceKernels);
+    if (loaded.ok()) return false;
+    EXPECT_FALSE(loaded.status().message().empty());
+    EXPECT_EQ(loaded.status().message().find('\n'), absl::string_view::npos);
+    EXPECT_LT(loaded.status().message().size(), 4000u);
+    return true;
+  }
+
+  // `count` copies of the first `span` bytes with one byte changed, and how many of them were
+  // refused.
+  int RefusedFlips(const std::string& name, size_t span, int count) {
+    const std::string whole = ReadAll(folder_ / name);
+    std::mt19937 random(7);
+    int refused = 0;
+    for (int i = 0; i < count; ++i) {
+      std::string broken = whole;
+      char& byte = broken[random() % std::min(span, whole.size())];
+      byte = static_cast<char>(i % 2 == 0 ? byte ^ (1 << random() % 8) : random());
+      refused += IsRefused(name, broken);
+    }
+    WriteAll(folder_ / name, whole);
+    return refused;
+  }
+
+  ScratchFolder folder_;
+};
+
+TEST_F(LoadedModelTest, LoadsOnBothTables) {
+  for (const kernels::KernelTable* table :
+       {&kernels::kCpuReferenceKernels, &kernels::kCpuKernels}) {
+    const auto loaded = LoadedModel::Load(folder_.path(), *table);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    EXPECT_EQ((*loaded)->config().vocab_size, 64);
+    EXPECT_EQ((*loaded)->prepared_bytes() > 0, table == &kernels::kCpuKernels);
+  }
+}
+
+TEST_F(LoadedModelTest, FlippedHeaderBytesNeverCrash) {
+  EXPECT_GT(RefusedFlips(kShard, 8, 40), 30);
+  EXPECT_GT(RefusedFlips(kShard, 12'000, 300), 250);
+}
+
+TEST_F(LoadedModelTest, FlippedIndexAndConfigBytesNeverCrash) {
+  EXPECT_GT(RefusedFlips("model.safetensors.index.json", 1 << 20, 150), 100);
+  EXPECT_GT(RefusedFlips("config.json", 1 << 20, 150), 60);
+}
+
+TEST_F(LoadedModelTest, FlippedDataBytesNeverCrash) {
+  RefusedFlips(kShard, size_t{1} << 40, 100);
+}
+
+TEST_F(LoadedModelTest, TruncatedFilesAreRefusedAtEveryLength) {
+  for (const char* name : {kShard, "model.safetensors.index.json", "config.json"}) {
+    const std::string whole = ReadAll(folder_ / name);
+    for (const size_t length :
+         {size_t{0}, size_t{1}, size_t{7}, size_t{8}, size_t{9}, size_t{100}, size_t{1000},
+          whole.size() / 2, whole.size() - 100, whole.size() - 2}) {
+      if (length >= whole.size()) continue;
+      EXPECT_TRUE(IsRefused(name, whole.substr(0, length))) << name << " " << length;
+    }
+    WriteAll(folder_ / name, whole);
+  }
+}
+
+TEST_F(LoadedModelTest, AppendedBytesAreRefused) {
+  EXPECT_TRUE(IsRefused(kShard, ReadAll(folder_ / kShard) + "x"));
+}
+
+TEST_F(LoadedModelTest, AMissingFolderIsNamed) {
+  const auto loaded = LoadedModel::Load("/nonexistent", kernels::kCpuKernels);
+  EXPECT_TRUE(absl::IsNotFound(loaded.status()));
+}
+
+}  // namespace
+}  // namespace tandem
