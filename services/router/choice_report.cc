@@ -10,7 +10,9 @@ namespace tandem {
 ChoiceReport::ChoiceReport(RouterMetrics& metrics, absl::Time arrival)
     : metrics_(metrics), arrival_(arrival), stage_begin_(arrival) {}
 
-ChoiceReport::~ChoiceReport() { Enter(nullptr); }
+ChoiceReport::~ChoiceReport() {
+  Enter(nullptr);
+}
 
 void ChoiceReport::Enter(prometheus::Gauge* stage) {
   if (inflight_ != nullptr) inflight_->Decrement();
@@ -28,7 +30,9 @@ void ChoiceReport::OnReserved(absl::Time now) {
   *timing_.mutable_reserve() = ToProto(now - stage_begin_);
 }
 
-void ChoiceReport::OnPrefillBegins() { Enter(&metrics_.inflight_prefill); }
+void ChoiceReport::OnPrefillBegins() {
+  Enter(&metrics_.inflight_prefill);
+}
 
 void ChoiceReport::OnPrefilled(const v1::PrefillDone& done, absl::Time now) {
   first_token_ = now;

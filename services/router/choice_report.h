@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// ChoiceReport: where the time of one choice goes, for its Finished message and for the metrics. One owner, not thread-safe;
-// told the time, reads no clock. Its methods come in the order of a request; any of them may be the last.
+// ChoiceReport: where the time of one choice goes, for its Finished message and for the metrics.
+// One owner, not thread-safe; told the time, reads no clock. Its methods come in the order of a
+// request; any of them may be the last.
 #pragma once
 
 #include <string>

@@ -16,10 +16,13 @@
 namespace tandem {
 namespace {
 
-// Tokens that a choice may wait for its reader: far more than a network hiccup, far less than memory.
+// Tokens that a choice may wait for its reader: far more than a network hiccup, far less than
+// memory.
 constexpr size_t kWaitingTokensMax = 4096;
 
-absl::Time Now() { return Clock::Real().Now(); }
+absl::Time Now() {
+  return Clock::Real().Now();
+}
 
 uint32_t ChoicesOf(const v1::GenerateRequest& request) {
   return request.sampling().has_n() ? request.sampling().n() : 1;
@@ -74,7 +77,8 @@ bool GenerateReactor::Coalesce(v1::GenerateResponse& last, v1::GenerateResponse&
   if (next.has_heartbeat()) return true;  // What waits already shows life.
   if (!last.has_delta() || !next.has_delta()) return false;
   if (last.delta().choice() != next.delta().choice()) return false;
-  // Keeps its own first_index; lists and texts are appended, in which protobuf leaves strings to us.
+  // Keeps its own first_index; lists and texts are appended, in which protobuf leaves strings to
+  // us.
   v1::Delta& into = *last.mutable_delta();
   v1::Delta& from = *next.mutable_delta();
   into.mutable_text()->append(from.text());
@@ -87,7 +91,8 @@ bool GenerateReactor::Coalesce(v1::GenerateResponse& last, v1::GenerateResponse&
 }
 
 void GenerateReactor::OnCancelled() {
-  // OnFinished is not called before this returns, and it posts: the order on the strand is this one.
+  // OnFinished is not called before this returns, and it posts: the order on the strand is this
+  // one.
   strand_.Post([this] {
     EndAll(absl::CancelledError("the client has cancelled"), v1::FINISH_REASON_CANCELLED);
   });
@@ -112,12 +117,13 @@ void GenerateReactor::Begin() {
 absl::Status GenerateReactor::Admit() {
   id_ = request_.request_id().empty() ? RandomHex() + RandomHex() : request_.request_id();
   const RequestHooks hooks = {.pin = [this] { ++pending_; },
-                              .cancel = [this] {
-                                strand_.Post([this] {
-                                  --pending_;
-                                  EndAll(absl::OkStatus(), v1::FINISH_REASON_CANCELLED);
-                                });
-                              }};
+                              .cancel =
+                                  [this] {
+                                    strand_.Post([this] {
+                                      --pending_;
+                                      EndAll(absl::OkStatus(), v1::FINISH_REASON_CANCELLED);
+                                    });
+                                  }};
   RETURN_IF_ERROR(parts_.requests.Add(id_, hooks));
   admitted_ = true;
   parts_.metrics.queue_requests.Increment();
@@ -141,9 +147,9 @@ absl::Status GenerateReactor::MakeChoices() {
   ASSIGN_OR_RETURN(tokens_max_,
                    AnswerTokensMax(request_, prompt_.token_ids.size(), parts_.Limits()));
   if (Now() >= deadline_) return DeadlinePassed("tokenize");
-  v1::SamplingParams sampling =
-      ResolveSampling(request_, {.temperature = parts_.model.default_temperature(),
-                                 .top_p = parts_.model.default_top_p()});
+  v1::SamplingParams sampling = ResolveSampling(
+      request_,
+      {.temperature = parts_.model.default_temperature(), .top_p = parts_.model.default_top_p()});
   absl::BitGen bits;
   const uint64_t seed =
       request_.sampling().has_seed() ? request_.sampling().seed() : absl::Uniform<uint64_t>(bits);
@@ -151,16 +157,16 @@ absl::Status GenerateReactor::MakeChoices() {
     sampling.set_seed(seed + i);
     auto choice = std::make_unique<Choice>();
     ASSIGN_OR_RETURN(choice->session, MakeSession(i, sampling));
-    choice->answer = std::make_unique<Answer>(AnswerOptions{
-        .tokenizer = parts_.model.tokenizer(),
-        .choice = i,
-        .form = FormOf(request_),
-        .stop_token_ids = StopIdsOf(request_, parts_.model.eos_token_id()),
-        .stop = {request_.stop().begin(), request_.stop().end()},
-        .tokens_max = tokens_max_,
-        .stream_interval = request_.stream_interval(),
-        .logprobs = request_.has_logprobs(),
-        .tool_call_prefix = absl::StrCat("call_", RandomHex(), "_")});
+    choice->answer = std::make_unique<Answer>(
+        AnswerOptions{.tokenizer = parts_.model.tokenizer(),
+                      .choice = i,
+                      .form = FormOf(request_),
+                      .stop_token_ids = StopIdsOf(request_, parts_.model.eos_token_id()),
+                      .stop = {request_.stop().begin(), request_.stop().end()},
+                      .tokens_max = tokens_max_,
+                      .stream_interval = request_.stream_interval(),
+                      .logprobs = request_.has_logprobs(),
+                      .tool_call_prefix = absl::StrCat("call_", RandomHex(), "_")});
     choice->report = std::make_unique<ChoiceReport>(parts_.metrics, arrival_);
     choices_.push_back(std::move(choice));
   }
@@ -239,7 +245,8 @@ void GenerateReactor::Deliver(Choice& choice) {
 void GenerateReactor::Send(v1::GenerateResponse message) {
   last_sent_ = Now();
   if (closed_ || Write(std::move(message))) return;
-  // A client that is gone is told apart by OnCancelled, which comes too: nobody reads this status then.
+  // A client that is gone is told apart by OnCancelled, which comes too: nobody reads this status
+  // then.
   EndAll(SlowReader({.message = absl::StrCat("the client is more than ", kWaitingTokensMax,
                                              " tokens a choice behind")}),
          v1::FINISH_REASON_ERROR);
@@ -301,8 +308,7 @@ void GenerateReactor::SendFinished(uint32_t index) {
   finished.mutable_usage()->set_prompt_tokens(static_cast<uint32_t>(prompt_.token_ids.size()));
   finished.mutable_usage()->set_completion_tokens(choice.answer->completion_tokens());
   finished.mutable_usage()->set_reasoning_tokens(choice.answer->reasoning_tokens());
-  *finished.mutable_timing() =
-      choice.report->OnEnded(choice.answer->completion_tokens(), Now());
+  *finished.mutable_timing() = choice.report->OnEnded(choice.answer->completion_tokens(), Now());
   finished.set_stop_text(choice.answer->stop_text());
   Send(std::move(message));
 }
@@ -310,8 +316,7 @@ void GenerateReactor::SendFinished(uint32_t index) {
 void GenerateReactor::ArmTimer() {
   ++pending_;
   const absl::Time beat = last_sent_ + FromProto(parts_.config.heartbeat_interval());
-  const absl::Duration wait =
-      std::max(absl::ZeroDuration(), std::min(deadline_, beat) - Now());
+  const absl::Duration wait = std::max(absl::ZeroDuration(), std::min(deadline_, beat) - Now());
   // A new one each time: the old one may still be in its callback.
   timer_ = std::make_unique<grpc::Alarm>();
   timer_->Set(absl::ToChronoTime(absl::Now() + wait), [this](bool) {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// GenerateReactor: one client's Generate stream: admission, tokens, a session and an answer a choice, deadline, heartbeats,
-// and the one end.
+// GenerateReactor: one client's Generate stream: admission, tokens, a session and an answer a
+// choice, deadline, heartbeats, and the one end.
 //
-// Made with new by the service, deletes itself when gRPC and every call of its sessions are done with it. All of its work
-// runs on its strand; everything outside (gRPC, timer, Cancel) only posts. What the client does not read is bounded:
-// a stream that falls further behind ends with SLOW_READER.
+// Made with new by the service, deletes itself when gRPC and every call of its sessions are done
+// with it. All of its work runs on its strand; everything outside (gRPC, timer, Cancel) only posts.
+// What the client does not read is bounded: a stream that falls further behind ends with
+// SLOW_READER.
 #pragma once
 
 #include <atomic>
@@ -67,7 +68,7 @@ class GenerateReactor final : public StreamWriter<v1::GenerateResponse> {
   absl::StatusOr<Prompt> Tokenize() const;
   absl::Status MakeChoices();
   absl::StatusOr<std::unique_ptr<Session>> MakeSession(uint32_t index,
-                                                        const v1::SamplingParams& sampling);
+                                                       const v1::SamplingParams& sampling);
   void OnSession(uint32_t index, SessionEvent event);
   void OnReserved(Choice& choice);
   void OnPrefilled(Choice& choice, const v1::PrefillDone& done);
@@ -105,8 +106,8 @@ class GenerateReactor final : public StreamWriter<v1::GenerateResponse> {
   absl::Status end_status_;
   std::unique_ptr<grpc::Alarm> timer_;
   absl::Time last_sent_;
-  // Callbacks to come that are not the sessions': the timer, a cancel on its way. Others may add while the request stands
-  // in the table.
+  // Callbacks to come that are not the sessions': the timer, a cancel on its way. Others may add
+  // while the request stands in the table.
   std::atomic<int> pending_{0};
 };
 

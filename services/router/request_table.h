@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// RequestTable: the running requests by id: admission, duplicates, cancel by id, drain. Thread-safe.
+// RequestTable: the running requests by id: admission, duplicates, cancel by id, drain.
+// Thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -15,8 +16,9 @@
 
 namespace tandem {
 
-// How a cancel reaches a request whose end may come at the same time: `pin`, called under the table's lock, keeps the
-// request's object alive until `cancel`, called without it exactly once afterwards, has run.
+// How a cancel reaches a request whose end may come at the same time: `pin`, called under the
+// table's lock, keeps the request's object alive until `cancel`, called without it exactly once
+// afterwards, has run.
 struct RequestHooks {
   std::function<void()> pin;
   std::function<void()> cancel;
@@ -33,7 +35,8 @@ class RequestTable {
   // Whether such a request was running.
   bool Cancel(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Refuses what comes from now on, and waits for what runs. False: something still ran after `timeout`.
+  // Refuses what comes from now on, and waits for what runs. False: something still ran after
+  // `timeout`.
   bool Drain(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mutex_);
 
   size_t size() const ABSL_LOCKS_EXCLUDED(mutex_);

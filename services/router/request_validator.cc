@@ -55,8 +55,8 @@ void CheckIdentity(const v1::GenerateRequest& request, const RequestLimits& limi
                    Violations& out) {
   const std::string& id = request.request_id();
   if (id.size() > kRequestIdBytesMax) {
-    out.Add("request_id", absl::StrCat("has ", id.size(), " bytes; the limit is ",
-                                       kRequestIdBytesMax));
+    out.Add("request_id",
+            absl::StrCat("has ", id.size(), " bytes; the limit is ", kRequestIdBytesMax));
   }
   if (std::any_of(id.begin(), id.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; })) {
     out.Add("request_id", "has control characters");
@@ -114,8 +114,8 @@ void CheckLengths(const v1::GenerateRequest& request, const RequestLimits& limit
     out.Add("max_tokens", "0 is below the limit of 1");
   }
   if (request.has_logprobs() && request.logprobs() > limits.logprobs_max) {
-    out.Add("logprobs", absl::StrCat(request.logprobs(), " is above the limit of ",
-                                     limits.logprobs_max));
+    out.Add("logprobs",
+            absl::StrCat(request.logprobs(), " is above the limit of ", limits.logprobs_max));
   }
 }
 
@@ -183,10 +183,9 @@ absl::StatusOr<uint32_t> AnswerTokensMax(const v1::GenerateRequest& request, uin
   const auto room = static_cast<uint32_t>(context - prompt_tokens);
   if (!request.has_max_tokens()) return std::min(limits.max_tokens_default, room);
   if (request.max_tokens() <= room) return request.max_tokens();
-  return InvalidField(
-      "max_tokens", absl::StrCat(request.max_tokens(), " is above the limit of ", room,
-                                 ": the context holds ", context, " tokens, the prompt has ",
-                                 prompt_tokens));
+  return InvalidField("max_tokens", absl::StrCat(request.max_tokens(), " is above the limit of ",
+                                                 room, ": the context holds ", context,
+                                                 " tokens, the prompt has ", prompt_tokens));
 }
 
 v1::SamplingParams ResolveSampling(const v1::GenerateRequest& request,

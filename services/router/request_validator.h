@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a request may say, field by field, and what its absent fields mean. Pure functions; thread-safe.
-// Every violation is reported, each with its limit and its value.
+// What a request may say, field by field, and what its absent fields mean. Pure functions;
+// thread-safe. Every violation is reported, each with its limit and its value.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +33,8 @@ absl::Status ValidateRequest(const v1::GenerateRequest& request, const RequestLi
 absl::Status ValidateTokenize(const v1::TokenizeRequest& request);
 absl::Status ValidateDetokenize(const v1::DetokenizeRequest& request, const RequestLimits& limits);
 
-// Tokens of the answer at most. PROMPT_TOO_LONG when there is no room for one; INVALID_FIELD when the
-// request's own max_tokens does not fit, or the prompt is empty.
+// Tokens of the answer at most. PROMPT_TOO_LONG when there is no room for one; INVALID_FIELD when
+// the request's own max_tokens does not fit, or the prompt is empty.
 absl::StatusOr<uint32_t> AnswerTokensMax(const v1::GenerateRequest& request, uint64_t prompt_tokens,
                                          const RequestLimits& limits);
 

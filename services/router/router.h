@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Router: the whole process but for its signals: builds the parts in order and takes them down in reverse. Thread-safe.
+// Router: the whole process but for its signals: builds the parts in order and takes them down in
+// reverse. Thread-safe.
 #pragma once
 
 #include <memory>
@@ -14,7 +15,8 @@ namespace tandem {
 
 class Router {
  public:
-  // `config` as LoadRouterConfig returns it. Serving when this returns; workers are found in the background.
+  // `config` as LoadRouterConfig returns it. Serving when this returns; workers are found in the
+  // background.
   static absl::StatusOr<std::unique_ptr<Router>> Create(const v1::RouterConfig& config);
 
   int port() const { return server_->port(); }
@@ -22,7 +24,8 @@ class Router {
   // For tests: what a scrape would show.
   std::string MetricsText() const { return metrics_registry_->Text(); }
 
-  // Says NOT_SERVING, refuses new requests with DRAINING, gives running ones drain_timeout, then ends what is left.
+  // Says NOT_SERVING, refuses new requests with DRAINING, gives running ones drain_timeout, then
+  // ends what is left.
   void DrainAndStop();
 
  private:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// RouterService: the public gRPC surface. Generate is handed to a reactor; the rest is answered at once. Thread-safe.
+// RouterService: the public gRPC surface. Generate is handed to a reactor; the rest is answered at
+// once. Thread-safe.
 #pragma once
 
 #include "services/router/generate_reactor.h"

@@ -12,12 +12,13 @@
 namespace tandem {
 namespace {
 
-// A decode worker answers Reserve within a step; one that does not hangs. Reserve is never cancelled: the grant might be
-// on its way, and would then be lost until its lease expires.
+// A decode worker answers Reserve within a step; one that does not hangs. Reserve is never
+// cancelled: the grant might be on its way, and would then be lost until its lease expires.
 constexpr absl::Duration kReserveTimeout = absl::Seconds(5);
 constexpr absl::Duration kReleaseTimeout = absl::Seconds(5);
 
-// Gives a reservation back on its own: nobody waits for it, and the lease's expiry stands behind it.
+// Gives a reservation back on its own: nobody waits for it, and the lease's expiry stands behind
+// it.
 class ReleaseCall {
  public:
   static void Start(v1::DecodeService::Stub& stub, const v1::Reservation& reservation) {
@@ -108,11 +109,12 @@ class Session::Reading final : public grpc::ClientReadReactor<Response> {
   Response response_;
 };
 
-Session::Session(SessionOptions options, Strand& strand,
-                 std::function<void(SessionEvent)> on_event)
+Session::Session(SessionOptions options, Strand& strand, std::function<void(SessionEvent)> on_event)
     : options_(std::move(options)), strand_(strand), on_event_(std::move(on_event)) {}
 
-Session::~Session() { CHECK(!Running()); }
+Session::~Session() {
+  CHECK(!Running());
+}
 
 bool Session::Running() const {
   return reserve_ != nullptr || prefill_ != nullptr || generate_ != nullptr;
@@ -192,8 +194,8 @@ void Session::Generate() {
   request.mutable_stop_token_ids()->Add(options_.stop_token_ids.begin(),
                                         options_.stop_token_ids.end());
   using Call = Reading<v1::DecodeServiceGenerateResponse>;
-  generate_ = std::make_unique<Call>(
-      this, Call::Handlers{&Session::OnGenerate, &Session::OnGenerateOver});
+  generate_ =
+      std::make_unique<Call>(this, Call::Handlers{&Session::OnGenerate, &Session::OnGenerateOver});
   options_.workers->decode().decode().async()->Generate(generate_->context(), &request,
                                                         generate_.get());
   generate_->Start();
@@ -212,8 +214,8 @@ void Session::OnGenerateOver(const absl::Status& status) {
   if (!over_ && !status.ok()) {
     Fail(Explain(status, "decode", options_.workers->decode().endpoint()));
   } else if (!over_ && !reasoned_) {
-    Fail(absl::InternalError(absl::StrCat(options_.workers->decode().endpoint(),
-                                          " ended Generate without a reason")));
+    Fail(absl::InternalError(
+        absl::StrCat(options_.workers->decode().endpoint(), " ended Generate without a reason")));
   }
   over_ = true;
   MaybeEnd();

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Session: the way of one choice across two workers: Reserve, Prefill, Generate, one after another as its owner says.
+// Session: the way of one choice across two workers: Reserve, Prefill, Generate, one after another
+// as its owner says.
 //
-// Runs on its owner's strand: methods are called there and events are delivered there. No thread waits. Each call to a
-// worker carries the request's deadline. However it ends, Ended is the last event, comes exactly once, and comes
-// after every call is over and an uncommitted reservation was given back; then the session may be deleted.
+// Runs on its owner's strand: methods are called there and events are delivered there. No thread
+// waits. Each call to a worker carries the request's deadline. However it ends, Ended is the last
+// event, comes exactly once, and comes after every call is over and an uncommitted reservation was
+// given back; then the session may be deleted.
 #pragma once
 
 #include <cstdint>
@@ -61,7 +63,8 @@ class Session {
   void Prefill();
   // After Prefilled.
   void Generate();
-  // The owner wants no more: running calls are cancelled, Ended follows. Any time, any number of times.
+  // The owner wants no more: running calls are cancelled, Ended follows. Any time, any number of
+  // times.
   void Stop();
 
  private:

@@ -109,8 +109,7 @@ bool Answer::Ready() const {
            !pending_.prompt_logprobs().empty();
   }
   if (pending_.token_ids().empty()) return false;
-  return !any_taken_ ||
-         pending_.token_ids_size() >= static_cast<int64_t>(options_.stream_interval);
+  return !any_taken_ || pending_.token_ids_size() >= static_cast<int64_t>(options_.stream_interval);
 }
 
 v1::Delta Answer::Take() {

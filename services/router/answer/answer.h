@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Answer: one choice's tokens as they come, turned into deltas: text, reasoning, tool calls, stop texts, log-probabilities.
+// Answer: one choice's tokens as they come, turned into deltas: text, reasoning, tool calls, stop
+// texts, log-probabilities.
 //
-// Pipeline: token → characters (Detokenizer) → stop texts (StopStrings) → reasoning, answer, calls (StreamParser; chat only).
-// A pure value machine: no clock, thread or RPC; one owner. Every token that is taken is counted and delivered exactly once,
-// the one that ends the answer included; its text is not shown. Special tokens (BOS, EOS) have no text.
+// Pipeline: token → characters (Detokenizer) → stop texts (StopStrings) → reasoning, answer, calls
+// (StreamParser; chat only). A pure value machine: no clock, thread or RPC; one owner. Every token
+// that is taken is counted and delivered exactly once, the one that ends the answer included; its
+// text is not shown. Special tokens (BOS, EOS) have no text.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +33,7 @@ struct AnswerOptions {
   uint32_t tokens_max = 0;               // at least 1
   uint32_t stream_interval = 0;          // tokens a delta at least, after the first
   bool logprobs = false;
-  std::string tool_call_prefix;          // of the ids of tool calls; their index follows
+  std::string tool_call_prefix;  // of the ids of tool calls; their index follows
 };
 
 class Answer {

@@ -31,7 +31,8 @@ absl::StatusOr<std::vector<Message>> MessagesOf(const v1::Chat& chat) {
     const std::optional<Role> role = RoleOf(in.role());
     if (!role.has_value()) {
       return InvalidField(absl::StrCat("chat.messages[", out.size(), "].role"),
-                          absl::StrCat("\"", in.role(), "\" is none of system, user, assistant, "
+                          absl::StrCat("\"", in.role(),
+                                       "\" is none of system, user, assistant, "
                                        "tool, developer, latest_reminder"));
     }
     Message message = {.role = *role,
@@ -90,16 +91,16 @@ absl::StatusOr<std::unique_ptr<ServedModel>> ServedModel::Load(const std::string
   ASSIGN_OR_RETURN(model->config_, ModelConfig::FromFolder(folder));
   ASSIGN_OR_RETURN(model->tokenizer_, Tokenizer::FromFile(folder + "/tokenizer.json"));
   if (model->tokenizer_->vocab_size() > model->config_.vocab_size) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        folder, ": tokenizer.json has ids up to ", model->tokenizer_->vocab_size() - 1,
-        "; config.json has vocab_size ", model->config_.vocab_size));
+    return absl::InvalidArgumentError(
+        absl::StrCat(folder, ": tokenizer.json has ids up to ", model->tokenizer_->vocab_size() - 1,
+                     "; config.json has vocab_size ", model->config_.vocab_size));
   }
   return model;
 }
 
 uint32_t ServedModel::context_tokens_max() const {
-  return static_cast<uint32_t>(std::min<int64_t>(config_.max_position_embeddings,
-                                                 std::numeric_limits<uint32_t>::max()));
+  return static_cast<uint32_t>(
+      std::min<int64_t>(config_.max_position_embeddings, std::numeric_limits<uint32_t>::max()));
 }
 
 absl::StatusOr<Prompt> ServedModel::FromText(absl::string_view text) const {

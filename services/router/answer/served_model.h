@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ServedModel: what the router knows of a checkpoint folder: tokenizer, chat encoding, sizes, sampling defaults. No weights.
-// Immutable after Load, thread-safe.
+// ServedModel: what the router knows of a checkpoint folder: tokenizer, chat encoding, sizes,
+// sampling defaults. No weights. Immutable after Load, thread-safe.
 #pragma once
 
 #include <cstdint>

@@ -51,7 +51,9 @@ WorkerLink::WorkerLink(Options options)
       prefill_(channel_.NewStub<v1::PrefillService>()),
       decode_(channel_.NewStub<v1::DecodeService>()) {}
 
-WorkerLink::~WorkerLink() { Stop(); }
+WorkerLink::~WorkerLink() {
+  Stop();
+}
 
 void WorkerLink::Stop() {
   absl::MutexLock lock(&mutex_);
