@@ -21,6 +21,8 @@ class Router {
 
   int port() const { return server_->port(); }
   int metrics_port() const { return metrics_registry_->port(); }
+  // Workers of both kinds that take requests now.
+  int WorkersUp() const { return workers_->UsableCount(); }
   // For tests: what a scrape would show.
   std::string MetricsText() const { return metrics_registry_->Text(); }
 

@@ -67,6 +67,14 @@ uint32_t WorkerTable::ContextTokensMax() const {
   return most;
 }
 
+int WorkerTable::UsableCount() const {
+  int count = 0;
+  for (const auto* links : {&prefill_, &decode_}) {
+    for (const WorkerView& worker : Views(*links)) count += worker.usable ? 1 : 0;
+  }
+  return count;
+}
+
 void WorkerTable::ReportMismatches() {
   const std::vector<WorkerView> decode = Views(decode_);
   for (const WorkerView& p : Views(prefill_)) {

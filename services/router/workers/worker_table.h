@@ -49,6 +49,8 @@ class WorkerTable {
 
   // The most that a decode worker which is up can hold for one sequence; 0 = none is up.
   uint32_t ContextTokensMax() const;
+  // Of both kinds.
+  int UsableCount() const;
 
  private:
   // Warns once of every pair that cannot work together.
