@@ -39,7 +39,7 @@ nlohmann::json LoadCases(const std::string& file) {
   return nlohmann::json::parse(stream).at("cases");
 }
 
-Outcome Run(const Cluster& cluster, const nlohmann::json& golden) {
+Outcome RunCase(const Cluster& cluster, const nlohmann::json& golden) {
   const auto client = cluster.NewClient();
   v1::GenerateRequest request =
       GreedyRequest(golden.at("prompt").get<std::vector<uint32_t>>(), golden.at("decode").size());
@@ -94,7 +94,7 @@ TEST_P(GoldenTest, EveryPromptIsAnsweredAsTheReleasedCodeDoes) {
                        " kv_channel_kind: KV_CHANNEL_KIND_", setting.kind)});
   ASSERT_TRUE(cluster.WaitReady(absl::Seconds(60)).ok()) << cluster.log("prefill-0");
   for (const auto& [name, golden] : LoadCases(setting.golden).items()) {
-    const Outcome outcome = Run(cluster, golden);
+    const Outcome outcome = RunCase(cluster, golden);
     ASSERT_TRUE(outcome.status.ok()) << name << ": " << outcome.status;
     EXPECT_TRUE(outcome.broken_promises.empty()) << name << ": " << outcome.broken_promises.front();
     std::cout << setting.golden << " " << name << " chunk " << setting.chunk << " " << setting.kind
