@@ -78,6 +78,10 @@ void CheckAnswer(const Outcome& outcome, const nlohmann::json& golden, const Tol
   }
 }
 
+std::ostream& operator<<(std::ostream& out, const Setting& setting) {
+  return out << setting.golden << " chunk " << setting.chunk << " " << setting.kind;
+}
+
 class GoldenTest : public ::testing::TestWithParam<Setting> {};
 
 // The first setting of a checkpoint, for the others to be equal to.
@@ -93,7 +97,8 @@ TEST_P(GoldenTest, EveryPromptIsAnsweredAsTheReleasedCodeDoes) {
                        "chunk_tokens: ", setting.chunk, " kv_channel: KV_CHANNEL_POLICY_STRICT",
                        " kv_channel_kind: KV_CHANNEL_KIND_", setting.kind)});
   ASSERT_TRUE(cluster.WaitReady(absl::Seconds(60)).ok()) << cluster.log("prefill-0");
-  for (const auto& [name, golden] : LoadCases(setting.golden).items()) {
+  const nlohmann::json cases = LoadCases(setting.golden);
+  for (const auto& [name, golden] : cases.items()) {
     const Outcome outcome = RunCase(cluster, golden);
     ASSERT_TRUE(outcome.status.ok()) << name << ": " << outcome.status;
     EXPECT_TRUE(outcome.broken_promises.empty()) << name << ": " << outcome.broken_promises.front();
