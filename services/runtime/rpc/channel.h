@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"
+#include "grpcpp/generic/generic_stub.h"
 
 namespace tandem {
 
@@ -27,6 +28,11 @@ class Channel {
   template <typename Service>
   std::unique_ptr<typename Service::Stub> NewStub() const {
     return Service::NewStub(channel_);
+  }
+
+  // For methods without generated code.
+  std::unique_ptr<grpc::GenericStub> NewGenericStub() const {
+    return std::make_unique<grpc::GenericStub>(channel_);
   }
 
   // False when the endpoint was not reached in time.
