@@ -9,19 +9,17 @@
 //           rotate the last 64 dims at position p + 1 − ratio;  write as row w = ⌊p / ratio⌋;
 //           ratio 4: rows 4..7 → 0..3
 //           at p = 0 the state first becomes (0, −∞)
-// Shapes    u[T,c·d]  g[T,c·d]  ape[ratio,c·d]  norm[d]  state[slots,2,R,c·d]      c = 2, R = 8
-//           for ratio 4; c = 1, R = 128 for 128
-//           d = 512 with `kv_rows` (584-byte rows), or d = 128 with `indexer_rows` (Hadamard, then
-//           FP4), ratio 4
+// Shapes    u[T,c·d]  g[T,c·d]  ape[ratio,c·d]  norm[d]  state[slots,2,R,c·d]
+//           ratio 4: c = 2, R = 8; ratio 128: c = 1, R = 128
+//           d = 512 with `kv_rows` (584-byte rows), or ratio 4 and d = 128 with `indexer_rows`
+//           (Hadamard, then FP4)
 // Layout    row-major; u, g, ape, state fp32 (state[s][0] = u, [1] = g with ape), norm bf16. The
-//           row lands in the page of
-//           its tokens: flat row pages[s][w / B]·B + w mod B, B = 256 / ratio. Exactly one of the
-//           two outputs has a base.
+//           row lands in the page of its tokens: flat row pages[s][w / B]·B + w mod B, B = 256 /
+//           ratio. Exactly one of the two outputs has a base.
 // Numerics  fp32 to the norm: v is NOT rounded to bf16 before it (design 3, DIS-3;
-//           tools/v4_reference.py does round).
-//           Reference: fp64 within. Others: fp32 sums in slot order. After the norm one rounding
-//           to bf16, then rope's.
-//           State and rows are the same bits for any split of a sequence into steps.
+//           tools/v4_reference.py does round). Reference: fp64 within. Others: fp32 sums in slot
+//           order. After the norm one rounding to bf16, then rope's. State and rows are the same
+//           bits for any split of a sequence into steps.
 // Cost      8·c·d bytes of u, g and as many of state a token
 // Roofline  T=8192, ratio 4, d=512: 134 MB → 28 µs at 4.8 TB/s
 // Source    reference/deepseek_v4.md 3.6

@@ -7,14 +7,12 @@
 // Shapes    q[T,H,64]  q_scale[T,H,4]  proj[T,H]  keys  →  rows[T,K]      H = index_n_heads, K =
 //           index_topk
 // Layout    q packed E2M1 (fp4_quant), proj fp32 (bf16_linear of weights_proj), keys in indexer
-//           pages; rows int32, flat rows
-//           of the CSA pages, pages[s][j / 64]·64 + j mod 64; −1 fills up. If all rows fit,
-//           nothing is scored.
+//           pages; rows int32, flat rows of the CSA pages, pages[s][j / 64]·64 + j mod 64; −1 fills
+//           up. If all rows fit, nothing is scored.
 // Numerics  products of E2M1 values are exact; scores are summed in fp64 over heads and rounded to
-//           fp32 before comparing;
-//           the sum over 128 dims is fp64 in the reference, fp32 in the others (exact unless
-//           scales of groups differ by
-//           more than 2^10). A NaN score counts as −∞.
+//           fp32 before comparing; the sum over 128 dims is fp64 in the reference, fp32 in the
+//           others (exact unless scales of groups differ by more than 2^10). A NaN score counts as
+//           −∞.
 // Cost      68 bytes a row once a query tile, 256·H flop a (query, row)
 // Roofline  1M tokens: T=1 → 17.8 MB → 4 µs at 4.8 TB/s
 // Source    reference/deepseek_v4.md 3.7, DIS-4, DIS-5, DIS-6

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // sparse_attention: every query over its own list of cache rows, with a sink; a row is key and
-//           value at once.
+// value at once.
 //
 // Math      k_i = the rows that the lists name, in order of the sources and of each list, −1
 //           skipped
@@ -11,13 +11,10 @@
 // Shapes    q[T,H,512]  up to 3 sources with index[T,n]  sink[H]  →  out[T,H,512]  lse[T,H]
 //           (optional)
 // Layout    row-major; q, out bf16; sink, lse fp32; rows in split pages (common/paged_rows.h),
-//           index int32 flat rows.
-//           A source without a base is not there. out may be q.
+//           index int32 flat rows. A source without a base is not there. out may be q.
 // Numerics  rows are dequantised exactly; the denominator sums unrounded exponentials. Reference:
-//           fp64 sums of products,
-//           fp32 scores. Others: scores in fp32 over 16 lanes, sums over keys in list order in
-//           fp32.
-//           A query's bits depend on its own list alone.
+//           fp64 sums of products, fp32 scores. Others: scores in fp32 over 16 lanes, sums over
+//           keys in list order in fp32. A query's bits depend on its own list alone.
 // Cost      584 bytes a key and query, 2,048·H flop a (query, key)
 // Roofline  H=64, 640 keys: T=64 → 5.4 GFLOP, 24 MB → 5 µs of bytes at 4.8 TB/s, 6 µs at 990
 //           TFLOP/s

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// window_commit: the last 128 of a step's rows into their sequence's ring, after attention has
-//           read both.
+// window_commit: the last 128 of a step's rows into their sequence's ring, after attention has read
+// both.
 //
 // Math      ring[ slot·128 + (p mod 128) ] ← chunk[t]  for the last min(n, 128) tokens of each
 //           sequence

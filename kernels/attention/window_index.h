@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // window_index: which raw rows each token sees, as two lists: in the ring, and among this step's
-//           own rows.
+// own rows.
 //
 // Math      token t at position p, its sequence's first token of this step at position p0 and
 //           token index t0:
@@ -9,8 +9,7 @@
 // Shapes    batch of T  →  ring[T,R]  chunk[T,C]      R ≥ 127 (or the most that any token needs),
 //           C likewise (≤ 128)
 // Layout    row-major int32, flat rows of the ring pages (64 rows a block, two blocks a slot) and
-//           of the chunk pages;
-//           −1 fills up.
+//           of the chunk pages; −1 fills up.
 // Numerics  exact; a list too short for a token is fatal on the CPU.
 // Cost      4(R+C) bytes a token: launch-bound
 // Roofline  T=8192 → 8 MB: 2 µs at 4.8 TB/s

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // bf16_linear: BF16 in, FP32 out; the compressors' wkv and wgate, the router, weights_proj and the
-//           LM head.
+// LM head.
 //
 // Math      y[t,n] = Σ_k x[t,k]·W[n,k]
 // Shapes    x[T,K]  W[N,K]  →  y[T,N]      any sizes
 // Layout    row-major; x bf16, W.format kBf16, y fp32.
 // Numerics  products exact in fp32. Reference: fp64 sum, rounded to fp32. Others: fp32 sums of 128
-//           products from zero,
-//           those added in fp32 in ascending k; |error| ≤ (127 + ⌈K/128⌉)·2^-24·Σ|x·W|. Not
-//           rounded to bf16.
-//           A row's bits do not depend on T.
+//           products from zero, those added in fp32 in ascending k; |error| ≤ (127 +
+//           ⌈K/128⌉)·2^-24·Σ|x·W|. Not rounded to bf16. A row's bits do not depend on T.
 // Cost      2NK bytes of weights, 2·T·N·K flop: memory-bound below T ≈ 300 on H200
 // Roofline  LM head N=129280, K=4096: T=1 → 1.06 GB → 221 µs at 4.8 TB/s
 // Source    reference/deepseek_v4.md 3.6, 3.10, 3.11

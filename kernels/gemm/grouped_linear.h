@@ -4,11 +4,9 @@
 // Math      y[t,g,r] = bf( Σ_k x[t,g,k]·W[g·R+r,k] )
 // Shapes    x[T,G,K]  W[G·R,K]  →  y[T,G,R]      R a multiple of 16
 // Layout    row-major; x and y bf16; x is the attention output [T,H,512] seen as [T,G,H·512/G].
-//           W.format kFp8 (acts as
-//           exact bf16) or kBf16.
+//           W.format kFp8 (acts as exact bf16) or kBf16.
 // Numerics  the input is not quantised; products exact in fp32; sums as in quant_linear, one
-//           rounding to bf16.
-//           A row's bits do not depend on T.
+//           rounding to bf16. A row's bits do not depend on T.
 // Cost      G·R·K bytes of weights, 2·T·G·R·K flop: memory-bound below T ≈ 150 on H200
 // Roofline  G=8, R=1024, K=4096: T=1 → 33.6 MB → 7 µs at 4.8 TB/s
 // Source    reference/deepseek_v4.md 3.9, DIS-8

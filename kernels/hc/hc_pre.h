@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // hc_pre: mix the streams into a sub-layer's input, and find how its output will be mixed back
-//           (mHC).
+// (mHC).
 //
 // Math      f = X[t] as one vector of M·D;  r = 1/√(mean f² + norm_eps);  m[k] = (Σ_j
 //           f[j]·fn[k,j])·r
@@ -13,12 +13,11 @@
 //               M = hc_mult ≤ 8
 // Layout    row-major; X and x bf16, the rest fp32. comb[t,i,j] takes stream i to stream j.
 // Numerics  mixes fp32 (never TF32); reference: fp64 sums. Exponentials, divisions and sums of M
-//           terms in fp32.
-//           Fast: fp32 products in 16 lanes over j, each lane ascending: |error of m/r| ≤ (M·D/16
-//           + 5)·2^-24·Σ|f·fn|.
+//           terms in fp32. Fast: fp32 products in 16 lanes over j, each lane ascending: |error of
+//           m/r| ≤ (M·D/16 + 5)·2^-24·Σ|f·fn|.
 // Cost      2MD + 2D bytes and 2·(2+M)·M·M·D flop a token: compute-bound on fp32 units above T ≈ 16
-// Roofline  D=4096, M=4: T=64 → 1.6 MB of fn, 50 MFLOP: launch-bound; T=8192 → 6.4 GFLOP → 96 µs
-//           at 67 TFLOP/s
+// Roofline  D=4096, M=4: T=64 → 1.6 MB of fn, 50 MFLOP: launch-bound; T=8192 → 6.4 GFLOP → 96 µs at
+//           67 TFLOP/s
 // Source    reference/deepseek_v4.md 3.2 (steps 1–10), DIS-1
 #pragma once
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // gate_hash: the experts of the first layers, looked up by token id; weights from the router as
-//           usual.
+// usual.
 //
 // Math      experts[t] = tid2eid[token[t]];  weight[t,i] as in gate_score
 // Shapes    logits[T,E]  tokens[T]  tid2eid[V,K]  →  experts[T,K]  weight[T,K]

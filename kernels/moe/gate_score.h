@@ -7,8 +7,7 @@
 // Shapes    logits[T,E]  bias[E]  →  experts[T,K]  weight[T,K]      K ≤ E
 // Layout    row-major; fp32, experts int32.
 // Numerics  softplus and root in fp64, s rounded to fp32; s + bias, the sum (best first), the
-//           quotient and the product in
-//           fp32; no epsilon. NaN counts as −∞ in the choice.
+//           quotient and the product in fp32; no epsilon. NaN counts as −∞ in the choice.
 // Cost      4E + 8K bytes a token: launch-bound
 // Roofline  E=256: T=8192 → 9 MB → 2 µs at 4.8 TB/s
 // Source    reference/deepseek_v4.md 3.10, DIS-12

@@ -7,11 +7,9 @@
 // Shapes    x[T,D]  experts[T,K]  weight[T,K]  w1,w3[E][I,D]  w2[E][D,I]  shared w1,w3[J,D]
 //           w2[D,J]  →  y[T,D]
 // Layout    row-major; x, y bf16; experts int32, −1: slot not used; weight fp32. y may be x.
-// Numerics  x is quantised once; w1·x, w3·x, the gate and w2's result are each rounded to bf16;
-//           the sum is fp32 over
-//           ascending expert ids, then the shared expert, rounded once. An expert named twice by a
-//           token counts twice.
-//           A row's bits do not depend on T.
+// Numerics  x is quantised once; w1·x, w3·x, the gate and w2's result are each rounded to bf16; the
+//           sum is fp32 over ascending expert ids, then the shared expert, rounded once. An expert
+//           named twice by a token counts twice. A row's bits do not depend on T.
 // Cost      weights of the experts in use, read once a step; 6·D·I flop a pair and 6·D·J a token
 // Roofline  D=4096, I=2048, 6 of 256, FP4: T=1 → 80 MB + 25 MB shared → 22 µs at 4.8 TB/s
 // Source    reference/deepseek_v4.md 3.10, DIS-9

@@ -5,8 +5,7 @@
 // Shapes    x[R,128], in place
 // Layout    row-major, bf16.
 // Numerics  seven fp32 butterfly stages (strides 1, 2, .. 64), fp32 scale 0.08838834764831845, one
-//           rounding to bf16.
-//           The order of sums is part of the definition: exact.
+//           rounding to bf16. The order of sums is part of the definition: exact.
 // Cost      512 bytes, 1,024 flop a row: memory-bound
 // Roofline  R = 64·8192 → 268 MB → 56 µs at 4.8 TB/s; fuse with rope and fp4_quant
 // Source    reference/deepseek_v4.md 3.7

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // rope: rotate the last 64 values of every head by the position's angles, interleaved pairs; or
-//           back.
+// back.
 //
 // Math      (a, b) = (x[2k], x[2k+1]) → bf( a·cos − b·sin ), bf( a·sin + b·cos );  inverse: sin ←
 //           −sin

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // rope_table: cosines and sines of a step's positions, computed once and used by every layer of a
-//           kind.
+// kind.
 //
 // Math      cos[t,k], sin[t,k] = fp32( cos θ ), fp32( sin θ ),  θ = fp32( fp32(p[t]) · f[k] )
 //           plain  f_k = base^(−2k/64)

@@ -6,9 +6,9 @@
 //           presence[t]
 // Shapes    logits[T,V], in place; begin[T+1]; token[N], count[N]; repetition[T]  presence[T]
 //           frequency[T]
-// Layout    row-major fp32; row t owns entries begin[t] .. begin[t+1]−1, its tokens distinct;
-//           count is how often the token
-//           was generated (0: it stands in the prompt only). int32. Neutral: 1, 0, 0.
+// Layout    row-major fp32; row t owns entries begin[t] .. begin[t+1]−1, its tokens distinct; count
+//           is how often the token was generated (0: it stands in the prompt only). int32. Neutral:
+//           1, 0, 0.
 // Numerics  fp32, in the order written.
 // Cost      16 bytes an entry: launch-bound
 // Roofline  64 rows of 4,096 entries → 4 MB: 1 µs at 4.8 TB/s

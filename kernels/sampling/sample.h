@@ -11,8 +11,7 @@
 // Layout    row-major fp32; top_k, token int32. top_k ≤ 0 or ≥ V, top_p ≥ 1, min_p ≤ 0: off. u in
 //           [0, 1).
 // Numerics  exponentials and sums in fp64, ascending id. NaN logits are −∞; a row of nothing else
-//           gives token 0; where the
-//           maximum is +∞ only its equals count.
+//           gives token 0; where the maximum is +∞ only its equals count.
 // Cost      4V bytes a row: memory-bound; a sort of the row only where top_k or top_p is on
 // Roofline  V=129280, T=64 → 33 MB → 7 µs at 4.8 TB/s
 // Source    reference/deepseek_v4.md 3.11, 6.6; the order of filters is vLLM's

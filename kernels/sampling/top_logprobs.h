@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // top_logprobs: log-probability of a chosen token, and the best tokens with theirs, of the raw
-//           logits.
+// logits.
 //
 // Math      logprob[v] = l_v − (max + ln Σ e^{l − max});  chosen = logprob[token]
 //           ids[t] = the K largest, ties to the lowest id, best first;  values = their
 //           log-probabilities
 // Shapes    logits[T,V]  token[T]  →  chosen[T]  ids[T,K]  values[T,K]      0 ≤ K ≤ V
-// Layout    row-major fp32, int32. Raw: before penalties, temperature and filters. token −1:
-//           chosen is −∞.
+// Layout    row-major fp32, int32. Raw: before penalties, temperature and filters. token −1: chosen
+//           is −∞.
 // Numerics  fp64 sum in ascending id, results rounded to fp32. NaN logits are −∞.
 // Cost      4V bytes a row: memory-bound
 // Roofline  V=129280, T=64 → 33 MB → 7 µs at 4.8 TB/s

@@ -5,8 +5,8 @@
 //           z = (z ⊕ z≫30)·0xBF58476D1CE4E5B9;  z = (z ⊕ z≫27)·0x94D049BB133111EB;  z = z ⊕ z≫31;
 //           u = (z≫40)·2^-24
 // Shapes    seed[T]  counter[T]  →  u[T] in [0, 1)
-// Layout    uint64, uint64, fp32. The counter is the number of tokens drawn before in the
-//           request's choice.
+// Layout    uint64, uint64, fp32. The counter is the number of tokens drawn before in the request's
+//           choice.
 // Numerics  exact. z is draw number `counter` of SplitMix64 seeded with `seed`, so any draw is
 //           found without the others.
 // Cost      20 bytes a row: launch-bound, fuse into sample

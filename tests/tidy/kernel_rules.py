@@ -19,7 +19,7 @@ def opening(header):
 def is_internal(header):
     """What a family's backends share says so, and stays inside."""
     said = f"// Internal to {header.folder}."
-    return bool(FAMILY.match(header.path)) and any(line.startswith(said) for line in opening(header))
+    return bool(FAMILY.match(header.path)) and any(o.startswith(said) for o in opening(header))
 
 
 def is_operation(header):

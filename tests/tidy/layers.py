@@ -24,8 +24,7 @@ LOW_TO_HIGH = (
 RANK = {member: rank for rank, group in enumerate(LOW_TO_HIGH) for member in group}
 TWINS = {RUNTIME + "model/field_reader": RUNTIME + "model/model_config"}  # may see each other
 REACHES_KERNELS = tuple(RUNTIME + f for f in (
-    "model/model_config", "model/field_reader", "kv", "sampling", "model", "loader", "scheduler",
-    "transfer", "parallel"))
+    "kv", "sampling", "model", "loader", "scheduler", "transfer", "parallel"))
 # What stands high may still not see all that is below.
 FORBIDDEN = {
     "proto": ("kernels",),

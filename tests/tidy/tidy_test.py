@@ -95,6 +95,7 @@ class LayersTest(unittest.TestCase):
             ("services/runtime/model/a.cc", "services/runtime/kv/b.h"),
             ("services/decode/a.cc", "services/runtime/transfer/b.h"),
             ("services/router/a.cc", "services/runtime/text/b.h"),
+            ("services/router/a.cc", "services/runtime/model/model_config.h"),
             ("services/router/a.cc", "tandem/v1/worker.pb.h"), ("kernels/a.cc", "kernels/hc/b.h"),
             ("tests/e2e/a_test.cc", "services/router/b.h"),
         ):

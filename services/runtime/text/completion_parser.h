@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A whole completion as a message, by the released parser's strict rules: StreamParser without any fault.
+// A whole completion as a message, by the released parser's strict rules: StreamParser without any
+// fault.
 //
 // Linear time; thread-safe function of values. Source: specification 6.4.
 #pragma once
@@ -19,7 +20,8 @@ struct Completion {
   std::vector<ToolCall> tool_calls;  // Without ids.
 };
 
-// `text` includes the text of the EOS token. INVALID_ARGUMENT tells the first breach of the grammar.
+// `text` includes the text of the EOS token. INVALID_ARGUMENT tells the first breach of the
+// grammar.
 absl::StatusOr<Completion> ParseCompletion(absl::string_view text, ThinkingMode mode);
 
 }  // namespace tandem

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Token ids to text as they come: every returned part is whole characters of valid UTF-8.
 //
-// The parts of any stream, and Flush at its end, make up Tokenizer::Decode of the whole stream. Constant time a token
-// (amortised, by its bytes). One object a stream; it borrows the tokenizer. Source: specification 6.1.
+// The parts of any stream, and Flush at its end, make up Tokenizer::Decode of the whole stream.
+// Constant time a token (amortised, by its bytes). One object a stream; it borrows the tokenizer.
+// Source: specification 6.1.
 #pragma once
 
 #include <cstdint>

@@ -15,8 +15,8 @@ absl::StatusOr<StopStrings> StopStrings::Create(std::vector<std::string> strings
   }
   for (size_t i = 0; i < strings.size(); ++i) {
     if (strings[i].empty() || strings[i].size() > kMaxStopStringBytes) {
-      return absl::InvalidArgumentError(absl::StrCat("stop[", i, "]: ", strings[i].size(),
-                                                     " bytes; expected 1 to ", kMaxStopStringBytes));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "stop[", i, "]: ", strings[i].size(), " bytes; expected 1 to ", kMaxStopStringBytes));
     }
   }
   return StopStrings(std::make_unique<const MultiMatch>(std::move(strings)));

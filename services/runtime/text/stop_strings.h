@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ends a streamed answer at the first stop string, which is not shown.
 //
-// The stop string that is complete first ends the text; of those complete at the same byte, the longest. Only text that may
-// be the start of a stop string is held back. Results do not depend on how the text is cut; linear time. One object a stream.
+// The stop string that is complete first ends the text; of those complete at the same byte, the
+// longest. Only text that may be the start of a stop string is held back. Results do not depend on
+// how the text is cut; linear time. One object a stream.
 #pragma once
 
 #include <memory>

@@ -21,13 +21,23 @@ constexpr size_t kMaxHeadBytes = 4096;  // Of a tag's attributes.
 constexpr size_t kMaxStrayBytes = 256;  // Of a stray tag; what is longer is text again.
 constexpr absl::string_view kBlankLine = "\n\n";
 
-// Markup that ends a run of plain text. The DSML token is listed with all that may come before it: the longest one matches.
-enum TextMarker { kBlankLineDsml, kDsmlStart, kDsmlEndStart, kBareDsml, kEos, kBos, kThink, kThinkOver };
+// Markup that ends a run of plain text. The DSML token is listed with all that may come before it:
+// the longest one matches.
+enum TextMarker {
+  kBlankLineDsml,
+  kDsmlStart,
+  kDsmlEndStart,
+  kBareDsml,
+  kEos,
+  kBos,
+  kThink,
+  kThinkOver
+};
 const MultiMatch& TextMarkers() {
-  static const MultiMatch* const markers = new MultiMatch(
-      {absl::StrCat(kBlankLine, kDsmlOpen), std::string(kDsmlOpen), std::string(kDsmlClose),
-       std::string(kDsmlToken), std::string(kEosToken), std::string(kBosToken),
-       std::string(kThinkStart), std::string(kThinkEnd)});
+  static const MultiMatch* const markers =
+      new MultiMatch({absl::StrCat(kBlankLine, kDsmlOpen), std::string(kDsmlOpen),
+                      std::string(kDsmlClose), std::string(kDsmlToken), std::string(kEosToken),
+                      std::string(kBosToken), std::string(kThinkStart), std::string(kThinkEnd)});
   return *markers;
 }
 
@@ -80,18 +90,18 @@ class StreamParser::Machine final {
   enum class State {
     kReasoning,
     kContent,
-    kTagName,        // After the DSML token within text.
-    kStrayTag,       // Drops up to ">".
-    kBlockOpened,    // Between "<DSML tool_calls" and the first call.
-    kCallOrEnd,      // Before a call or the block's end.
-    kInvokeHead,     // Attributes of a call.
+    kTagName,      // After the DSML token within text.
+    kStrayTag,     // Drops up to ">".
+    kBlockOpened,  // Between "<DSML tool_calls" and the first call.
+    kCallOrEnd,    // Before a call or the block's end.
+    kInvokeHead,   // Attributes of a call.
     kFirstParameter,
     kParameterOrEnd,
     kParameterHead,  // Attributes of a parameter.
     kValue,
-    kValueClosed,    // After "</DSML parameter".
-    kCallClosed,     // After "</DSML invoke>".
-    kBroken,         // Drops up to the block's end.
+    kValueClosed,  // After "</DSML parameter".
+    kCallClosed,   // After "</DSML invoke>".
+    kBroken,       // Drops up to the block's end.
     kDone
   };
 
@@ -101,7 +111,8 @@ class StreamParser::Machine final {
     if (fault_.empty()) fault_ = std::string(what);
   }
 
-  // Reads a start of `text`, which is not empty; returns how many bytes. Zero only with a change of state.
+  // Reads a start of `text`, which is not empty; returns how many bytes. Zero only with a change of
+  // state.
   size_t Step(absl::string_view text) {
     switch (state_) {
       case State::kReasoning:
@@ -201,11 +212,13 @@ class StreamParser::Machine final {
       case State::kCallOrEnd:
         return Expect({{kInvokeOpen, State::kInvokeHead}, {kToolCallsClose, State::kContent}});
       case State::kFirstParameter:
-        // The released writer leaves an empty line in a call without parameters, and its parser skips one here.
+        // The released writer leaves an empty line in a call without parameters, and its parser
+        // skips one here.
         if (pending_ == "\n") return Enter(State::kParameterOrEnd);
         [[fallthrough]];
       case State::kParameterOrEnd:
-        return Expect({{kParameterOpen, State::kParameterHead}, {kInvokeClose, State::kCallClosed}});
+        return Expect(
+            {{kParameterOpen, State::kParameterHead}, {kInvokeClose, State::kCallClosed}});
       case State::kValueClosed:
         return Expect({{">\n", State::kParameterOrEnd}});
       case State::kInvokeHead:
@@ -270,8 +283,8 @@ class StreamParser::Machine final {
     if (!is_string && !absl::ConsumeSuffix(&head, "\" string=\"false\">")) return;
     if (!absl::ConsumePrefix(&head, " name=\"")) return Break("malformed parameter");
     if (parameters_.contains(head)) return Break("a parameter twice in one call");
-    EmitArguments(absl::StrCat(parameters_.empty() ? "\"" : ", \"", EscapeJson(head), "\": ",
-                               is_string ? "\"" : ""));
+    EmitArguments(absl::StrCat(parameters_.empty() ? "\"" : ", \"", EscapeJson(head),
+                               "\": ", is_string ? "\"" : ""));
     parameters_.insert(std::string(head));
     value_is_string_ = is_string;
     value_ = MultiMatchStream(ValueMarkers());
@@ -343,8 +356,14 @@ CompletionDelta StreamParser::Finish() {
   return delta;
 }
 
-bool StreamParser::in_reasoning() const { return machine_->in_reasoning(); }
-bool StreamParser::saw_eos() const { return machine_->saw_eos(); }
-const std::string& StreamParser::fault() const { return machine_->fault(); }
+bool StreamParser::in_reasoning() const {
+  return machine_->in_reasoning();
+}
+bool StreamParser::saw_eos() const {
+  return machine_->saw_eos();
+}
+const std::string& StreamParser::fault() const {
+  return machine_->fault();
+}
 
 }  // namespace tandem

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Splits a completion, as it streams in, into reasoning, answer and tool calls; no markup ever reaches any of them.
+// Splits a completion, as it streams in, into reasoning, answer and tool calls; no markup ever
+// reaches any of them.
 //
-// Grammar (specification 6.4): in thinking mode reasoning up to </think>; content; perhaps "\n\n" and a DSML block of calls;
-// the end (EOS token, whose text may or may not be in the stream). Feed text in any cuts: the joined deltas do not depend on
-// them. If every delta fed is whole characters, so is every delta given. Linear time; holds back only what may be markup.
+// Grammar (specification 6.4): in thinking mode reasoning up to </think>; content; perhaps "\n\n"
+// and a DSML block of calls; the end (EOS token, whose text may or may not be in the stream). Feed
+// text in any cuts: the joined deltas do not depend on them. If every delta fed is whole
+// characters, so is every delta given. Linear time; holds back only what may be markup.
 //
-// What breaks the grammar can not be taken back, so the parser goes on as well as it can and fault() tells the first breach:
-//   stray tokens (<think>, </think>, BOS, DSML tags out of place) are dropped, with a stray tag's inside up to ">";
-//   a block without the blank line, or inside the reasoning, and a bare <｜DSML｜invoke are taken as calls;
-//   a malformed block is dropped from the breach to its end tag (a call begun before stays begun);
-//   text after a block is content; text after EOS is dropped.
+// What breaks the grammar can not be taken back, so the parser goes on as well as it can and
+// fault() tells the first breach:
+//   stray tokens (<think>, </think>, BOS, DSML tags out of place) are dropped, with a stray tag's
+//   inside up to ">"; a block without the blank line, or inside the reasoning, and a bare
+//   <｜DSML｜invoke are taken as calls; a malformed block is dropped from the breach to its end tag
+//   (a call begun before stays begun); text after a block is content; text after EOS is dropped.
 #pragma once
 
 #include <memory>

@@ -19,9 +19,9 @@ absl::Status CheckRanges(absl::string_view text, absl::Span<const ByteRange> ran
   size_t from = 0;
   for (const ByteRange& range : ranges) {
     if (range.begin < from || range.end < range.begin || range.end > text.size()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("plain range [", range.begin, ", ", range.end, "): expected within [", from,
-                       ", ", text.size(), ")"));
+      return absl::InvalidArgumentError(absl::StrCat("plain range [", range.begin, ", ", range.end,
+                                                     "): expected within [", from, ", ",
+                                                     text.size(), ")"));
     }
     from = range.end;
   }
@@ -31,9 +31,8 @@ absl::Status CheckRanges(absl::string_view text, absl::Span<const ByteRange> ran
 // The parts of `ranges` inside `window`, counted from the window's begin; none is empty.
 std::vector<ByteRange> Clip(absl::Span<const ByteRange> ranges, ByteRange window) {
   std::vector<ByteRange> clipped;
-  auto range = std::partition_point(ranges.begin(), ranges.end(), [&](const ByteRange& r) {
-    return r.end <= window.begin;
-  });
+  auto range = std::partition_point(ranges.begin(), ranges.end(),
+                                    [&](const ByteRange& r) { return r.end <= window.begin; });
   for (; range != ranges.end() && range->begin < window.end; ++range) {
     if (range->begin == range->end) continue;
     clipped.push_back({std::max(range->begin, window.begin) - window.begin,
@@ -144,8 +143,7 @@ absl::StatusOr<std::vector<int32_t>> Tokenizer::Encode(absl::string_view text,
   RETURN_IF_ERROR(CheckRanges(text, options.plain));
   if (options.parse_added_tokens) {
     // Clipping to the whole text drops empty ranges.
-    RETURN_IF_ERROR(
-        EncodeWithAdded(text, /*pass=*/0, Clip(options.plain, {0, text.size()}), &ids));
+    RETURN_IF_ERROR(EncodeWithAdded(text, /*pass=*/0, Clip(options.plain, {0, text.size()}), &ids));
   } else {
     RETURN_IF_ERROR(EncodePlain(text, &ids));
   }

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text to token ids and back, identical to Hugging Face tokenizers for byte-level BPE files (DeepSeek's).
+// Text to token ids and back, identical to Hugging Face tokenizers for byte-level BPE files
+// (DeepSeek's).
 //
-// Encode: added tokens are cut out (leftmost, longest), the rest is pre-tokenised and each piece byte-pair encoded; nothing
-// is put in front or behind. n log n time for any text. Invalid UTF-8 is read as U+FFFD (see bpe/utf8.h), never refused.
-// All methods are const and thread-safe; views they return live as long as the tokenizer. Source: specification 6.1.
+// Encode: added tokens are cut out (leftmost, longest), the rest is pre-tokenised and each piece
+// byte-pair encoded; nothing is put in front or behind. n log n time for any text. Invalid UTF-8 is
+// read as U+FFFD (see bpe/utf8.h), never refused. All methods are const and thread-safe; views they
+// return live as long as the tokenizer. Source: specification 6.1.
 //
-// Added tokens in a user's words: the released stack turns "<｜User｜>" inside a message into the control token, so that a
-// user can forge turns. EncodeOptions::plain takes the ranges that ChatPrompt::user_text gives and keeps them text. We
-// propose that as the router's default: for text without such strings the ids are equal.
+// Added tokens in a user's words: the released stack turns "<｜User｜>" inside a message into the
+// control token, so that a user can forge turns. EncodeOptions::plain takes the ranges that
+// ChatPrompt::user_text gives and keeps them text. We propose that as the router's default: for
+// text without such strings the ids are equal.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +31,9 @@
 namespace tandem {
 
 struct EncodeOptions {
-  bool parse_added_tokens = true;           // False: the whole text is plain.
-  absl::Span<const ByteRange> plain = {};   // Bytes where no added token is looked for; ascending, disjoint.
+  bool parse_added_tokens = true;  // False: the whole text is plain.
+  absl::Span<const ByteRange> plain =
+      {};  // Bytes where no added token is looked for; ascending, disjoint.
 };
 
 struct DecodeOptions {
@@ -38,18 +42,22 @@ struct DecodeOptions {
 
 class Tokenizer final {
  public:
-  // NOT_FOUND for an unreadable file, INVALID_ARGUMENT for one that this class can not run exactly (the field is named).
+  // NOT_FOUND for an unreadable file, INVALID_ARGUMENT for one that this class can not run exactly
+  // (the field is named).
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromFile(const std::string& path);
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(absl::string_view json_text);
 
-  // INVALID_ARGUMENT only for `plain` ranges that do not fit `text`, or given with text that is not valid UTF-8.
+  // INVALID_ARGUMENT only for `plain` ranges that do not fit `text`, or given with text that is not
+  // valid UTF-8; RESOURCE_EXHAUSTED where a split pattern's backtracking passes PCRE2's limits
+  // (DeepSeek's patterns never do).
   absl::StatusOr<std::vector<int32_t>> Encode(absl::string_view text,
                                               const EncodeOptions& options = {}) const;
 
   // Valid UTF-8: what is not becomes U+FFFD. Ids without a token give nothing.
   std::string Decode(absl::Span<const int32_t> ids, const DecodeOptions& options = {}) const;
 
-  // The bytes of one token, perhaps a part of a character; empty for an id without a token, any integer included.
+  // The bytes of one token, perhaps a part of a character; empty for an id without a token, any
+  // integer included.
   absl::string_view TokenBytes(int32_t id) const;
 
   // The token whose bytes are `bytes`; an added token goes before one of the vocabulary.
@@ -66,8 +74,8 @@ class Tokenizer final {
   explicit Tokenizer(Parts parts);
 
   absl::Status EncodePlain(absl::string_view text, std::vector<int32_t>* ids) const;
-  absl::Status EncodeWithAdded(absl::string_view text, size_t pass,
-                               std::vector<ByteRange> plain, std::vector<int32_t>* ids) const;
+  absl::Status EncodeWithAdded(absl::string_view text, size_t pass, std::vector<ByteRange> plain,
+                               std::vector<int32_t>* ids) const;
 
   PreTokenizer pre_tokenizer_;
   std::vector<std::string> id_to_bytes_;

@@ -46,7 +46,8 @@ class Bpe::Merger final {
 
  private:
   static constexpr int32_t kNone = -1;
-  static constexpr int32_t kGone = -1;  // The id of a symbol that was merged into its left neighbour.
+  static constexpr int32_t kGone =
+      -1;  // The id of a symbol that was merged into its left neighbour.
 
   struct Symbol {
     int32_t id;
@@ -59,7 +60,8 @@ class Bpe::Merger final {
     return found == bpe_.merges_.end() ? nullptr : &found->second;
   }
 
-  // Adds the merge of the symbol at `at` with the next one, if there is any, at the end of the vector.
+  // Adds the merge of the symbol at `at` with the next one, if there is any, at the end of the
+  // vector.
   bool AddCandidate(int32_t at) {
     const Merged* merged = Find(at);
     if (merged == nullptr) return false;

@@ -7,7 +7,8 @@
 namespace tandem {
 namespace {
 
-constexpr int kCharacters = 256 + 68;  // Code points below U+0144: each stands for one byte, or for none.
+constexpr int kCharacters =
+    256 + 68;  // Code points below U+0144: each stands for one byte, or for none.
 
 bool IsPrintable(int byte) {
   return (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xFF && byte != 0xAD);

@@ -16,7 +16,6 @@ namespace tandem {
 namespace {
 
 constexpr uint32_t kOptions = PCRE2_UTF | PCRE2_UCP;
-constexpr size_t kJitStackBytes = size_t{1} << 20;
 
 struct FreeCode {
   void operator()(pcre2_code* code) const { pcre2_code_free(code); }
@@ -24,30 +23,13 @@ struct FreeCode {
 struct FreeMatchData {
   void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
 };
-struct FreeMatchContext {
-  void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
-};
-struct FreeJitStack {
-  void operator()(pcre2_jit_stack* stack) const { pcre2_jit_stack_free(stack); }
-};
-
 std::string ErrorText(int code) {
   PCRE2_UCHAR buffer[256];
   pcre2_get_error_message(code, buffer, sizeof(buffer));
   return reinterpret_cast<const char*>(buffer);
 }
 
-// What one Split needs besides the patterns. The stack outlives the context that points to it.
-struct Workspace {
-  std::unique_ptr<pcre2_jit_stack, FreeJitStack> stack{
-      pcre2_jit_stack_create(/*startsize=*/32 << 10, kJitStackBytes, nullptr)};
-  std::unique_ptr<pcre2_match_context, FreeMatchContext> context{
-      pcre2_match_context_create(nullptr)};
-  std::unique_ptr<pcre2_match_data, FreeMatchData> match{
-      pcre2_match_data_create(/*ovecsize=*/1, nullptr)};
-
-  Workspace() { pcre2_jit_stack_assign(context.get(), nullptr, stack.get()); }
-};
+using MatchData = std::unique_ptr<pcre2_match_data, FreeMatchData>;
 
 }  // namespace
 
@@ -75,16 +57,18 @@ class PreTokenizer::Pattern final {
     return result;
   }
 
-  absl::Status Split(absl::string_view piece, const Workspace& workspace,
+  absl::Status Split(absl::string_view piece, const MatchData& data,
                      std::vector<absl::string_view>* pieces) const {
     size_t done = 0;
     while (done < piece.size()) {
-      const int rc = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(piece.data()),
-                                 piece.size(), done, PCRE2_NO_UTF_CHECK, workspace.match.get(),
-                                 workspace.context.get());
+      int rc = Match(piece, done, PCRE2_NO_UTF_CHECK, data);
+      // The interpreter keeps its backtracking on the heap.
+      if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
+        rc = Match(piece, done, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data);
+      }
       if (rc == PCRE2_ERROR_NOMATCH) break;
       if (rc < 0) return absl::ResourceExhaustedError(absl::StrCat("splitting: ", ErrorText(rc)));
-      const PCRE2_SIZE* match = pcre2_get_ovector_pointer(workspace.match.get());
+      const PCRE2_SIZE* match = pcre2_get_ovector_pointer(data.get());
       if (match[0] > done) pieces->push_back(piece.substr(done, match[0] - done));
       pieces->push_back(piece.substr(match[0], match[1] - match[0]));
       done = match[1];
@@ -94,6 +78,11 @@ class PreTokenizer::Pattern final {
   }
 
  private:
+  int Match(absl::string_view piece, size_t from, uint32_t options, const MatchData& data) const {
+    return pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(piece.data()), piece.size(), from,
+                       options, data.get(), nullptr);
+  }
+
   std::unique_ptr<pcre2_code, FreeCode> code_;
 };
 
@@ -114,13 +103,13 @@ absl::StatusOr<PreTokenizer> PreTokenizer::Create(absl::Span<const std::string> 
 absl::StatusOr<std::vector<absl::string_view>> PreTokenizer::Split(absl::string_view text) const {
   std::vector<absl::string_view> pieces;
   if (text.empty()) return pieces;
-  const Workspace workspace;
+  const MatchData data(pcre2_match_data_create(/*ovecsize=*/1, nullptr));
   pieces.push_back(text);
   for (const Pattern& pattern : patterns_) {
     std::vector<absl::string_view> finer;
     finer.reserve(pieces.size());
     for (const absl::string_view piece : pieces) {
-      RETURN_IF_ERROR(pattern.Split(piece, workspace, &finer));
+      RETURN_IF_ERROR(pattern.Split(piece, data, &finer));
     }
     pieces = std::move(finer);
   }

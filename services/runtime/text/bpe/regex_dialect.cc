@@ -12,12 +12,13 @@ namespace tandem {
 namespace {
 
 constexpr absl::string_view kWhiteSpace =
-    R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+    R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a})"
+    R"(\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 constexpr absl::string_view kSharedEscapes = "pPdDrntfv";  // Same meaning in both dialects.
 
 absl::Status Refused(absl::string_view pattern, size_t at, absl::string_view why) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("regular expression ", pattern, ": ", why, " at byte ", at, " is not supported"));
+  return absl::InvalidArgumentError(absl::StrCat("regular expression ", pattern, ": ", why,
+                                                 " at byte ", at, " is not supported"));
 }
 
 // Writes the escape of `letter` to `out`; false where the dialects differ.

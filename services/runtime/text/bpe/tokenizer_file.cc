@@ -27,8 +27,8 @@ absl::Status Unsupported(const Field& field, absl::string_view supported) {
   std::string shown =
       field.value->dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
   if (shown.size() > kShownBytes) shown = shown.substr(0, kShownBytes) + "…";
-  return absl::InvalidArgumentError(absl::StrCat("tokenizer.json: ", field.path, " is ", shown,
-                                                 "; supported is ", supported));
+  return absl::InvalidArgumentError(
+      absl::StrCat("tokenizer.json: ", field.path, " is ", shown, "; supported is ", supported));
 }
 
 const Json& NullJson() {
@@ -118,8 +118,8 @@ absl::StatusOr<std::pair<std::string, std::string>> ParseMerge(const Field& merg
     if (space != std::string::npos && text.find(' ', space + 1) == std::string::npos) {
       return std::make_pair(text.substr(0, space), text.substr(space + 1));
     }
-  } else if (merge.value->is_array() && merge.value->size() == 2 &&
-             (*merge.value)[0].is_string() && (*merge.value)[1].is_string()) {
+  } else if (merge.value->is_array() && merge.value->size() == 2 && (*merge.value)[0].is_string() &&
+             (*merge.value)[1].is_string()) {
     return std::make_pair((*merge.value)[0].get<std::string>(),
                           (*merge.value)[1].get<std::string>());
   }
@@ -189,7 +189,8 @@ absl::Status ParseAddedTokens(const Field& list, TokenizerFile* file) {
     const Field field{.value = &(*list.value)[i], .path = absl::StrCat(list.path, "[", i, "]")};
     ASSIGN_OR_RETURN(AddedToken token, ParseAddedToken(field));
     // An added token may stand in the vocabulary as well, under the same id.
-    if (!seen.insert(token.id).second || id_of.emplace(token.content, token.id).first->second != token.id ||
+    if (!seen.insert(token.id).second ||
+        id_of.emplace(token.content, token.id).first->second != token.id ||
         content_of.emplace(token.id, token.content).first->second != token.content) {
       return Unsupported(field, "one content for each id and one id for each content");
     }

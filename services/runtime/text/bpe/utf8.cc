@@ -56,7 +56,9 @@ size_t ValidPrefix(absl::string_view text) {
 
 }  // namespace
 
-bool IsValidUtf8(absl::string_view text) { return ValidPrefix(text) == text.size(); }
+bool IsValidUtf8(absl::string_view text) {
+  return ValidPrefix(text) == text.size();
+}
 
 std::string SanitizeUtf8(absl::string_view bytes) {
   std::string out;

@@ -11,29 +11,34 @@ namespace tandem {
 namespace {
 
 // A wire constant: the model was trained on these very words. "D=" stands for the DSML token.
-constexpr absl::string_view kToolsHead = R"(## Tools
-
-You have access to a set of tools to help answer the user's question. You can invoke tools by writing a "<D=tool_calls>" block like the following:
-
-<D=tool_calls>
-<D=invoke name="$TOOL_NAME">
-<D=parameter name="$PARAMETER_NAME" string="true|false">$PARAMETER_VALUE</D=parameter>
-...
-</D=invoke>
-<D=invoke name="$TOOL_NAME2">
-...
-</D=invoke>
-</D=tool_calls>
-
-String parameters should be specified as is and set `string="true"`. For all other types (numbers, booleans, arrays, objects), pass the value in JSON format and set `string="false"`.
-
-If thinking_mode is enabled (triggered by <think>), you MUST output your complete reasoning inside <think>...</think> BEFORE any tool calls or final response.
-
-Otherwise, output directly after </think> with tool calls or final response.
-
-### Available Tool Schemas
-
-)";
+constexpr absl::string_view kToolsHead =
+    "## Tools\n"
+    "\n"
+    "You have access to a set of tools to help answer the user's question. You can invoke "
+    "tools by writing a \"<D=tool_calls>\" block like the following:\n"
+    "\n"
+    "<D=tool_calls>\n"
+    "<D=invoke name=\"$TOOL_NAME\">\n"
+    "<D=parameter name=\"$PARAMETER_NAME\" "
+    "string=\"true|false\">$PARAMETER_VALUE</D=parameter>\n"
+    "...\n"
+    "</D=invoke>\n"
+    "<D=invoke name=\"$TOOL_NAME2\">\n"
+    "...\n"
+    "</D=invoke>\n"
+    "</D=tool_calls>\n"
+    "\n"
+    "String parameters should be specified as is and set `string=\"true\"`. For all other "
+    "types (numbers, booleans, arrays, objects), pass the value in JSON format and set "
+    "`string=\"false\"`.\n"
+    "\n"
+    "If thinking_mode is enabled (triggered by <think>), you MUST output your complete "
+    "reasoning inside <think>...</think> BEFORE any tool calls or final response.\n"
+    "\n"
+    "Otherwise, output directly after </think> with tool calls or final response.\n"
+    "\n"
+    "### Available Tool Schemas\n"
+    "\n";
 
 constexpr absl::string_view kToolsTail =
     "\n\nYou MUST strictly follow the above defined tool name and parameter schemas to invoke tool "

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a prompt says about tools, in DeepSeek's markup language: the block of definitions, and calls made in earlier turns.
+// What a prompt says about tools, in DeepSeek's markup language: the block of definitions, and
+// calls made in earlier turns.
 //
-// Text is written in parts, each told apart as the encoder's own markup or as words of the request, so that the tokenizer
-// may keep the latter plain. Source: specification 6.3 and 6.4.
+// Text is written in parts, each told apart as the encoder's own markup or as words of the request,
+// so that the tokenizer may keep the latter plain. Source: specification 6.3 and 6.4.
 #pragma once
 
 #include <string>
@@ -34,7 +35,8 @@ class PromptWriter final {
 
 void WriteToolDefinitions(absl::Span<const std::string> tool_schemas, PromptWriter* writer);
 
-// `calls` is not empty. INVALID_ARGUMENT for arguments that are JSON but no object; names the call's index.
+// `calls` is not empty. INVALID_ARGUMENT for arguments that are JSON but no object; names the
+// call's index.
 absl::Status WriteToolCalls(absl::Span<const ToolCall> calls, PromptWriter* writer);
 
 }  // namespace tandem

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The literal tokens and tags of DeepSeek-V4's prompts and completions. Source: specification 6.1 to 6.4.
+// The literal tokens and tags of DeepSeek-V4's prompts and completions. Source: specification 6.1
+// to 6.4.
 #pragma once
 
 #include "absl/strings/string_view.h"

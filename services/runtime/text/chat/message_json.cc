@@ -17,12 +17,10 @@ struct NamedRole {
   absl::string_view name;
   Role role;
 };
-constexpr NamedRole kRoles[] = {{"system", Role::kSystem},
-                                {"developer", Role::kDeveloper},
-                                {"user", Role::kUser},
-                                {"assistant", Role::kAssistant},
-                                {"tool", Role::kTool},
-                                {"latest_reminder", Role::kLatestReminder}};
+constexpr NamedRole kRoles[] = {
+    {"system", Role::kSystem}, {"developer", Role::kDeveloper},
+    {"user", Role::kUser},     {"assistant", Role::kAssistant},
+    {"tool", Role::kTool},     {"latest_reminder", Role::kLatestReminder}};
 
 struct NamedTask {
   absl::string_view name;
@@ -119,9 +117,10 @@ absl::StatusOr<Role> ParseRole(const OrderedJson& message, absl::string_view pat
   for (const NamedRole& role : kRoles) {
     if (role.name == name) return role.role;
   }
-  return Expected(absl::StrCat(path, ".role"),
-                  absl::StrCat("system, developer, user, assistant, tool or latest_reminder, not \"",
-                               name, "\""));
+  return Expected(
+      absl::StrCat(path, ".role"),
+      absl::StrCat("system, developer, user, assistant, tool or latest_reminder, not \"", name,
+                   "\""));
 }
 
 absl::StatusOr<std::optional<Task>> ParseTask(const OrderedJson& message, absl::string_view path) {
@@ -130,9 +129,9 @@ absl::StatusOr<std::optional<Task>> ParseTask(const OrderedJson& message, absl::
   for (const NamedTask& task : kTasks) {
     if (task.name == name) return std::optional<Task>(task.task);
   }
-  return Expected(absl::StrCat(path, ".task"),
-                  absl::StrCat("action, query, authority, domain, title or read_url, not \"", name,
-                               "\""));
+  return Expected(
+      absl::StrCat(path, ".task"),
+      absl::StrCat("action, query, authority, domain, title or read_url, not \"", name, "\""));
 }
 
 absl::StatusOr<Message> ParseMessage(const OrderedJson& json, const std::string& path) {

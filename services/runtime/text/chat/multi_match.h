@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Looks for any of several strings in a text that comes in parts, and lets through at once what can not belong to one.
+// Looks for any of several strings in a text that comes in parts, and lets through at once what can
+// not belong to one.
 //
-// The match that ends first counts, and of those that end together the longest: both are known when the last byte comes, so
-// that cutting the text differently changes nothing. Aho-Corasick automaton: linear time whatever the strings and the text.
+// The match that ends first counts, and of those that end together the longest: both are known when
+// the last byte comes, so that cutting the text differently changes nothing. Aho-Corasick
+// automaton: linear time whatever the strings and the text.
 #pragma once
 
 #include <cstddef>
@@ -36,7 +38,7 @@ class MultiMatch final {
   uint32_t Next(uint32_t node, char byte) const;
 
   std::vector<std::string> strings_;
-  std::vector<Node> nodes_;                             // 0 is the root.
+  std::vector<Node> nodes_;                           // 0 is the root.
   absl::flat_hash_map<uint64_t, uint32_t> children_;  // Key: node << 8 | byte.
 };
 
@@ -50,8 +52,8 @@ class MultiMatchStream final {
     std::optional<int> match;  // Index of the string found.
   };
 
-  // Reads `input` up to the first match and appends to `passed` what is certainly part of none. After a match the search
-  // starts afresh with the next byte.
+  // Reads `input` up to the first match and appends to `passed` what is certainly part of none.
+  // After a match the search starts afresh with the next byte.
   Step Read(absl::string_view input, std::string* passed);
 
   // At the end: appends what was held back.

@@ -14,7 +14,8 @@
 namespace tandem {
 namespace {
 
-// Builds a document within the limits. An integer past 64 bits is kept as its digits, in a binary value: JSON has none.
+// Builds a document within the limits. An integer past 64 bits is kept as its digits, in a binary
+// value: JSON has none.
 class BoundedBuilder final {
  public:
   explicit BoundedBuilder(OrderedJson* root) : dom_(*root, /*allow_exceptions=*/false) {}
@@ -69,7 +70,8 @@ class BoundedBuilder final {
   std::string error_;
 };
 
-// Python's repr of a finite double: the shortest digits that read back, scientific below 1e-4 and from 1e16.
+// Python's repr of a finite double: the shortest digits that read back, scientific below 1e-4 and
+// from 1e16.
 std::string PythonFloat(double value) {
   std::array<char, 32> buffer;
   const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value,

@@ -13,7 +13,8 @@ namespace {
 
 using CallOrder = absl::flat_hash_map<absl::string_view, size_t>;
 
-// Sorts the tool results among `parts`; text keeps its place. Unknown ids count as the first call's.
+// Sorts the tool results among `parts`; text keeps its place. Unknown ids count as the first
+// call's.
 void SortToolResults(const CallOrder& order, std::vector<const Message*>* parts) {
   std::vector<const Message*> results;
   for (const Message* part : *parts) {
@@ -23,9 +24,8 @@ void SortToolResults(const CallOrder& order, std::vector<const Message*>* parts)
     const auto found = order.find(result->tool_call_id);
     return found == order.end() ? size_t{0} : found->second;
   };
-  std::stable_sort(results.begin(), results.end(), [&rank](const Message* a, const Message* b) {
-    return rank(a) < rank(b);
-  });
+  std::stable_sort(results.begin(), results.end(),
+                   [&rank](const Message* a, const Message* b) { return rank(a) < rank(b); });
   auto next = results.begin();
   for (const Message*& part : *parts) {
     if (part->role == Role::kTool) part = *next++;

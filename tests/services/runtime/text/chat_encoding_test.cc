@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: prompts equal the released encoder's, byte for byte.
-// Method: the golden conversations; and, for what they lack (tasks, developer, wo_eos), prompts written out from
-// specification 6.2.
+// Method: the golden conversations; and, for what they lack (tasks, developer, wo_eos), prompts
+// written out from specification 6.2.
 #include "services/runtime/text/chat_encoding.h"
 
 #include <string>
@@ -38,12 +38,12 @@ TEST(ChatEncodingTest, EqualsTheReleasedEncoderOnEveryGoldenConversation) {
   ASSERT_EQ(golden.size(), 64U);
   for (const auto& item : golden) {
     const auto effort = item["reasoning_effort"];
-    const ChatEncodingOptions options{
-        .thinking_mode = ModeOf(item),
-        .drop_thinking = item["drop_thinking"].get<bool>(),
-        .reasoning_effort = effort == "max"    ? ReasoningEffort::kMax
-                            : effort == "high" ? ReasoningEffort::kHigh
-                                               : ReasoningEffort::kNone};
+    const ChatEncodingOptions options{.thinking_mode = ModeOf(item),
+                                      .drop_thinking = item["drop_thinking"].get<bool>(),
+                                      .reasoning_effort = effort == "max" ? ReasoningEffort::kMax
+                                                          : effort == "high"
+                                                              ? ReasoningEffort::kHigh
+                                                              : ReasoningEffort::kNone};
     EXPECT_EQ(Encode(item["messages"].dump(), options), item["text"].get<std::string>());
   }
 }
@@ -70,13 +70,14 @@ TEST(ChatEncodingTest, EndsATaskTurnWithItsToken) {
 }
 
 TEST(ChatEncodingTest, WritesNoReasoningAfterATaskAndMergesNothingIntoItsTurn) {
-  EXPECT_EQ(Encode(R"([{"role": "user", "content": "Q", "task": "title"},
+  EXPECT_EQ(
+      Encode(R"([{"role": "user", "content": "Q", "task": "title"},
                        {"role": "assistant", "content": "T", "reasoning_content": "R"},
                        {"role": "user", "content": "A", "task": "query"},
                        {"role": "user", "content": "B"}])",
-                   {.thinking_mode = ThinkingMode::kThinking, .drop_thinking = false}),
-            "<｜begin▁of▁sentence｜><｜User｜>Q<｜title｜>T<｜end▁of▁sentence｜><｜User｜>A<｜User｜>B"
-            "<｜Assistant｜><think>");
+             {.thinking_mode = ThinkingMode::kThinking, .drop_thinking = false}),
+      "<｜begin▁of▁sentence｜><｜User｜>Q<｜title｜>T<｜end▁of▁sentence｜><｜User｜>A<｜User｜>B"
+      "<｜Assistant｜><think>");
 }
 
 TEST(ChatEncodingTest, DropsOldReasoningAndOldDeveloperTurnsOnlyWhenThinking) {
@@ -87,11 +88,12 @@ TEST(ChatEncodingTest, DropsOldReasoningAndOldDeveloperTurnsOnlyWhenThinking) {
   const std::string answer = "A<｜end▁of▁sentence｜>";
   EXPECT_EQ(Encode(conversation, kThinkingOptions),
             bos + answer + "<｜User｜>E<｜Assistant｜><think>");
-  EXPECT_EQ(Encode(conversation, {.thinking_mode = ThinkingMode::kThinking, .drop_thinking = false}),
-            bos + "<｜User｜>D<｜Assistant｜><think>R</think>" + answer +
-                "<｜User｜>E<｜Assistant｜><think>");
-  EXPECT_EQ(Encode(conversation, kChatOptions), bos + "<｜User｜>D<｜Assistant｜></think>" + answer +
-                                                    "<｜User｜>E<｜Assistant｜></think>");
+  EXPECT_EQ(
+      Encode(conversation, {.thinking_mode = ThinkingMode::kThinking, .drop_thinking = false}),
+      bos + "<｜User｜>D<｜Assistant｜><think>R</think>" + answer +
+          "<｜User｜>E<｜Assistant｜><think>");
+  EXPECT_EQ(Encode(conversation, kChatOptions), bos + "<｜User｜>D<｜Assistant｜></think>" +
+                                                    answer + "<｜User｜>E<｜Assistant｜></think>");
 }
 
 TEST(ChatEncodingTest, LeavesAnAssistantTurnOpenOnRequest) {
@@ -114,8 +116,9 @@ TEST(ChatEncodingTest, WritesArgumentsThatAreNoJsonAsOneParameter) {
 TEST(ChatEncodingTest, RefusesWhatItCanNotRenderAndNamesIt) {
   EXPECT_THAT(std::string(EncodeChat({}, kChatOptions).status().message()), HasSubstr("messages"));
   std::vector<Message> messages(3, {.role = Role::kUser});
-  messages[2] = {.role = Role::kAssistant,
-                 .tool_calls = {{.name = "f", .arguments = "{}"}, {.name = "g", .arguments = "[1]"}}};
+  messages[2] = {
+      .role = Role::kAssistant,
+      .tool_calls = {{.name = "f", .arguments = "{}"}, {.name = "g", .arguments = "[1]"}}};
   const auto prompt = EncodeChat(messages, kChatOptions);
   EXPECT_EQ(prompt.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(prompt.status().message()),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: completions are read as the released parser reads them, and refused where it refuses.
-// Method: the golden completions, hand-made breaches of the grammar, and what EncodeChat writes read back.
+// Method: the golden completions, hand-made breaches of the grammar, and what EncodeChat writes
+// read back.
 #include "services/runtime/text/completion_parser.h"
 
 #include <string>
@@ -42,7 +43,8 @@ absl::StatusOr<Completion> Parse(absl::string_view text, ThinkingMode mode = Thi
 }
 
 constexpr absl::string_view kCall =
-    "<D=invoke name=\"f\">\n<D=parameter name=\"a\" string=\"false\">1</D=parameter>\n</D=invoke>\n";
+    "<D=invoke name=\"f\">\n<D=parameter name=\"a\" "
+    "string=\"false\">1</D=parameter>\n</D=invoke>\n";
 
 TEST(CompletionParserTest, ReadsCallsWithoutParametersAndOddNames) {
   const auto completion = Parse(
@@ -61,7 +63,14 @@ TEST(CompletionParserTest, RefusesEveryBreachOfTheGrammar) {
   const std::string close = "</D=tool_calls>$";
   ASSERT_TRUE(Parse(absl::StrCat("x", open, kCall, close)).ok());
   const std::string broken[] = {
-      "no end", "", "x$y", "x$$", "a<think>b$", "a</think>b$", "<｜begin▁of▁sentence｜>$", "a D= b$",
+      "no end",
+      "",
+      "x$y",
+      "x$$",
+      "a<think>b$",
+      "a</think>b$",
+      "<｜begin▁of▁sentence｜>$",
+      "a D= b$",
       absl::StrCat("x\n<D=tool_calls>\n", kCall, close),
       absl::StrCat("x", open, kCall, close, "\n"),
       absl::StrCat("x", open, kCall, "</D=tool_calls>\n$"),
@@ -72,12 +81,26 @@ TEST(CompletionParserTest, RefusesEveryBreachOfTheGrammar) {
       absl::StrCat("x", open, "hm", kCall, close),
       absl::StrCat("x", open, "<D=invoke name=f>\n</D=invoke>\n", close),
       absl::StrCat("x", open, "<D=invoke name=\"f\"></D=invoke>\n", close),
-      absl::StrCat("x", open, "<D=invoke name=\"f\">\n<D=parameter name=\"a\">1</D=parameter>\n</D=invoke>\n", close),
-      absl::StrCat("x", open, "<D=invoke name=\"f\">\n<D=parameter name=\"a\" string=\"no\">1</D=parameter>\n</D=invoke>\n", close),
-      absl::StrCat("x", open, "<D=invoke name=\"f\">\n<D=parameter name=\"a\" string=\"true\">1/D=parameter>\n</D=invoke>\n", close),
-      absl::StrCat("x", open, "<D=invoke name=\"f\">\n<D=parameter name=\"a\" string=\"true\">1</D=parameter></D=invoke>\n", close),
-      absl::StrCat("x", open, "<D=invoke name=\"f\">\n<D=parameter name=\"a\" string=\"true\">1</D=parameter>\n"
-                   "<D=parameter name=\"a\" string=\"true\">1</D=parameter>\n</D=invoke>\n", close),
+      absl::StrCat("x", open,
+                   "<D=invoke name=\"f\">\n<D=parameter name=\"a\">1</D=parameter>\n</D=invoke>\n",
+                   close),
+      absl::StrCat("x", open,
+                   "<D=invoke name=\"f\">\n<D=parameter name=\"a\" "
+                   "string=\"no\">1</D=parameter>\n</D=invoke>\n",
+                   close),
+      absl::StrCat("x", open,
+                   "<D=invoke name=\"f\">\n<D=parameter name=\"a\" "
+                   "string=\"true\">1/D=parameter>\n</D=invoke>\n",
+                   close),
+      absl::StrCat("x", open,
+                   "<D=invoke name=\"f\">\n<D=parameter name=\"a\" "
+                   "string=\"true\">1</D=parameter></D=invoke>\n",
+                   close),
+      absl::StrCat(
+          "x", open,
+          "<D=invoke name=\"f\">\n<D=parameter name=\"a\" string=\"true\">1</D=parameter>\n"
+          "<D=parameter name=\"a\" string=\"true\">1</D=parameter>\n</D=invoke>\n",
+          close),
   };
   for (const std::string& text : broken) {
     EXPECT_EQ(Parse(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
@@ -95,7 +118,9 @@ TEST(CompletionParserTest, WantsReasoningClosedBeforeAnythingElse) {
 
 TEST(CompletionParserTest, ReadsBackWhatTheEncoderWrites) {
   const std::vector<ToolCall> calls = {
-      {.name = "f", .arguments = R"({"s": "line\n\"q\" \\ é", "n": [1, 2.5, null], "big": 123456789012345678901234567890})"},
+      {.name = "f",
+       .arguments =
+           R"({"s": "line\n\"q\" \\ é", "n": [1, 2.5, null], "big": 12345678901234567890123456})"},
       {.name = "g", .arguments = "{}"}};
   const std::vector<Message> messages = {
       {.role = Role::kUser, .content = "Q"},

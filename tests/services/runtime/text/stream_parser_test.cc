@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: however a completion is cut, the joined deltas are the same, and no markup shows in them.
-// Method: every cut in two, and byte by byte, of all golden completions and of many broken ones made from them.
+// Method: every cut in two, and byte by byte, of all golden completions and of many broken ones
+// made from them.
 #include "services/runtime/text/stream_parser.h"
 
 #include <algorithm>
@@ -9,7 +10,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -97,7 +97,8 @@ TEST(StreamParserTest, GivesTheSameForEveryCutOfDamagedCompletionsAndLeaksNothin
       default:
         text.resize(at);
     }
-    // Damage inside a marker makes it ordinary text, so what it leaves may show; the rest of the rule stays.
+    // Damage inside a marker makes it ordinary text, so what it leaves may show; the rest of the
+    // rule stays.
     const absl::string_view view = text;
     const Joined whole = Parse({view}, ModeOf(item));
     for (size_t cut = 0; cut < view.size(); cut += 3) {
@@ -110,23 +111,23 @@ TEST(StreamParserTest, GivesTheSameForEveryCutOfDamagedCompletionsAndLeaksNothin
 
 TEST(StreamParserTest, LeaksNothingWhereMarkupIsOutOfPlace) {
   const std::string call =
-      "<｜DSML｜invoke name=\"f\">\n<｜DSML｜parameter name=\"a\" string=\"true\">v</｜DSML｜parameter>\n"
+      "<｜DSML｜invoke name=\"f\">\n<｜DSML｜parameter name=\"a\" "
+      "string=\"true\">v</｜DSML｜parameter>\n"
       "</｜DSML｜invoke>\n</｜DSML｜tool_calls>";
   const std::string block = "<｜DSML｜tool_calls>\n" + call;
   for (const ThinkingMode mode : {ThinkingMode::kChat, ThinkingMode::kThinking}) {
-    const std::vector<std::string> texts = {
-        block,
-        "a" + block,
-        "a\n" + block,
-        "a\n\n\n" + block + " b",
-        "a" + call,
-        block + block,
-        "a</｜DSML｜invoke>b<｜DSML｜x y=\"z\">c｜DSML｜d",
-        "a</think>b<think>c</think>d",
-        "a<｜end▁of▁sentence｜>b",
-        "a\n\n<｜DSML｜tool_calls>broken" + call + "b",
-        "a\n\n<｜DSML｜tool_",
-        "a<｜DSML｜"};
+    const std::vector<std::string> texts = {block,
+                                            "a" + block,
+                                            "a\n" + block,
+                                            "a\n\n\n" + block + " b",
+                                            "a" + call,
+                                            block + block,
+                                            "a</｜DSML｜invoke>b<｜DSML｜x y=\"z\">c｜DSML｜d",
+                                            "a</think>b<think>c</think>d",
+                                            "a<｜end▁of▁sentence｜>b",
+                                            "a\n\n<｜DSML｜tool_calls>broken" + call + "b",
+                                            "a\n\n<｜DSML｜tool_",
+                                            "a<｜DSML｜"};
     for (const std::string& text : texts) {
       ExpectSameForEveryCut(text, mode);
       EXPECT_NE(Parse({text}, mode).fault, "") << text;
@@ -154,7 +155,8 @@ TEST(StreamParserTest, HoldsBackOnlyWhatMayBeMarkup) {
 
 TEST(StreamParserTest, StreamsArgumentsAsTheyCome) {
   StreamParser parser(ThinkingMode::kChat);
-  EXPECT_TRUE(parser.Append("\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f").tool_calls.empty());
+  EXPECT_TRUE(
+      parser.Append("\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f").tool_calls.empty());
   CompletionDelta delta = parser.Append("\">\n");
   ASSERT_EQ(delta.tool_calls.size(), 1U);
   EXPECT_EQ(delta.tool_calls[0].name, "f");
@@ -167,7 +169,8 @@ TEST(StreamParserTest, StreamsArgumentsAsTheyCome) {
 
 TEST(StreamParserTest, GivesWholeCharactersForWholeCharacters) {
   const std::string text =
-      "é<｜</think>中<｜DS😀\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"é\">\n<｜DSML｜parameter name=\"中\" "
+      "é<｜</think>中<｜DS😀\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke "
+      "name=\"é\">\n<｜DSML｜parameter name=\"中\" "
       "string=\"true\">é</｜DSM😀</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>";
   StreamParser parser(ThinkingMode::kThinking);
   for (size_t begin = 0; begin < text.size();) {
@@ -182,16 +185,17 @@ TEST(StreamParserTest, GivesWholeCharactersForWholeCharacters) {
 
 TEST(StreamParserTest, StaysLinearOnHostileText) {
   const std::string head = "\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\n";
-  for (const std::string unit : {"\n", "<", "<｜DSML", "</think", "<｜DSML｜", "</｜DSML｜parameter>\n"}) {
+  for (const std::string unit :
+       {"\n", "<", "<｜DSML", "</think", "<｜DSML｜", "</｜DSML｜parameter>\n"}) {
     for (const std::string& start :
          {std::string(), head, head + "<｜DSML｜parameter name=\"a\" string=\"true\">"}) {
       std::string text = start;
       while (text.size() < 300000) text += unit;
-      const absl::Time begin = absl::Now();
+      const absl::Duration begin = CpuTime();
       StreamParser parser(ThinkingMode::kChat);
       for (size_t i = 0; i < text.size(); i += 2) parser.Append(text.substr(i, 2));
       parser.Finish();
-      EXPECT_LT(absl::Now() - begin, absl::Seconds(8)) << start << unit;
+      EXPECT_LT(CpuTime() - begin, absl::Seconds(8)) << start << unit;
     }
   }
 }

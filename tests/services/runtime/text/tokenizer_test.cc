@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: ids equal Hugging Face's for both vocabularies, and decoding gives the text back.
-// Method: golden cases (tests/golden/text/README.md), the specification's check vectors, and rules on added tokens.
+// Method: golden cases (tests/golden/text/README.md), the specification's check vectors, and rules
+// on added tokens.
 #include "services/runtime/text/tokenizer.h"
 
 #include <string>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: the alphabet is a bijection with GPT-2's known letters. Method: all 256 bytes, and tokens outside the alphabet.
+// Goal: the alphabet is a bijection with GPT-2's known letters. Method: all 256 bytes, and tokens
+// outside the alphabet.
 #include "services/runtime/text/bpe/byte_alphabet.h"
 
 #include <set>

@@ -49,7 +49,8 @@ TEST(PreTokenizerTest, MakesPiecesOfMatchesAndGaps) {
 }
 
 TEST(PreTokenizerTest, GivesLaterPatternsEachPieceAsATextOfItsOwn) {
-  EXPECT_THAT(Split({"[0-9]+", R"(\s+(?!\S)|\s+)"}, "  1  a"), ElementsAre("  ", "1", " ", " ", "a"));
+  EXPECT_THAT(Split({"[0-9]+", R"(\s+(?!\S)|\s+)"}, "  1  a"),
+              ElementsAre("  ", "1", " ", " ", "a"));
 }
 
 TEST(PreTokenizerTest, ReadsSpaceAsUnicodeWhiteSpace) {
@@ -61,6 +62,14 @@ TEST(PreTokenizerTest, ReadsSpaceAsUnicodeWhiteSpace) {
   EXPECT_EQ(Matched(R"(\s)"), white_space);
   EXPECT_EQ(Matched(R"([\s])"), white_space);
   EXPECT_EQ(Matched(R"(\S)").size() + white_space.size(), 0x3100U - 1);
+}
+
+TEST(PreTokenizerTest, SurvivesBacktrackingThatOverflowsTheJitStack) {
+  const auto pre_tokenizer = PreTokenizer::Create({"(?:a|b)+c?"});
+  ASSERT_TRUE(pre_tokenizer.ok());
+  EXPECT_THAT(pre_tokenizer->Split(std::string(20000, 'a')).value(), ::testing::SizeIs(1));
+  EXPECT_EQ(pre_tokenizer->Split(std::string(1 << 20, 'a')).status().code(),
+            absl::StatusCode::kResourceExhausted);
 }
 
 TEST(PreTokenizerTest, RefusesPatternsThatDoNotCompileOrMatchNothing) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: DeepSeek's patterns pass, and every construct that the dialects may read differently is refused by name.
+// Goal: DeepSeek's patterns pass, and every construct that the dialects may read differently is
+// refused by name.
 #include "services/runtime/text/bpe/regex_dialect.h"
 
 #include "gmock/gmock.h"
@@ -23,9 +24,9 @@ TEST(RegexDialectTest, SpellsOutWhiteSpaceInsideAndOutsideClasses) {
 }
 
 TEST(RegexDialectTest, RefusesWhatTheDialectsReadDifferently) {
-  for (const char* refused : {R"(\w)", R"(\b)", R"(\h)", R"(\R)", R"(\X)", R"(\A)", R"(\1)",
-                              R"([\S])", "[a[b]]", "[a&&b]", "[[:alpha:]]", "(?i:a)", "(?<a>b)",
-                              "(?<=a)b", "(?>a)", "(*UTF)", "a\\"}) {
+  for (const char* refused :
+       {R"(\w)", R"(\b)", R"(\h)", R"(\R)", R"(\X)", R"(\A)", R"(\1)", R"([\S])", "[a[b]]",
+        "[a&&b]", "[[:alpha:]]", "(?i:a)", "(?<a>b)", "(?<=a)b", "(?>a)", "(*UTF)", "a\\"}) {
     const auto result = PcrePattern(refused);
     EXPECT_EQ(result.status().code(), absl::StatusCode::kInvalidArgument) << refused;
     EXPECT_THAT(std::string(result.status().message()), HasSubstr(refused));

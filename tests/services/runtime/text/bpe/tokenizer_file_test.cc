@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: a file that differs in any way that could change ids is refused, and the message names the field.
-// Method: the shipped file, changed in one place at a time by a JSON patch.
+// Goal: a file that differs in any way that could change ids is refused, and the message names the
+// field. Method: the shipped file, changed in one place at a time by a JSON patch.
 #include "services/runtime/text/bpe/tokenizer_file.h"
 
 #include <nlohmann/json.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: exactly the well-formed sequences pass, and the rest is replaced by maximal subparts, however it is cut.
-// Method: the examples of Unicode 15 section 3.9, all one- and two-byte texts, every cut of each example.
+// Goal: exactly the well-formed sequences pass, and the rest is replaced by maximal subparts,
+// however it is cut. Method: the examples of Unicode 15 section 3.9, all one- and two-byte texts,
+// every cut of each example.
 #include "services/runtime/text/bpe/utf8.h"
 
 #include <string>

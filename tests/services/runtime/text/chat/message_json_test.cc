@@ -15,10 +15,12 @@ TEST(MessageJsonTest, ReadsEveryField) {
   const auto messages = MessagesFromJson(R"([
       {"role": "system", "content": null, "unknown": 1, "response_format": {"a": 1},
        "tools": [{"type": "function", "function": {"name": "f", "x": 1.0}}]},
-      {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "task": "title"},
+      {"role": "user", "task": "title",
+       "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
       {"role": "assistant", "reasoning_content": "r", "wo_eos": true,
        "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]},
-      {"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": "t"}, {"type": "image_url"}]},
+      {"role": "tool", "tool_call_id": "1",
+       "content": [{"type": "text", "text": "t"}, {"type": "image_url"}]},
       {"role": "developer", "tools": null, "response_format": {}},
       {"role": "latest_reminder", "content": "l"}])");
   ASSERT_TRUE(messages.ok()) << messages.status();

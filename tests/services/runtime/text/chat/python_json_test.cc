@@ -49,7 +49,8 @@ TEST(PythonJsonTest, HoldsItsLimits) {
   EXPECT_THAT(std::string(ParseJson(std::string(1000000, '[')).status().message()),
               HasSubstr("levels"));
   std::string keys = "{";
-  for (int i = 0; i <= kMaxJsonKeys; ++i) keys += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\":0";
+  for (int i = 0; i <= kMaxJsonKeys; ++i)
+    keys += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\":0";
   EXPECT_THAT(std::string(ParseJson(keys + "}").status().message()), HasSubstr("keys"));
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: tool and user messages merge as specification 6.2 says, and results follow the order of the calls.
+// Goal: tool and user messages merge as specification 6.2 says, and results follow the order of the
+// calls.
 #include "services/runtime/text/chat/turns.h"
 
 #include <string>
@@ -9,8 +10,8 @@
 namespace tandem {
 namespace {
 
-// One letter a message: u user, U user with a task, t tool, a assistant with calls 0 to 3, s system, d developer.
-// A digit after t is the id it answers.
+// One letter a message: u user, U user with a task, t tool, a assistant with calls 0 to 3, s
+// system, d developer. A digit after t is the id it answers.
 std::vector<Message> Conversation(const std::string& letters) {
   std::vector<Message> messages;
   for (const char letter : letters) {
@@ -26,7 +27,8 @@ std::vector<Message> Conversation(const std::string& letters) {
         break;
       case 'a':
         messages.push_back({.role = Role::kAssistant});
-        for (const char* id : {"0", "1", "2", "3"}) messages.back().tool_calls.push_back({.id = id});
+        for (const char* id : {"0", "1", "2", "3"})
+          messages.back().tool_calls.push_back({.id = id});
         break;
       case 's':
         messages.push_back({.role = Role::kSystem});

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/router/choice_report.h"
+
+#include <utility>
+
+#include "services/runtime/config/duration.h"
+
+namespace tandem {
+
+ChoiceReport::ChoiceReport(RouterMetrics& metrics, absl::Time arrival)
+    : metrics_(metrics), arrival_(arrival), stage_begin_(arrival) {}
+
+ChoiceReport::~ChoiceReport() {
+  Enter(nullptr);
+}
+
+void ChoiceReport::Enter(prometheus::Gauge* stage) {
+  if (inflight_ != nullptr) inflight_->Decrement();
+  inflight_ = stage;
+  if (inflight_ != nullptr) inflight_->Increment();
+}
+
+void ChoiceReport::OnTokenized(absl::Time now) {
+  *timing_.mutable_tokenize() = ToProto(now - arrival_);
+  stage_begin_ = now;
+  Enter(&metrics_.inflight_reserve);
+}
+
+void ChoiceReport::OnReserved(absl::Time now) {
+  *timing_.mutable_reserve() = ToProto(now - stage_begin_);
+}
+
+void ChoiceReport::OnPrefillBegins() {
+  Enter(&metrics_.inflight_prefill);
+}
+
+void ChoiceReport::OnPrefilled(const v1::PrefillDone& done, absl::Time now) {
+  first_token_ = now;
+  stage_begin_ = now;
+  stage_ = v1::STAGE_DECODE;
+  *timing_.mutable_prefill_queue() = done.queue();
+  *timing_.mutable_prefill() = done.compute();
+  *timing_.mutable_kv_transfer() = done.kv_transfer();
+  *timing_.mutable_ttft() = ToProto(now - arrival_);
+  metrics_.ttft.Observe(absl::ToDoubleSeconds(now - arrival_));
+  Enter(&metrics_.inflight_decode);
+}
+
+void ChoiceReport::OnDelta(absl::Time now) {
+  if (last_delta_ != absl::InfinitePast()) {
+    metrics_.chunk_gap.Observe(absl::ToDoubleSeconds(now - last_delta_));
+  }
+  last_delta_ = now;
+}
+
+v1::Timing ChoiceReport::OnEnded(uint32_t completion_tokens, absl::Time now) {
+  Enter(nullptr);
+  *timing_.mutable_total() = ToProto(now - arrival_);
+  if (first_token_ != absl::InfinitePast()) {
+    *timing_.mutable_decode() = ToProto(now - stage_begin_);
+    if (completion_tokens > 1) {
+      metrics_.tpot.Observe(absl::ToDoubleSeconds(now - first_token_) / (completion_tokens - 1));
+    }
+  }
+  metrics_.e2e.Observe(absl::ToDoubleSeconds(now - arrival_));
+  Observe(timing_);
+  return timing_;
+}
+
+void ChoiceReport::Observe(const v1::Timing& timing) {
+  const auto observe = [](prometheus::Histogram& stage, const google::protobuf::Duration& time) {
+    stage.Observe(absl::ToDoubleSeconds(FromProto(time)));
+  };
+  if (timing.has_tokenize()) observe(metrics_.stage_tokenize, timing.tokenize());
+  if (timing.has_reserve()) observe(metrics_.stage_reserve, timing.reserve());
+  if (timing.has_prefill_queue()) observe(metrics_.stage_prefill_queue, timing.prefill_queue());
+  if (timing.has_prefill()) observe(metrics_.stage_prefill, timing.prefill());
+  if (timing.has_kv_transfer()) observe(metrics_.stage_kv_transfer, timing.kv_transfer());
+  if (timing.has_decode()) observe(metrics_.stage_decode, timing.decode());
+}
+
+std::string ChoiceReport::stage_name() const {
+  if (inflight_ == &metrics_.inflight_decode) return "decode";
+  return inflight_ == &metrics_.inflight_prefill ? "prefill" : "reserve";
+}
+
+std::string OutcomeOf(const absl::Status& status, v1::FinishReason reason) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      break;
+    case absl::StatusCode::kCancelled:
+      return "cancelled";
+    case absl::StatusCode::kDeadlineExceeded:
+      return "deadline";
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kAlreadyExists:
+    case absl::StatusCode::kResourceExhausted:
+      return "rejected";
+    default:
+      return "error";
+  }
+  switch (reason) {
+    case v1::FINISH_REASON_LENGTH:
+      return "length";
+    case v1::FINISH_REASON_CANCELLED:
+      return "cancelled";
+    case v1::FINISH_REASON_TOOL_CALLS:
+      return "tool_calls";
+    default:
+      return "stop";
+  }
+}
+
+}  // namespace tandem

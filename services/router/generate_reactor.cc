@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/router/generate_reactor.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/random/random.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "services/runtime/base/clock.h"
+#include "services/runtime/base/log.h"
+#include "services/runtime/base/status_macros.h"
+#include "services/runtime/config/duration.h"
+#include "services/runtime/rpc/status.h"
+
+namespace tandem {
+namespace {
+
+// Tokens that a choice may wait for its reader: far more than a network hiccup, far less than
+// memory.
+constexpr size_t kWaitingTokensMax = 4096;
+
+absl::Time Now() {
+  return Clock::Real().Now();
+}
+
+uint32_t ChoicesOf(const v1::GenerateRequest& request) {
+  return request.sampling().has_n() ? request.sampling().n() : 1;
+}
+
+std::string RandomHex() {
+  absl::BitGen bits;
+  return absl::StrCat(absl::Hex(absl::Uniform<uint64_t>(bits), absl::kZeroPad16));
+}
+
+AnswerForm FormOf(const v1::GenerateRequest& request) {
+  if (!request.has_chat()) return AnswerForm::kPlain;
+  return request.thinking() == v1::THINKING_ON ? AnswerForm::kThinking : AnswerForm::kChat;
+}
+
+std::vector<uint32_t> StopIdsOf(const v1::GenerateRequest& request, uint32_t eos) {
+  std::vector<uint32_t> ids(request.stop_token_ids().begin(), request.stop_token_ids().end());
+  if (!request.ignore_eos()) ids.push_back(eos);
+  return ids;
+}
+
+}  // namespace
+
+RequestLimits RouterParts::Limits() const {
+  const uint32_t workers_max = workers.ContextTokensMax();
+  const uint32_t model_max = model.context_tokens_max();
+  return {.model = model.name(),
+          .vocab_size = model.vocab_size(),
+          .context_tokens_max = workers_max == 0 ? model_max : std::min(model_max, workers_max),
+          .logprobs_max = config.logprobs_max(),
+          .choices_max = config.choices_max(),
+          .max_tokens_default = config.max_tokens_default()};
+}
+
+GenerateReactor::GenerateReactor(const RouterParts& parts, grpc::CallbackServerContext* context,
+                                 const v1::GenerateRequest* request)
+    : StreamWriter(kWaitingTokensMax * std::clamp(ChoicesOf(*request), 1U, 64U)),
+      parts_(parts),
+      request_(*request),
+      arrival_(Now()),
+      deadline_(std::min(DeadlineOf(context->deadline()),
+                         arrival_ + FromProto(parts.config.deadline_max()))),
+      last_sent_(arrival_) {
+  strand_.Post([this] { Begin(); });
+}
+
+size_t GenerateReactor::Weight(const v1::GenerateResponse& message) const {
+  return message.has_delta() ? message.delta().token_ids_size() : 0;
+}
+
+bool GenerateReactor::Coalesce(v1::GenerateResponse& last, v1::GenerateResponse& next) {
+  if (next.has_heartbeat()) return true;  // What waits already shows life.
+  if (!last.has_delta() || !next.has_delta()) return false;
+  if (last.delta().choice() != next.delta().choice()) return false;
+  // Keeps its own first_index; lists and texts are appended, in which protobuf leaves strings to
+  // us.
+  v1::Delta& into = *last.mutable_delta();
+  v1::Delta& from = *next.mutable_delta();
+  into.mutable_text()->append(from.text());
+  into.mutable_reasoning()->append(from.reasoning());
+  from.clear_text();
+  from.clear_reasoning();
+  from.set_first_index(into.first_index());
+  into.MergeFrom(from);
+  return true;
+}
+
+void GenerateReactor::OnCancelled() {
+  // OnFinished is not called before this returns, and it posts: the order on the strand is this
+  // one.
+  strand_.Post([this] {
+    EndAll(absl::CancelledError("the client has cancelled"), v1::FINISH_REASON_CANCELLED);
+  });
+}
+
+void GenerateReactor::OnFinished() {
+  strand_.PostLast([this] { delete this; });
+}
+
+void GenerateReactor::Begin() {
+  absl::Status status = ValidateRequest(request_, parts_.Limits());
+  if (status.ok()) status = Admit();
+  if (status.ok()) status = MakeChoices();
+  if (!status.ok()) return EndAll(std::move(status), v1::FINISH_REASON_ERROR);
+  ArmTimer();
+  for (const auto& choice : choices_) {
+    choice->report->OnTokenized(Now());
+    choice->session->Reserve();
+  }
+}
+
+absl::Status GenerateReactor::Admit() {
+  id_ = request_.request_id().empty() ? RandomHex() + RandomHex() : request_.request_id();
+  const RequestHooks hooks = {.pin = [this] { ++pending_; },
+                              .cancel =
+                                  [this] {
+                                    strand_.Post([this] {
+                                      --pending_;
+                                      EndAll(absl::OkStatus(), v1::FINISH_REASON_CANCELLED);
+                                    });
+                                  }};
+  RETURN_IF_ERROR(parts_.requests.Add(id_, hooks));
+  admitted_ = true;
+  parts_.metrics.queue_requests.Increment();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Prompt> GenerateReactor::Tokenize() const {
+  if (request_.has_text()) return parts_.model.FromText(request_.text());
+  if (request_.has_chat()) {
+    return parts_.model.FromChat({.chat = request_.chat(),
+                                  .thinking = request_.thinking(),
+                                  .effort = request_.reasoning_effort()});
+  }
+  const auto& ids = request_.token_ids().ids();
+  return Prompt{.text = "", .token_ids = std::vector<uint32_t>(ids.begin(), ids.end())};
+}
+
+absl::Status GenerateReactor::MakeChoices() {
+  ASSIGN_OR_RETURN(prompt_, Tokenize());
+  prompt_.text.clear();
+  ASSIGN_OR_RETURN(tokens_max_,
+                   AnswerTokensMax(request_, prompt_.token_ids.size(), parts_.Limits()));
+  if (Now() >= deadline_) return DeadlinePassed("tokenize");
+  v1::SamplingParams sampling = ResolveSampling(
+      request_,
+      {.temperature = parts_.model.default_temperature(), .top_p = parts_.model.default_top_p()});
+  absl::BitGen bits;
+  const uint64_t seed =
+      request_.sampling().has_seed() ? request_.sampling().seed() : absl::Uniform<uint64_t>(bits);
+  for (uint32_t i = 0; i < ChoicesOf(request_); ++i) {
+    sampling.set_seed(seed + i);
+    auto choice = std::make_unique<Choice>();
+    ASSIGN_OR_RETURN(choice->session, MakeSession(i, sampling));
+    choice->answer = std::make_unique<Answer>(
+        AnswerOptions{.tokenizer = parts_.model.tokenizer(),
+                      .choice = i,
+                      .form = FormOf(request_),
+                      .stop_token_ids = StopIdsOf(request_, parts_.model.eos_token_id()),
+                      .stop = {request_.stop().begin(), request_.stop().end()},
+                      .tokens_max = tokens_max_,
+                      .stream_interval = request_.stream_interval(),
+                      .logprobs = request_.has_logprobs(),
+                      .tool_call_prefix = absl::StrCat("call_", RandomHex(), "_")});
+    choice->report = std::make_unique<ChoiceReport>(parts_.metrics, arrival_);
+    choices_.push_back(std::move(choice));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Session>> GenerateReactor::MakeSession(
+    uint32_t index, const v1::SamplingParams& sampling) {
+  const auto tokens = static_cast<uint32_t>(prompt_.token_ids.size()) + tokens_max_;
+  ASSIGN_OR_RETURN(std::unique_ptr<Assignment> workers, parts_.workers.Assign(tokens));
+  return std::make_unique<Session>(
+      SessionOptions{.request_id = index == 0 ? id_ : absl::StrCat(id_, "/", index),
+                     .prompt = prompt_.token_ids,
+                     .sampling = sampling,
+                     .prompt_logprobs = request_.prompt_logprobs() && index == 0,
+                     .tokens_max = tokens_max_,
+                     .stop_token_ids = StopIdsOf(request_, parts_.model.eos_token_id()),
+                     .deadline = deadline_,
+                     .workers = std::move(workers)},
+      strand_, [this, index](SessionEvent event) { OnSession(index, std::move(event)); });
+}
+
+void GenerateReactor::OnSession(uint32_t index, SessionEvent event) {
+  Choice& choice = *choices_[index];
+  if (std::holds_alternative<Reserved>(event)) OnReserved(choice);
+  if (const auto* progress = std::get_if<Progress>(&event)) {
+    choice.prefilled_tokens = progress->tokens;
+  }
+  if (const auto* prefilled = std::get_if<Prefilled>(&event)) OnPrefilled(choice, prefilled->done);
+  if (const auto* generated = std::get_if<Generated>(&event)) {
+    OnGenerated(choice, generated->tokens);
+  }
+  if (const auto* ended = std::get_if<Ended>(&event)) OnEnded(index, ended->status);
+}
+
+void GenerateReactor::OnReserved(Choice& choice) {
+  choice.report->OnReserved(Now());
+  // Work begins when all choices have their memory: nobody hears "accepted" and then "no room".
+  if (++reserved_ < choices_.size()) return;
+  v1::GenerateResponse message;
+  message.mutable_accepted()->set_request_id(id_);
+  message.mutable_accepted()->set_prompt_tokens(static_cast<uint32_t>(prompt_.token_ids.size()));
+  accepted_ = true;
+  Send(std::move(message));
+  for (const auto& each : choices_) {
+    each->report->OnPrefillBegins();
+    each->session->Prefill();
+  }
+}
+
+void GenerateReactor::OnPrefilled(Choice& choice, const v1::PrefillDone& done) {
+  choice.prefilled_tokens = static_cast<uint32_t>(prompt_.token_ids.size());
+  choice.report->OnPrefilled(done, Now());
+  if (!done.prompt_logprobs().empty()) choice.answer->SetPromptLogprobs(done.prompt_logprobs());
+  choice.answer->Push(done.first());
+  if (!choice.answer->finished().has_value()) choice.session->Generate();
+  Deliver(choice);
+}
+
+void GenerateReactor::OnGenerated(Choice& choice,
+                                  const v1::DecodeServiceGenerateResponse& message) {
+  for (const v1::SampledToken& token : message.tokens()) choice.answer->Push(token);
+  Deliver(choice);
+}
+
+void GenerateReactor::Deliver(Choice& choice) {
+  if (choice.answer->Ready()) {
+    choice.report->OnDelta(Now());
+    v1::GenerateResponse message;
+    *message.mutable_delta() = choice.answer->Take();
+    Send(std::move(message));
+  }
+  if (choice.answer->finished().has_value()) choice.session->Stop();
+}
+
+void GenerateReactor::Send(v1::GenerateResponse message) {
+  last_sent_ = Now();
+  if (closed_ || Write(std::move(message))) return;
+  // A client that is gone is told apart by OnCancelled, which comes too: nobody reads this status
+  // then.
+  EndAll(SlowReader({.message = absl::StrCat("the client is more than ", kWaitingTokensMax,
+                                             " tokens a choice behind")}),
+         v1::FINISH_REASON_ERROR);
+}
+
+void GenerateReactor::OnEnded(uint32_t index, const absl::Status& status) {
+  Choice& choice = *choices_[index];
+  choice.ended = true;
+  // A worker that fails after the answer is complete has nothing left to spoil.
+  if (!status.ok() && !choice.answer->finished().has_value()) {
+    const bool late = status.code() == absl::StatusCode::kDeadlineExceeded;
+    EndAll(status, late ? v1::FINISH_REASON_DEADLINE : v1::FINISH_REASON_ERROR);
+  } else if (!end_reason_.has_value() && !choice.answer->finished().has_value()) {
+    EndAll(absl::InternalError("the decode worker ended an answer before its end"),
+           v1::FINISH_REASON_ERROR);
+  }
+  if (accepted_) SendFinished(index);
+  MaybeClose();
+}
+
+void GenerateReactor::EndAll(absl::Status status, v1::FinishReason reason) {
+  if (!end_reason_.has_value()) {
+    end_reason_ = reason;
+    end_status_ = std::move(status);
+    // Before anything was accepted there is no choice to finish: the status alone tells.
+    if (reason == v1::FINISH_REASON_CANCELLED && !accepted_ && end_status_.ok()) {
+      end_status_ = absl::CancelledError("the request was cancelled by its id");
+    }
+  }
+  for (const auto& choice : choices_) choice->session->Stop();
+  MaybeClose();
+}
+
+void GenerateReactor::MaybeClose() {
+  if (closed_) return;
+  const auto ended = [](const std::unique_ptr<Choice>& choice) { return choice->ended; };
+  if (!std::all_of(choices_.begin(), choices_.end(), ended)) return;
+  if (timer_ != nullptr) timer_->Cancel();
+  if (std::exchange(admitted_, false)) {
+    parts_.requests.Remove(id_);
+    parts_.metrics.queue_requests.Decrement();
+  }
+  if (pending_ > 0) return;
+  closed_ = true;
+  Log();
+  if (ReasonOf(end_status_) == "SLOW_READER") return CloseNow(end_status_);
+  Close(end_status_);
+}
+
+void GenerateReactor::SendFinished(uint32_t index) {
+  Choice& choice = *choices_[index];
+  choice.answer->Finish();
+  Deliver(choice);
+  v1::GenerateResponse message;
+  v1::Finished& finished = *message.mutable_finished();
+  finished.set_choice(index);
+  finished.set_reason(choice.answer->finished().has_value() ? *choice.answer->finished()
+                                                            : *end_reason_);
+  finished.mutable_usage()->set_prompt_tokens(static_cast<uint32_t>(prompt_.token_ids.size()));
+  finished.mutable_usage()->set_completion_tokens(choice.answer->completion_tokens());
+  finished.mutable_usage()->set_reasoning_tokens(choice.answer->reasoning_tokens());
+  *finished.mutable_timing() = choice.report->OnEnded(choice.answer->completion_tokens(), Now());
+  finished.set_stop_text(choice.answer->stop_text());
+  Send(std::move(message));
+}
+
+void GenerateReactor::ArmTimer() {
+  ++pending_;
+  const absl::Time beat = last_sent_ + FromProto(parts_.config.heartbeat_interval());
+  const absl::Duration wait = std::max(absl::ZeroDuration(), std::min(deadline_, beat) - Now());
+  // A new one each time: the old one may still be in its callback.
+  timer_ = std::make_unique<grpc::Alarm>();
+  timer_->Set(absl::ToChronoTime(absl::Now() + wait), [this](bool) {
+    strand_.Post([this] {
+      --pending_;
+      OnTimer();
+    });
+  });
+}
+
+void GenerateReactor::OnTimer() {
+  const bool running = std::any_of(choices_.begin(), choices_.end(),
+                                   [](const auto& choice) { return !choice->ended; });
+  if (!running) return MaybeClose();
+  if (Now() >= deadline_ && !end_reason_.has_value()) {
+    const auto waiting = std::find_if(choices_.begin(), choices_.end(),
+                                      [](const auto& choice) { return !choice->ended; });
+    return EndAll(DeadlinePassed((*waiting)->report->stage_name()), v1::FINISH_REASON_DEADLINE);
+  }
+  if (end_reason_.has_value()) return;  // Cancelled calls are on their way back.
+  if (Now() >= last_sent_ + FromProto(parts_.config.heartbeat_interval())) SendHeartbeat();
+  ArmTimer();
+}
+
+void GenerateReactor::SendHeartbeat() {
+  if (!accepted_) {
+    last_sent_ = Now();  // "accepted" comes first: nothing can be said yet.
+    return;
+  }
+  const auto behind = std::min_element(
+      choices_.begin(), choices_.end(),
+      [](const auto& a, const auto& b) { return a->prefilled_tokens < b->prefilled_tokens; });
+  v1::GenerateResponse message;
+  message.mutable_heartbeat()->set_stage((*behind)->report->stage());
+  message.mutable_heartbeat()->set_prefilled_tokens((*behind)->prefilled_tokens);
+  Send(std::move(message));
+}
+
+void GenerateReactor::Log() const {
+  uint64_t completion = 0;
+  v1::FinishReason reason = end_reason_.value_or(v1::FINISH_REASON_STOP);
+  for (const auto& choice : choices_) {
+    completion += choice->answer->completion_tokens();
+    if (!end_reason_.has_value()) reason = *choice->answer->finished();
+  }
+  const std::string outcome = OutcomeOf(end_status_, reason);
+  const std::string code = absl::StatusCodeToString(end_status_.code());
+  parts_.metrics.CountRequest(outcome, code);
+  if (choices_.empty() && !end_status_.ok()) {
+    const std::string why = ReasonOf(end_status_);
+    parts_.metrics.CountRejected(why.empty() ? code : why);
+  }
+  LogInfo("request", {{"id", id_},
+                      {"outcome", outcome},
+                      {"code", code},
+                      {"reason", ReasonOf(end_status_)},
+                      {"prompt_tokens", prompt_.token_ids.size()},
+                      {"completion_tokens", completion},
+                      {"choices", choices_.size()},
+                      {"seconds", absl::ToDoubleSeconds(Now() - arrival_)}});
+}
+
+}  // namespace tandem

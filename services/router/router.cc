@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/router/router.h"
+
+#include <utility>
+
+#include "services/runtime/base/log.h"
+#include "services/runtime/base/status_macros.h"
+#include "services/runtime/config/duration.h"
+#include "services/runtime/config/program.h"
+
+namespace tandem {
+namespace {
+
+// For streams that were ended to reach their clients.
+constexpr absl::Duration kStopGrace = absl::Seconds(2);
+
+}  // namespace
+
+Router::Router(const v1::RouterConfig& config)
+    : config_(config), requests_(config_.requests_max()) {}
+
+absl::StatusOr<std::unique_ptr<Router>> Router::Create(const v1::RouterConfig& config) {
+  std::unique_ptr<Router> router(new Router(config));
+  ASSIGN_OR_RETURN(router->model_, ServedModel::Load(config.model_dir(), config.model_name()));
+  ASSIGN_OR_RETURN(router->metrics_registry_,
+                   MetricsRegistry::Create({.role = "router",
+                                            .model_name = config.model_name(),
+                                            .listen = config.metrics_listen(),
+                                            .version = Version()}));
+  router->metrics_ = std::make_unique<RouterMetrics>(*router->metrics_registry_);
+  router->workers_ = std::make_unique<WorkerTable>(WorkerTable::Options{
+      .prefill = {config.prefill_workers().begin(), config.prefill_workers().end()},
+      .decode = {config.decode_workers().begin(), config.decode_workers().end()}});
+  router->parts_ = std::make_unique<RouterParts>(RouterParts{.config = router->config_,
+                                                             .model = *router->model_,
+                                                             .workers = *router->workers_,
+                                                             .requests = router->requests_,
+                                                             .metrics = *router->metrics_});
+  router->service_ = std::make_unique<RouterService>(*router->parts_);
+  ASSIGN_OR_RETURN(
+      router->server_,
+      RpcServer::Create({.listen = config.listen(),
+                         .services = {router->service_.get()},
+                         .message_bytes_max = static_cast<int>(config.message_bytes_max())}));
+  return router;
+}
+
+void Router::DrainAndStop() {
+  server_->SetServing(false);
+  if (!requests_.Drain(FromProto(config_.drain_timeout()))) {
+    LogWarning("drain_timeout", {{"running", requests_.size()}});
+  }
+  server_->Shutdown(kStopGrace);
+}
+
+}  // namespace tandem

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/router/session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "services/runtime/base/check.h"
+#include "services/runtime/base/clock.h"
+#include "services/runtime/rpc/status.h"
+
+namespace tandem {
+namespace {
+
+// A decode worker answers Reserve within a step; one that does not hangs. Reserve is never
+// cancelled: the grant might be on its way, and would then be lost until its lease expires.
+constexpr absl::Duration kReserveTimeout = absl::Seconds(5);
+constexpr absl::Duration kReleaseTimeout = absl::Seconds(5);
+
+// Gives a reservation back on its own: nobody waits for it, and the lease's expiry stands behind
+// it.
+class ReleaseCall {
+ public:
+  static void Start(v1::DecodeService::Stub& stub, const v1::Reservation& reservation) {
+    auto* call = new ReleaseCall();
+    *call->request_.mutable_reservation() = reservation;
+    SetDeadline(call->context_, Clock::Real().Now() + kReleaseTimeout);
+    stub.async()->Release(&call->context_, &call->request_, &call->response_,
+                          [call](const grpc::Status&) { delete call; });
+  }
+
+ private:
+  grpc::ClientContext context_;
+  v1::ReleaseRequest request_;
+  v1::ReleaseResponse response_;
+};
+
+// A worker's own errors pass as they are; that it is gone, or that time is, is ours to say.
+absl::Status Explain(const absl::Status& status, absl::string_view stage,
+                     absl::string_view endpoint) {
+  if (status.ok() || !ReasonOf(status).empty()) return status;
+  if (status.code() == absl::StatusCode::kDeadlineExceeded) return DeadlinePassed(stage);
+  const bool lost = status.code() == absl::StatusCode::kUnavailable ||
+                    status.code() == absl::StatusCode::kCancelled;
+  if (!lost) return status;
+  return WorkerLost(
+      {.message = absl::StrCat("lost ", endpoint, " in ", stage, ": ", status.message())});
+}
+
+}  // namespace
+
+class Session::ReserveCall {
+ public:
+  explicit ReserveCall(Session* session) : session_(session) {}
+
+  void Start(absl::Time deadline) {
+    const SessionOptions& options = session_->options_;
+    request_.set_request_id(options.request_id);
+    request_.set_tokens(static_cast<uint32_t>(options.prompt.size()) + options.tokens_max);
+    SetDeadline(context_, deadline);
+    options.workers->decode().decode().async()->Reserve(
+        &context_, &request_, &response_, [this](const grpc::Status& status) {
+          session_->strand_.Post([session = session_, status = FromGrpcStatus(status),
+                                  response = response_] { session->OnReserve(status, response); });
+        });
+  }
+
+ private:
+  Session* const session_;
+  grpc::ClientContext context_;
+  v1::ReserveRequest request_;
+  v1::ReserveResponse response_;
+};
+
+// One server stream, read as it comes.
+template <typename Response>
+class Session::Reading final : public grpc::ClientReadReactor<Response> {
+ public:
+  struct Handlers {
+    void (Session::*message)(const Response&);
+    void (Session::*over)(const absl::Status&);
+  };
+  Reading(Session* session, const Handlers& handlers) : session_(session), handlers_(handlers) {
+    SetDeadline(context_, session->options_.deadline);
+  }
+
+  grpc::ClientContext* context() { return &context_; }
+  void Start() {
+    this->StartRead(&response_);
+    this->StartCall();
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) return;
+    session_->strand_.Post([session = session_, handler = handlers_.message,
+                            response = std::move(response_)] { (session->*handler)(response); });
+    response_.Clear();
+    this->StartRead(&response_);
+  }
+  void OnDone(const grpc::Status& status) override {
+    session_->strand_.Post([session = session_, handler = handlers_.over,
+                            status = FromGrpcStatus(status)] { (session->*handler)(status); });
+  }
+
+ private:
+  Session* const session_;
+  const Handlers handlers_;
+  grpc::ClientContext context_;
+  Response response_;
+};
+
+Session::Session(SessionOptions options, Strand& strand, std::function<void(SessionEvent)> on_event)
+    : options_(std::move(options)), strand_(strand), on_event_(std::move(on_event)) {}
+
+Session::~Session() {
+  CHECK(!Running());
+}
+
+bool Session::Running() const {
+  return reserve_ != nullptr || prefill_ != nullptr || generate_ != nullptr;
+}
+
+void Session::Reserve() {
+  if (over_) return MaybeEnd();
+  reserve_ = std::make_unique<ReserveCall>(this);
+  reserve_->Start(std::min(options_.deadline, Clock::Real().Now() + kReserveTimeout));
+}
+
+void Session::OnReserve(const absl::Status& status, const v1::ReserveResponse& response) {
+  reserve_.reset();
+  if (status.ok()) {
+    reservation_ = response.reservation();
+    granted_ = true;
+  } else if (status.code() == absl::StatusCode::kDeadlineExceeded &&
+             Clock::Real().Now() < options_.deadline) {
+    Fail(WorkerLost({.message = absl::StrCat(options_.workers->decode().endpoint(),
+                                             " did not answer Reserve within ",
+                                             absl::FormatDuration(kReserveTimeout))}));
+  } else {
+    Fail(Explain(status, "reserve", options_.workers->decode().endpoint()));
+  }
+  if (over_) return MaybeEnd();
+  on_event_(Reserved{});
+}
+
+void Session::Prefill() {
+  if (over_) return MaybeEnd();
+  v1::PrefillRequest request;
+  request.set_request_id(options_.request_id);
+  request.mutable_token_ids()->Add(options_.prompt.begin(), options_.prompt.end());
+  *request.mutable_sampling() = options_.sampling;
+  request.set_prompt_logprobs(options_.prompt_logprobs);
+  *request.mutable_reservation() = reservation_;
+  prefill_ = std::make_unique<Reading<v1::PrefillResponse>>(
+      this, Reading<v1::PrefillResponse>::Handlers{&Session::OnPrefill, &Session::OnPrefillOver});
+  // The request is serialised before this returns.
+  options_.workers->prefill().prefill().async()->Prefill(prefill_->context(), &request,
+                                                         prefill_.get());
+  prefill_->Start();
+}
+
+void Session::OnPrefill(const v1::PrefillResponse& response) {
+  if (over_ || prefilled_) return;
+  if (response.has_progress()) return on_event_(Progress{.tokens = response.progress().tokens()});
+  if (!response.has_done()) return;
+  prefilled_ = true;
+  first_token_ = response.done().first().id();
+  on_event_(Prefilled{.done = response.done()});
+}
+
+void Session::OnPrefillOver(const absl::Status& status) {
+  prefill_.reset();
+  if (!prefilled_ && !over_) {
+    Fail(status.ok() ? absl::InternalError(absl::StrCat(options_.workers->prefill().endpoint(),
+                                                        " ended Prefill without a first token"))
+                     : Explain(status, "prefill", options_.workers->prefill().endpoint()));
+  }
+  MaybeEnd();
+}
+
+void Session::Generate() {
+  CHECK(prefilled_);
+  if (over_) return MaybeEnd();
+  v1::DecodeServiceGenerateRequest request;
+  request.set_request_id(options_.request_id);
+  *request.mutable_reservation() = reservation_;
+  request.set_prompt_tokens(static_cast<uint32_t>(options_.prompt.size()));
+  if (options_.sampling.repetition_penalty() != 1) {
+    request.mutable_prompt_token_ids()->Add(options_.prompt.begin(), options_.prompt.end());
+  }
+  request.set_first_token(first_token_);
+  *request.mutable_sampling() = options_.sampling;
+  request.set_max_tokens(options_.tokens_max);
+  request.mutable_stop_token_ids()->Add(options_.stop_token_ids.begin(),
+                                        options_.stop_token_ids.end());
+  using Call = Reading<v1::DecodeServiceGenerateResponse>;
+  generate_ =
+      std::make_unique<Call>(this, Call::Handlers{&Session::OnGenerate, &Session::OnGenerateOver});
+  options_.workers->decode().decode().async()->Generate(generate_->context(), &request,
+                                                        generate_.get());
+  generate_->Start();
+}
+
+void Session::OnGenerate(const v1::DecodeServiceGenerateResponse& response) {
+  if (over_) return;
+  reasoned_ = reasoned_ || response.reason() != v1::FINISH_REASON_UNSPECIFIED;
+  // Tokens prove that the reservation is committed: it ends with the call.
+  if (!response.tokens().empty() || reasoned_) granted_ = false;
+  on_event_(Generated{.tokens = response});
+}
+
+void Session::OnGenerateOver(const absl::Status& status) {
+  generate_.reset();
+  if (!over_ && !status.ok()) {
+    Fail(Explain(status, "decode", options_.workers->decode().endpoint()));
+  } else if (!over_ && !reasoned_) {
+    Fail(absl::InternalError(
+        absl::StrCat(options_.workers->decode().endpoint(), " ended Generate without a reason")));
+  }
+  over_ = true;
+  MaybeEnd();
+}
+
+void Session::Fail(absl::Status status) {
+  if (!over_) status_ = std::move(status);
+  Stop();
+}
+
+void Session::Stop() {
+  if (!std::exchange(over_, true)) {
+    if (prefill_ != nullptr) prefill_->context()->TryCancel();
+    if (generate_ != nullptr) generate_->context()->TryCancel();
+  }
+  MaybeEnd();
+}
+
+void Session::MaybeEnd() {
+  if (!over_ || ended_ || Running()) return;
+  ended_ = true;
+  // After the prefill call is over: the decode worker revokes what may still be written.
+  if (granted_) ReleaseCall::Start(options_.workers->decode().decode(), reservation_);
+  on_event_(Ended{.status = status_});
+}
+
+}  // namespace tandem

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Placement: which prefill and which decode worker take a request. A pure function of what the
+// workers last said.
+//
+// A pair must have the same cache format. Of the decode workers those with room for the request
+// come first, then the least loaded, then the first of the list; the same for prefill workers,
+// without the room.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "tandem/v1/worker.pb.h"
+
+namespace tandem {
+
+struct WorkerView {
+  std::string endpoint;
+  bool usable = false;      // connected, heard of lately, not draining
+  int assigned = 0;         // requests that this router has sent there and that have not ended
+  v1::WatchResponse state;  // as last heard
+};
+
+struct PlacementRequest {
+  uint32_t tokens = 0;  // prompt and answer
+  absl::Span<const WorkerView> prefill;
+  absl::Span<const WorkerView> decode;
+};
+
+// Indices into the two lists.
+struct PlacedPair {
+  int prefill = 0;
+  int decode = 0;
+};
+
+// Whether two workers may share a cache.
+bool SameFormat(const v1::KvFormat& a, const v1::KvFormat& b);
+
+// UNAVAILABLE NO_WORKER when a side has no usable worker; FAILED_PRECONDITION LAYOUT_MISMATCH when
+// both have and no pair fits; RESOURCE_EXHAUSTED KV_BUDGET when no usable decode worker can ever
+// hold that many tokens.
+absl::StatusOr<PlacedPair> Place(const PlacementRequest& request);
+
+}  // namespace tandem

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/router/workers/worker_link.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "services/runtime/base/clock.h"
+#include "services/runtime/base/log.h"
+
+namespace tandem {
+namespace {
+
+// A worker says something once a second; one that stays silent hangs.
+constexpr absl::Duration kSilenceMax = absl::Seconds(5);
+// The channel itself waits up to 1 s between attempts to connect.
+constexpr absl::Duration kPause = absl::Milliseconds(200);
+
+}  // namespace
+
+// One Watch call. Owned by the link, which lets go of it in OnWatchDone.
+class WorkerLink::Watch final : public grpc::ClientReadReactor<v1::WatchResponse> {
+ public:
+  explicit Watch(WorkerLink* link) : link_(link) {}
+
+  void Start() {
+    link_->worker_->async()->Watch(&context_, &request_, this);
+    StartRead(&state_);
+    StartCall();
+  }
+  void Cancel() { context_.TryCancel(); }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) return;
+    link_->OnState(state_);
+    StartRead(&state_);
+  }
+  void OnDone(const grpc::Status& status) override { link_->OnWatchDone(status); }
+
+ private:
+  WorkerLink* const link_;
+  grpc::ClientContext context_;
+  const v1::WatchRequest request_;
+  v1::WatchResponse state_;
+};
+
+WorkerLink::WorkerLink(Options options)
+    : options_(std::move(options)),
+      channel_({.endpoint = options_.endpoint}),
+      worker_(channel_.NewStub<v1::WorkerService>()),
+      prefill_(channel_.NewStub<v1::PrefillService>()),
+      decode_(channel_.NewStub<v1::DecodeService>()) {}
+
+WorkerLink::~WorkerLink() {
+  Stop();
+}
+
+void WorkerLink::Stop() {
+  absl::MutexLock lock(&mutex_);
+  stopping_ = true;
+  if (watch_ != nullptr) watch_->Cancel();
+  if (pause_ != nullptr) pause_->Cancel();
+  mutex_.Await(absl::Condition(this, &WorkerLink::Idle));
+}
+
+void WorkerLink::Start() {
+  {
+    absl::MutexLock lock(&mutex_);
+    idle_ = false;
+  }
+  StartWatch();
+}
+
+WorkerView WorkerLink::View() const {
+  absl::MutexLock lock(&mutex_);
+  const bool fresh = Clock::Real().Now() - heard_ < kSilenceMax;
+  return {.endpoint = options_.endpoint,
+          .usable = connected_ && fresh && !state_.draining() && state_.role() == options_.role,
+          .assigned = assigned_,
+          .state = state_};
+}
+
+void WorkerLink::Assign(int by) {
+  absl::MutexLock lock(&mutex_);
+  assigned_ += by;
+}
+
+void WorkerLink::StartWatch() {
+  Watch* watch = nullptr;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopping_) {
+      idle_ = true;
+      return;
+    }
+    watch_ = std::make_unique<Watch>(this);
+    watch = watch_.get();
+  }
+  // Cancelled before it starts, a call ends at once: the destructor may come in between.
+  watch->Start();
+}
+
+void WorkerLink::OnState(const v1::WatchResponse& state) {
+  bool is_new = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    is_new = !connected_ || state_.incarnation() != state.incarnation();
+    connected_ = true;
+    heard_ = Clock::Real().Now();
+    state_ = state;
+  }
+  if (!is_new) return;
+  LogInfo("worker_up", {{"endpoint", options_.endpoint},
+                        {"role", v1::WorkerRole_Name(state.role())},
+                        {"incarnation", absl::Hex(state.incarnation(), absl::kZeroPad16)}});
+  if (state.role() != options_.role) {
+    LogError("worker_role", {{"endpoint", options_.endpoint},
+                             {"configured", v1::WorkerRole_Name(options_.role)},
+                             {"found", v1::WorkerRole_Name(state.role())}});
+  }
+  options_.on_new_worker();
+}
+
+void WorkerLink::OnWatchDone(const grpc::Status& status) {
+  // Destroyed last: it is the caller. Once idle_ is set the link may be gone.
+  std::unique_ptr<Watch> done;
+  absl::MutexLock lock(&mutex_);
+  done = std::move(watch_);
+  if (connected_ && !stopping_) {
+    LogWarning("worker_down",
+               {{"endpoint", options_.endpoint}, {"status", status.error_message()}});
+  }
+  connected_ = false;
+  if (stopping_) {
+    idle_ = true;
+    return;
+  }
+  pause_ = std::make_unique<grpc::Alarm>();
+  pause_->Set(absl::ToChronoTime(absl::Now() + kPause), [this](bool) { StartWatch(); });
+}
+
+}  // namespace tandem

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// WorkerLink: one configured worker: its channel, its stubs, and what it last said over
+// WorkerService/Watch, which is opened again whenever it ends. Thread-safe.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "grpcpp/alarm.h"
+#include "services/router/workers/placement.h"
+#include "services/runtime/rpc/channel.h"
+#include "tandem/v1/worker.grpc.pb.h"
+
+namespace tandem {
+
+class WorkerLink {
+ public:
+  struct Options {
+    std::string endpoint;
+    v1::WorkerRole role = v1::WORKER_ROLE_UNSPECIFIED;
+    // After every state that differs in incarnation from the one before; on a gRPC thread, without
+    // locks.
+    std::function<void()> on_new_worker;
+  };
+  explicit WorkerLink(Options options);
+  ~WorkerLink();
+  WorkerLink(const WorkerLink&) = delete;
+  WorkerLink& operator=(const WorkerLink&) = delete;
+
+  void Start();
+  // Ends the watch and waits until nothing calls back any more. The destructor does it too.
+  void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  WorkerView View() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // +1 with a request that is sent there, -1 when it has ended.
+  void Assign(int by) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  const std::string& endpoint() const { return options_.endpoint; }
+  v1::PrefillService::Stub& prefill() { return *prefill_; }
+  v1::DecodeService::Stub& decode() { return *decode_; }
+
+ private:
+  class Watch;
+
+  void StartWatch() ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnState(const v1::WatchResponse& state) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnWatchDone(const grpc::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return idle_; }
+
+  const Options options_;
+  const Channel channel_;
+  const std::unique_ptr<v1::WorkerService::Stub> worker_;
+  const std::unique_ptr<v1::PrefillService::Stub> prefill_;
+  const std::unique_ptr<v1::DecodeService::Stub> decode_;
+  mutable absl::Mutex mutex_;
+  std::unique_ptr<Watch> watch_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<grpc::Alarm> pause_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool idle_ ABSL_GUARDED_BY(mutex_) = true;  // neither watch nor pause will call back
+  bool connected_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Time heard_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  int assigned_ ABSL_GUARDED_BY(mutex_) = 0;
+  v1::WatchResponse state_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace tandem

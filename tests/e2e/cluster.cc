@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/e2e/cluster.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "services/runtime/base/check.h"
+#include "services/runtime/rpc/status.h"
+#include "tests/e2e/client.h"
+
+namespace tandem {
+
+int FreePort() {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  CHECK_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
+  CHECK_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  close(fd);
+  return ntohs(address.sin_port);
+}
+
+Cluster::Cluster(const ClusterOptions& options) {
+  std::string folder = "/tmp/tandem-cluster-XXXXXX";
+  CHECK(mkdtemp(folder.data()) != nullptr);
+  folder_ = folder;
+  std::string prefills;
+  std::string decodes;
+  const auto add_worker = [&](const std::string& role, int index, const std::string& extra) {
+    const std::string name = absl::StrCat(role, "-", index);
+    Process& process = processes_[name];
+    process.binary = absl::StrCat("tandem-", role);
+    process.port = FreePort();
+    process.metrics_port = FreePort();
+    Write(name,
+          absl::StrCat("worker { listen: \"127.0.0.1:", process.port,
+                       "\" metrics_listen: \"127.0.0.1:", process.metrics_port, "\" model_dir: \"",
+                       options.model_dir, "\" drain_timeout { seconds: 10 } }\n", extra, "\n"));
+    absl::StrAppend(role == "prefill" ? &prefills : &decodes, role,
+                    "_workers: \"127.0.0.1:", process.port, "\"\n");
+  };
+  for (int i = 0; i < options.prefills; ++i) add_worker("prefill", i, options.prefill_extra);
+  for (int i = 0; i < options.decodes; ++i) {
+    add_worker("decode", i, absl::StrCat("pages: ", kDecodePages, "\n", options.decode_extra));
+  }
+  Process& router = processes_["router"];
+  router.binary = "tandem-router";
+  router.port = FreePort();
+  router.metrics_port = FreePort();
+  Write("router",
+        absl::StrCat("listen: \"127.0.0.1:", router.port,
+                     "\"\nmetrics_listen: \"127.0.0.1:", router.metrics_port, "\"\nmodel_dir: \"",
+                     options.model_dir, "\"\n", prefills, decodes, options.router_extra, "\n"));
+  for (const std::string& name : names()) Start(name);
+}
+
+Cluster::~Cluster() {
+  for (const std::string& name : names()) {
+    if (processes_.at(name).pid != 0) Kill(name);
+  }
+}
+
+void Cluster::Write(const std::string& name, const std::string& config) {
+  Process& process = processes_.at(name);
+  process.config = absl::StrCat(folder_, "/", name, ".textproto");
+  process.log = absl::StrCat(folder_, "/", name, ".log");
+  std::ofstream(process.config) << config;
+}
+
+std::vector<std::string> Cluster::names() const {
+  std::vector<std::string> out;
+  for (const auto& [name, process] : processes_) out.push_back(name);
+  return out;
+}
+
+void Cluster::Start(const std::string& name) {
+  Process& process = processes_.at(name);
+  CHECK_EQ(process.pid, 0);
+  const std::string binary = absl::StrCat(TANDEM_BINARY_DIR, "/", process.binary);
+  const pid_t pid = fork();
+  CHECK_GE(pid, 0);
+  if (pid == 0) {
+    const int log = open(process.log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
+    dup2(log, STDERR_FILENO);
+    dup2(log, STDOUT_FILENO);
+    execl(binary.c_str(), process.binary.c_str(), "--config", process.config.c_str(), nullptr);
+    _exit(127);
+  }
+  process.pid = pid;
+}
+
+void Cluster::Signal(const std::string& name, int signal) const {
+  kill(processes_.at(name).pid, signal);
+}
+
+void Cluster::Kill(const std::string& name) {
+  Process& process = processes_.at(name);
+  CHECK_NE(process.pid, 0);
+  kill(process.pid, SIGKILL);
+  CHECK_EQ(waitpid(process.pid, nullptr, 0), process.pid);
+  process.pid = 0;
+}
+
+int Cluster::Terminate(const std::string& name, absl::Duration limit) {
+  Process& process = processes_.at(name);
+  kill(process.pid, SIGTERM);
+  const absl::Time end = absl::Now() + limit;
+  int status = 0;
+  while (waitpid(process.pid, &status, WNOHANG) == 0) {
+    if (absl::Now() > end) return -1;
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  process.pid = 0;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+std::string Cluster::endpoint(const std::string& name) const {
+  return absl::StrCat("127.0.0.1:", processes_.at(name).port);
+}
+
+std::string Cluster::metrics_endpoint(const std::string& name) const {
+  return absl::StrCat("127.0.0.1:", processes_.at(name).metrics_port);
+}
+
+std::string Cluster::log(const std::string& name) const {
+  std::stringstream text;
+  text << std::ifstream(processes_.at(name).log).rdbuf();
+  return text.str();
+}
+
+std::unique_ptr<v1::InferenceService::Stub> Cluster::NewClient() const {
+  return Channel(ChannelOptions{.endpoint = endpoint("router")}).NewStub<v1::InferenceService>();
+}
+
+absl::Status Cluster::WaitReady(absl::Duration limit) const {
+  const absl::Time end = absl::Now() + limit;
+  const auto client = NewClient();
+  v1::GenerateRequest request;
+  request.set_text("a");
+  request.set_max_tokens(2);
+  absl::Status last;
+  do {
+    last = Generate(*client, request, {.deadline = absl::Seconds(5)}).status;
+    if (last.ok()) return last;
+    absl::SleepFor(absl::Milliseconds(50));
+  } while (absl::Now() < end);
+  return last;
+}
+
+absl::Status Cluster::WaitAllFree(const std::string& decode, absl::Duration limit) const {
+  const absl::Time end = absl::Now() + limit;
+  const auto stub =
+      Channel(ChannelOptions{.endpoint = endpoint(decode)}).NewStub<v1::WorkerService>();
+  grpc::ClientContext context;
+  SetDeadline(context, end);
+  const auto reader = stub->Watch(&context, v1::WatchRequest());
+  v1::WatchResponse state;
+  uint32_t pages_most = 0;
+  bool free = false;
+  while (!free && reader->Read(&state)) {
+    pages_most = std::max(pages_most, state.pages_free());
+    free = state.running() == 0 && state.waiting() == 0 && state.pages_free() == kDecodePages;
+  }
+  context.TryCancel();
+  (void)reader->Finish();
+  if (free) return absl::OkStatus();
+  return absl::DeadlineExceededError(absl::StrCat(decode, ": ", pages_most, " of ", kDecodePages,
+                                                  " pages are free, ", state.running(),
+                                                  " running, ", state.waiting(), " waiting"));
+}
+
+}  // namespace tandem

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cluster: the three processes as users run them, from TANDEM_BINARY_DIR, on free loopback ports,
+// with configs and logs in a folder of their own under /tmp. The destructor ends what still runs.
+// Not thread-safe but for the accessors.
+#pragma once
+
+#include <sys/types.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "services/runtime/rpc/channel.h"
+#include "tandem/v1/inference.grpc.pb.h"
+#include "tandem/v1/worker.grpc.pb.h"
+
+namespace tandem {
+
+// Every decode worker of a Cluster has this many; small enough for any /dev/shm.
+inline constexpr uint32_t kDecodePages = 96;
+
+struct ClusterOptions {
+  std::string model_dir = TANDEM_SOURCE_DIR "/deploy/models/tiny-v4";
+  int prefills = 1;
+  int decodes = 1;
+  // Lines of text proto that are added to the config of each process.
+  std::string router_extra;
+  std::string prefill_extra;
+  std::string decode_extra;
+};
+
+class Cluster {
+ public:
+  explicit Cluster(const ClusterOptions& options);
+  ~Cluster();
+  Cluster(const Cluster&) = delete;
+  Cluster& operator=(const Cluster&) = delete;
+
+  // router, prefill-0, decode-0 …
+  std::vector<std::string> names() const;
+
+  // Starts a process again on its port, after Kill or Terminate. Start does not wait for readiness.
+  void Start(const std::string& name);
+  void Kill(const std::string& name);  // SIGKILL, reaped
+  // SIGTERM; returns the exit code, or -1 if it did not end in time.
+  int Terminate(const std::string& name, absl::Duration limit);
+  void Signal(const std::string& name, int signal) const;
+
+  // Waits until a short request is answered. The error is the last answer's.
+  absl::Status WaitReady(absl::Duration limit) const;
+
+  std::unique_ptr<v1::InferenceService::Stub> NewClient() const;
+  std::string endpoint(const std::string& name) const;
+  std::string metrics_endpoint(const std::string& name) const;
+  std::string log(const std::string& name) const;
+  const std::string& folder() const { return folder_; }
+
+  // The newest state of a worker, once all its memory is free; an error after `limit`.
+  absl::Status WaitAllFree(const std::string& decode, absl::Duration limit) const;
+
+ private:
+  struct Process {
+    std::string binary;
+    std::string config;
+    std::string log;
+    int port = 0;
+    int metrics_port = 0;
+    pid_t pid = 0;  // 0 = not running
+  };
+  void Write(const std::string& name, const std::string& config);
+
+  std::string folder_;
+  std::map<std::string, Process> processes_;
+};
+
+// A port that nobody listened on a moment ago.
+int FreePort();
+
+}  // namespace tandem

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/services/router/fake_workers.h"
+
+#include <atomic>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "services/runtime/base/check.h"
+#include "services/runtime/rpc/status.h"
+#include "services/runtime/rpc/stream_writer.h"
+
+namespace tandem {
+namespace {
+
+constexpr size_t kWeightMax = 1 << 20;
+
+v1::SampledToken Sampled(uint32_t id, const v1::SamplingParams& sampling) {
+  v1::SampledToken token;
+  token.set_id(id);
+  if (!sampling.has_logprobs()) return token;
+  // A function of the id: the test can tell whether they stay together.
+  token.set_logprob(-static_cast<float>(id));
+  for (uint32_t k = 0; k < sampling.logprobs(); ++k) {
+    token.mutable_top()->add_token_ids(id + k);
+    token.mutable_top()->add_logprobs(-static_cast<float>(id + k));
+  }
+  return token;
+}
+
+}  // namespace
+
+void Stage::Set(const Script& script) {
+  absl::MutexLock lock(&mutex_);
+  script_ = script;
+}
+
+Script Stage::script() const {
+  absl::MutexLock lock(&mutex_);
+  return script_;
+}
+
+Seen Stage::seen() const {
+  absl::MutexLock lock(&mutex_);
+  return seen_;
+}
+
+class FakeWorker::Watching final : public StreamWriter<v1::WatchResponse> {
+ public:
+  explicit Watching(WatchService* service);
+
+ private:
+  size_t Weight(const v1::WatchResponse&) const override { return 0; }
+  bool Coalesce(v1::WatchResponse& last, v1::WatchResponse& next) override {
+    last = std::move(next);
+    return true;
+  }
+  void OnCancelled() override;
+
+  WatchService* const service_;
+};
+
+class FakeWorker::WatchService final : public v1::WorkerService::CallbackService {
+ public:
+  explicit WatchService(const FakeWorkerOptions& options) {
+    state_.set_role(options.role);
+    state_.set_incarnation(42);
+    state_.mutable_kv_format()->set_protocol_version(1);
+    state_.mutable_kv_format()->set_layout_hash(options.layout_hash);
+    state_.mutable_kv_format()->set_description(absl::StrCat("layout ", options.layout_hash));
+    state_.mutable_kv_format()->set_page_tokens(256);
+    state_.set_pages_free(1000);
+    state_.set_slots_free(64);
+    state_.set_context_tokens_max(options.context_tokens_max);
+  }
+  grpc::ServerWriteReactor<v1::WatchResponse>* Watch(grpc::CallbackServerContext*,
+                                                     const v1::WatchRequest*) override {
+    auto* watching = new Watching(this);
+    absl::MutexLock lock(&mutex_);
+    open_.insert(watching);
+    (void)watching->Write(state_);
+    return watching;
+  }
+  void Tick() {
+    absl::MutexLock lock(&mutex_);
+    for (Watching* watching : open_) (void)watching->Write(state_);
+  }
+  // Each stream is closed by whoever takes it out.
+  bool TakeOut(Watching* watching) {
+    absl::MutexLock lock(&mutex_);
+    return open_.erase(watching) == 1;
+  }
+
+ private:
+  v1::WatchResponse state_;
+  absl::Mutex mutex_;
+  absl::flat_hash_set<Watching*> open_ ABSL_GUARDED_BY(mutex_);
+};
+
+FakeWorker::Watching::Watching(WatchService* service) : StreamWriter(1), service_(service) {}
+void FakeWorker::Watching::OnCancelled() {
+  if (service_->TakeOut(this)) Close(absl::CancelledError("watch cancelled"));
+}
+
+class FakeWorker::Prefilling final : public StreamWriter<v1::PrefillResponse> {
+ public:
+  Prefilling(Stage& stage, const v1::PrefillRequest& request)
+      : StreamWriter(kWeightMax), stage_(stage) {
+    const Script script = stage_.script();
+    stage_.Update([&](Seen& seen) {
+      ++seen.prefilling;
+      seen.prefill_requests.push_back(request);
+    });
+    v1::PrefillResponse progress;
+    progress.mutable_progress()->set_tokens(request.token_ids_size() / 2);
+    (void)Write(progress);
+    if (script.hang_prefill) return;
+    if (script.prefill_error.ok()) {
+      v1::PrefillResponse done;
+      *done.mutable_done()->mutable_first() = Sampled(script.tokens[0], request.sampling());
+      for (int i = 0; request.prompt_logprobs() && i < request.token_ids_size(); ++i) {
+        done.mutable_done()->add_prompt_logprobs(-static_cast<float>(i));
+      }
+      (void)Write(done);
+    }
+    CloseOnce(script.prefill_error);
+  }
+
+ private:
+  void OnCancelled() override { CloseOnce(absl::CancelledError("prefill cancelled")); }
+  void CloseOnce(const absl::Status& status) {
+    if (closed_.exchange(true)) return;
+    stage_.Update([](Seen& seen) { --seen.prefilling; });
+    Close(status);
+  }
+
+  Stage& stage_;
+  std::atomic<bool> closed_{false};
+};
+
+class FakeWorker::PrefillServiceImpl final : public v1::PrefillService::CallbackService {
+ public:
+  explicit PrefillServiceImpl(Stage& stage) : stage_(stage) {}
+  grpc::ServerWriteReactor<v1::PrefillResponse>* Prefill(
+      grpc::CallbackServerContext*, const v1::PrefillRequest* request) override {
+    return new Prefilling(stage_, *request);
+  }
+
+ private:
+  Stage& stage_;
+};
+
+class FakeWorker::Generating final : public StreamWriter<v1::DecodeServiceGenerateResponse> {
+ public:
+  Generating(Stage& stage, const v1::DecodeServiceGenerateRequest& request)
+      : StreamWriter(kWeightMax), stage_(stage) {
+    stage_.Update([&](Seen& seen) {
+      ++seen.generating;
+      seen.generate_requests.push_back(request);
+    });
+    Play(stage_.script(), request);
+  }
+
+ private:
+  // As the real worker ends an answer: at a stop token or at max_tokens, whichever is first.
+  void Play(const Script& script, const v1::DecodeServiceGenerateRequest& request) {
+    const std::set<uint32_t> stops(request.stop_token_ids().begin(),
+                                   request.stop_token_ids().end());
+    for (size_t i = 1; i < script.tokens.size(); ++i) {
+      if (script.hang_after == i) return;
+      const bool stop = stops.contains(script.tokens[i]);
+      v1::DecodeServiceGenerateResponse message;
+      *message.add_tokens() = Sampled(script.tokens[i], request.sampling());
+      if (stop) message.set_reason(v1::FINISH_REASON_STOP);
+      if (!stop && i + 1 == request.max_tokens()) message.set_reason(v1::FINISH_REASON_LENGTH);
+      const bool last = message.reason() != v1::FINISH_REASON_UNSPECIFIED;
+      (void)Write(message);
+      if (last) return CloseOnce(absl::OkStatus());
+    }
+    CloseOnce(script.generate_error.ok() ? absl::InternalError("the script is over")
+                                         : script.generate_error);
+  }
+  void OnCancelled() override { CloseOnce(absl::CancelledError("generate cancelled")); }
+  void CloseOnce(const absl::Status& status) {
+    if (closed_.exchange(true)) return;
+    stage_.Update([](Seen& seen) { --seen.generating; });
+    Close(status);
+  }
+
+  Stage& stage_;
+  std::atomic<bool> closed_{false};
+};
+
+class FakeWorker::DecodeServiceImpl final : public v1::DecodeService::CallbackService {
+ public:
+  explicit DecodeServiceImpl(Stage& stage) : stage_(stage) {}
+
+  grpc::ServerUnaryReactor* Reserve(grpc::CallbackServerContext* context, const v1::ReserveRequest*,
+                                    v1::ReserveResponse* response) override {
+    const Script script = stage_.script();
+    if (script.hang_reserve) return new Hanging();
+    auto* reactor = context->DefaultReactor();
+    if (script.reserve_error.ok()) {
+      response->mutable_reservation()->set_incarnation(42);
+      response->mutable_reservation()->set_lease_id(Grant());
+    }
+    reactor->Finish(ToGrpcStatus(script.reserve_error));
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* Release(grpc::CallbackServerContext* context,
+                                    const v1::ReleaseRequest* request,
+                                    v1::ReleaseResponse*) override {
+    End(request->reservation().lease_id());
+    stage_.Update([](Seen& seen) { ++seen.releases; });
+    auto* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+
+  grpc::ServerWriteReactor<v1::DecodeServiceGenerateResponse>* Generate(
+      grpc::CallbackServerContext*, const v1::DecodeServiceGenerateRequest* request) override {
+    End(request->reservation().lease_id());
+    return new Generating(stage_, *request);
+  }
+
+ private:
+  // A call that is answered only when it is cancelled.
+  class Hanging final : public grpc::ServerUnaryReactor {
+    void OnCancel() override { Finish(grpc::Status::CANCELLED); }
+    void OnDone() override { delete this; }
+  };
+
+  uint64_t Grant() {
+    absl::MutexLock lock(&mutex_);
+    leases_.insert(++last_lease_);
+    stage_.Update([](Seen& seen) { ++seen.leases; });
+    return last_lease_;
+  }
+  void End(uint64_t lease) {
+    absl::MutexLock lock(&mutex_);
+    if (leases_.erase(lease) == 1) stage_.Update([](Seen& seen) { --seen.leases; });
+  }
+
+  Stage& stage_;
+  absl::Mutex mutex_;
+  uint64_t last_lease_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::set<uint64_t> leases_ ABSL_GUARDED_BY(mutex_);
+};
+
+FakeWorker::FakeWorker(Stage& stage, const FakeWorkerOptions& options)
+    : watch_(std::make_unique<WatchService>(options)) {
+  ServerOptions server = {.listen = "127.0.0.1:0", .services = {watch_.get()}};
+  if (options.role == v1::WORKER_ROLE_PREFILL) {
+    prefill_ = std::make_unique<PrefillServiceImpl>(stage);
+    server.services.push_back(prefill_.get());
+  } else {
+    decode_ = std::make_unique<DecodeServiceImpl>(stage);
+    server.services.push_back(decode_.get());
+  }
+  auto created = RpcServer::Create(server);
+  CHECK(created.ok());
+  server_ = *std::move(created);
+  ticker_ = std::make_unique<Thread>("fake-ticker", [this] { Tick(); });
+}
+
+FakeWorker::~FakeWorker() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  ticker_.reset();
+  server_->Shutdown(absl::ZeroDuration());
+}
+
+void FakeWorker::Tick() {
+  while (true) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), absl::Milliseconds(200))) return;
+    }
+    watch_->Tick();
+  }
+}
+
+std::string FakeWorker::endpoint() const {
+  return absl::StrCat("127.0.0.1:", server_->port());
+}
+
+}  // namespace tandem
