@@ -87,7 +87,7 @@ RopeScaling ReadRopeScaling(FieldReader& in) {
 absl::Status CheckTogether(const ModelConfig& c) {
   if (c.num_attention_heads % c.o_groups != 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("config.json: o_groups must divide num_attention_heads (",
+        absl::StrCat("config.json: o_groups must be a divisor of num_attention_heads (",
                      c.num_attention_heads, "), got ", c.o_groups));
   }
   if (c.rope_scaling.beta_slow >= c.rope_scaling.beta_fast) {

@@ -3,12 +3,14 @@
 
 usage: make_layer_goldens.py REFERENCE_FOLDER
 
-REFERENCE_FOLDER holds v4_reference.py, which is not part of this repository (PROVENANCE.md). Written beside this
-script, for one prompt of each checkpoint of PLAN:
-layers_NAME.safetensors   ids I64 [T]; streams_L BF16 [T, 4, hidden], the input of layer L (L = num_hidden_layers: the
-                          last layer's output); prompt_logprob F32 [T] of each id given those before it, the first 0
-router_gaps.safetensors   NAME_L F32 [T]: the score of layer L's last chosen expert minus that of the first not chosen;
-                          where it is small, two right implementations may choose differently. Hash layers have none.
+REFERENCE_FOLDER holds v4_reference.py, which is not part of this repository (PROVENANCE.md).
+Written beside this script, for one prompt of each checkpoint of PLAN:
+layers_NAME.safetensors   ids I64 [T]; streams_L BF16 [T, 4, hidden], the input of layer L
+                          (L = num_hidden_layers: the last layer's output); prompt_logprob F32 [T]
+                          of each id given those before it, the first 0
+router_gaps.safetensors   NAME_L F32 [T]: the score of layer L's last chosen expert minus that of
+                          the first not chosen; where it is small, two right implementations may
+                          choose differently. Hash layers have none.
 """
 import json
 import os
@@ -85,7 +87,8 @@ def main():
                 if layer == model.c["num_hidden_layers"]:
                     break
                 if layer in kept and layer >= model.c["num_hash_layers"]:
-                    gaps[f"{name}_{layer}"] = ("F32", router_gap(model, layer, streams).astype(np.float32))
+                    gap = router_gap(model, layer, streams)
+                    gaps[f"{name}_{layer}"] = ("F32", gap.astype(np.float32))
                 streams = model.layer(streams, layer, ids)
             logprob = prompt_logprob(model, streams, ids)
             tensors["prompt_logprob"] = ("F32", logprob.astype(np.float32))

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The number formats of a released DeepSeek-V4 checkpoint, from float arrays (specification 2.4).
 
-E4M3 with one E8M0 scale a 128x128 block, E2M1 packed two to a byte with one E8M0 scale per 32 columns, BF16.
-Rounding is to nearest, ties to even; scales are the smallest power of two that needs no clipping.
+E4M3 with one E8M0 scale a 128x128 block, E2M1 packed two to a byte with one E8M0 scale per 32
+columns, BF16. Rounding is to nearest, ties to even; scales are the smallest power of two that needs
+no clipping.
 """
 import numpy as np
 
@@ -26,7 +27,7 @@ def e4m3_bytes(values):
     # One mantissa step: 2**-9 below the smallest normal, an eighth of the binade above it.
     binade = np.maximum(np.frexp(magnitude)[1] - 1, -6)
     steps = np.rint(np.ldexp(magnitude, 3 - binade)).astype(np.int64)
-    # A normal has steps 8..16; counting from the subnormals' origin makes the carry into the next binade free.
+    # A normal has steps 8..16; counting from the subnormals' origin makes the carry free.
     code = steps + 8 * (binade + 6)
     return (code | (np.signbit(values).astype(np.int64) << 7)).astype(np.uint8)
 
@@ -53,5 +54,6 @@ def fp4_rows(weight):
     rows, columns = weight.shape
     groups = weight.reshape(rows, columns // 32, 32)
     exponent = scale_exponent(np.abs(groups).max(axis=-1), 6.0)
-    codes = e2m1_codes(groups / np.exp2(exponent.astype(np.float64))[..., None]).reshape(rows, columns)
+    codes = e2m1_codes(groups / np.exp2(exponent.astype(np.float64))[..., None])
+    codes = codes.reshape(rows, columns)
     return codes[:, 0::2] | (codes[:, 1::2] << 4), (exponent + E8M0_BIAS).astype(np.uint8)

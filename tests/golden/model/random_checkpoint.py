@@ -3,9 +3,9 @@
 
 usage: random_checkpoint.py FOLDER [--seed N] [--set field=JSON ...]
 
-Equal arguments give equal bytes on every machine; tests rely on it (PROVENANCE.md). No parameter keeps a value that
-could hide a mistake: sinks, position biases, hyper-connections, norms, router biases and hash tables are all drawn,
-and expert weights are large enough to reach the SwiGLU clamp.
+Equal arguments give equal bytes on every machine; tests rely on it (PROVENANCE.md). No parameter
+keeps a value that could hide a mistake: sinks, position biases, hyper-connections, norms, router
+biases and hash tables are all drawn, and expert weights are large enough to reach the SwiGLU clamp.
 """
 import argparse
 import json
@@ -21,21 +21,22 @@ SHARD_BYTES = 12_000_000
 RELEASED = {
     "architectures": ["DeepseekV4ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
     "bos_token_id": 0, "eos_token_id": 1, "hc_eps": 1e-06, "hc_mult": 4, "hc_sinkhorn_iters": 20,
-    "head_dim": 512, "hidden_act": "silu", "hidden_size": 512, "index_head_dim": 128, "index_n_heads": 8,
-    "index_topk": 64, "initializer_range": 0.02, "max_position_embeddings": 1048576,
-    "model_type": "deepseek_v4", "moe_intermediate_size": 256, "n_routed_experts": 16,
-    "n_shared_experts": 1, "norm_topk_prob": True, "num_attention_heads": 8, "num_experts_per_tok": 6,
-    "num_hidden_layers": 6, "num_hash_layers": 2, "num_key_value_heads": 1, "num_nextn_predict_layers": 0,
-    "o_groups": 2, "o_lora_rank": 128, "q_lora_rank": 256, "qk_rope_head_dim": 64,
+    "head_dim": 512, "hidden_act": "silu", "hidden_size": 512, "index_head_dim": 128,
+    "index_n_heads": 8, "index_topk": 64, "initializer_range": 0.02,
+    "max_position_embeddings": 1048576, "model_type": "deepseek_v4", "moe_intermediate_size": 256,
+    "n_routed_experts": 16, "n_shared_experts": 1, "norm_topk_prob": True,
+    "num_attention_heads": 8, "num_experts_per_tok": 6, "num_hidden_layers": 6,
+    "num_hash_layers": 2, "num_key_value_heads": 1, "num_nextn_predict_layers": 0, "o_groups": 2,
+    "o_lora_rank": 128, "q_lora_rank": 256, "qk_rope_head_dim": 64,
     "quantization_config": {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8",
                             "scale_fmt": "ue8m0", "weight_block_size": [128, 128]},
     "rms_norm_eps": 1e-06,
     "rope_scaling": {"beta_fast": 32, "beta_slow": 1, "factor": 16,
                      "original_max_position_embeddings": 65536, "type": "yarn"},
     "rope_theta": 10000, "routed_scaling_factor": 1.5, "scoring_func": "sqrtsoftplus",
-    "sliding_window": 128, "swiglu_limit": 10.0, "tie_word_embeddings": False, "topk_method": "noaux_tc",
-    "torch_dtype": "bfloat16", "use_cache": True, "vocab_size": 2048, "compress_rope_theta": 160000,
-    "compress_ratios": [0, 0, 4, 128, 4, 128],
+    "sliding_window": 128, "swiglu_limit": 10.0, "tie_word_embeddings": False,
+    "topk_method": "noaux_tc", "torch_dtype": "bfloat16", "use_cache": True, "vocab_size": 2048,
+    "compress_rope_theta": 160000, "compress_ratios": [0, 0, 4, 128, 4, 128],
 }
 
 
@@ -107,13 +108,15 @@ def draw_moe(d, c, name, hashed):
     hidden, inner, experts = c["hidden_size"], c["moe_intermediate_size"], c["n_routed_experts"]
     d.dense(name + "gate", experts, hidden, gain=2)
     if hashed:
-        table = [d.random.permutation(experts)[: c["num_experts_per_tok"]] for _ in range(c["vocab_size"])]
+        chosen = c["num_experts_per_tok"]
+        table = [d.random.permutation(experts)[:chosen] for _ in range(c["vocab_size"])]
         d.tensors[name + "gate.tid2eid"] = ("I64", np.stack(table).astype(np.int64))
     else:
         d.f32(name + "gate.bias", 0.05 * d.normal(experts))
     for expert in range(experts):
-        for part, rows, columns, gain in (("w1", inner, hidden, 4.0), ("w2", hidden, inner, 0.5), ("w3", inner, hidden, 4.0)):
-            d.fp4(f"{name}experts.{expert}.{part}", rows, columns, gain)
+        d.fp4(f"{name}experts.{expert}.w1", inner, hidden, 4.0)
+        d.fp4(f"{name}experts.{expert}.w2", hidden, inner, 0.5)
+        d.fp4(f"{name}experts.{expert}.w3", inner, hidden, 4.0)
     d.fp8(name + "shared_experts.w1", inner, hidden, 4.0)
     d.fp8(name + "shared_experts.w2", hidden, inner, 0.5)
     d.fp8(name + "shared_experts.w3", inner, hidden, 4.0)
@@ -153,8 +156,9 @@ def split(tensors):
 def write_shard(path, shard):
     header, end = {"__metadata__": {"format": "pt"}}, 0
     for name, (dtype, values) in shard.items():
-        header[name] = {"dtype": dtype, "shape": list(values.shape), "data_offsets": [end, end + values.nbytes]}
-        end += values.nbytes
+        offsets = [end, end + values.nbytes]
+        header[name] = {"dtype": dtype, "shape": list(values.shape), "data_offsets": offsets}
+        end = offsets[1]
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as out:
@@ -179,12 +183,14 @@ def write(folder, config, tensors):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("folder")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--set", nargs="*", default=[], metavar="field=JSON")
     args = parser.parse_args()
-    changes = {field: json.loads(value) for field, value in (item.split("=", 1) for item in args.set)}
+    pairs = (item.split("=", 1) for item in args.set)
+    changes = {field: json.loads(value) for field, value in pairs}
     config = {**RELEASED, **changes}
     write(args.folder, config, draw(config, args.seed))
 

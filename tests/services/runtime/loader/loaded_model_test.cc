@@ -5,10 +5,14 @@
 #include "services/runtime/loader/loaded_model.h"
 
 #include <filesystem>
+#include <numeric>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "gtest/gtest.h"
+#include "services/runtime/kv/kv_layout.h"
+#include "services/runtime/model/model.h"
 #include "tests/services/runtime/loader/scratch_folder.h"
 
 namespace tandem {
@@ -53,6 +57,22 @@ class LoadedModelTest : public ::testing::Test {
     return refused;
   }
 
+  void RunSomeTokens(const LoadedModel& loaded) {
+    const auto layout = KvLayout::Create(loaded.config(), {.pages = 1, .slots = 1});
+    const auto model = Model::Create(loaded.config(), loaded.weights(), kernels::kCpuKernels,
+                                     {.max_tokens_per_step = 16, .max_positions = 256});
+    ASSERT_TRUE(layout.ok() && model.ok());
+    std::vector<std::byte> memory(layout->bytes());
+    std::vector<int32_t> tokens(16);
+    std::iota(tokens.begin(), tokens.end(), 40);
+    const int32_t page = 0;
+    const SequenceChunk chunk{.tokens = tokens, .pages = {&page, 1}};
+    int rows = 0;
+    (*model)->Forward({&chunk, 1}, {.base = memory.data(), .layout = &*layout},
+                      [&rows](const LogitsRow&) { ++rows; });
+    EXPECT_EQ(rows, 1);
+  }
+
   ScratchFolder folder_;
 };
 
@@ -78,6 +98,26 @@ TEST_F(LoadedModelTest, FlippedIndexAndConfigBytesNeverCrash) {
 
 TEST_F(LoadedModelTest, FlippedDataBytesNeverCrash) {
   RefusedFlips(kShard, size_t{1} << 40, 100);
+}
+
+// A NaN or an infinity anywhere may spoil the answer, never the process.
+TEST_F(LoadedModelTest, DamagedWeightsStillRun) {
+  const std::string whole = ReadAll(folder_ / kShard);
+  std::mt19937 random(11);
+  int ran = 0;
+  for (int i = 0; i < 12; ++i) {
+    std::string broken = whole;
+    for (int k = 0; k < 2000; ++k) {
+      // Bits 6 and 7 set make NaNs and infinities of every float format likely.
+      broken[20'000 + random() % (whole.size() - 20'000)] |= static_cast<char>(0x7F);
+    }
+    WriteAll(folder_ / kShard, broken);
+    const auto loaded = LoadedModel::Load(folder_.path(), kernels::kCpuKernels);
+    if (!loaded.ok()) continue;
+    RunSomeTokens(**loaded);
+    ++ran;
+  }
+  EXPECT_GT(ran, 0);
 }
 
 TEST_F(LoadedModelTest, TruncatedFilesAreRefusedAtEveryLength) {

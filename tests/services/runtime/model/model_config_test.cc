@@ -4,6 +4,7 @@
 // at a time is broken.
 #include "services/runtime/model/model_config.h"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@ namespace tandem {
 namespace {
 
 using Json = nlohmann::json;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 Json FlashConfig() {
@@ -95,12 +97,13 @@ TEST(ModelConfigTest, ReadsTheTinyFolderWithItsGenerationDefaults) {
   EXPECT_EQ(config->default_top_p, 1.0);
 }
 
-TEST(ModelConfigTest, NamesFieldLimitAndValueOfWhatIsOutOfRange) {
-  struct Case {
-    const char* field;
-    Json value;
-  };
-  const std::vector<Case> cases = {
+struct Broken {
+  const char* field;
+  Json value;
+};
+
+std::vector<Broken> BrokenSizes() {
+  return {
       {"hidden_size", 4000},
       {"hidden_size", -128},
       {"hidden_size", 1e300},
@@ -127,6 +130,11 @@ TEST(ModelConfigTest, NamesFieldLimitAndValueOfWhatIsOutOfRange) {
       {"moe_intermediate_size", 200},
       {"index_topk", 0},
       {"index_n_heads", -1},
+  };
+}
+
+std::vector<Broken> BrokenConstants() {
+  return {
       {"n_shared_experts", 2},
       {"scoring_func", "sigmoid"},
       {"topk_method", "greedy"},
@@ -154,16 +162,26 @@ TEST(ModelConfigTest, NamesFieldLimitAndValueOfWhatIsOutOfRange) {
       {"compress_ratios", std::vector<int>(43, 8)},
       {"compress_ratios", std::vector<std::string>(43, "4")},
   };
-  for (const Case& c : cases) {
+}
+
+void ExpectNamed(const std::vector<Broken>& cases) {
+  for (const Broken& c : cases) {
     Json config = FlashConfig();
     config[c.field] = c.value;
     const std::string error = ErrorOf(config);
-    EXPECT_THAT(error, HasSubstr(c.field)) << c.value;
-    EXPECT_THAT(error, HasSubstr("must")) << c.value;
-    EXPECT_THAT(error, HasSubstr("got")) << c.value;
+    EXPECT_THAT(error, AllOf(HasSubstr(c.field), HasSubstr("must be"), HasSubstr("got")))
+        << c.value;
     EXPECT_EQ(error.find('\n'), std::string::npos);
     EXPECT_LT(error.size(), 300u);
   }
+}
+
+TEST(ModelConfigTest, NamesFieldLimitAndValueOfSizesOutOfRange) {
+  ExpectNamed(BrokenSizes());
+}
+
+TEST(ModelConfigTest, NamesFieldLimitAndValueOfConstantsOutOfRange) {
+  ExpectNamed(BrokenConstants());
 }
 
 TEST(ModelConfigTest, NamesNestedFields) {
@@ -206,24 +224,23 @@ TEST(ModelConfigTest, RefusesTextThatIsNoObject) {
        {"", "[]", "3", "{", "{\"a\":}", "\xff\xfe", "{\"hidden_size\": 1e999}"}) {
     EXPECT_FALSE(ModelConfig::FromJson(text).ok()) << text;
   }
-  const std::string deep(1 << 20, '[');
+  const std::string deep(1 << 17, '[');
   EXPECT_FALSE(ModelConfig::FromJson(deep).ok());
 }
 
 TEST(ModelConfigTest, SurvivesEveryFlippedByte) {
   const std::string text = FlashConfig().dump();
-  int refused = 0;
+  constexpr char kFlips[] = {'\x01', '\x10', '\x80'};
+  size_t refused = 0;
   for (size_t i = 0; i < text.size(); ++i) {
-    for (const char flip : {'\x01', '\x10', '\x80'}) {
-      std::string broken = text;
-      broken[i] ^= flip;
-      const auto config = ModelConfig::FromJson(broken);
-      if (config.ok()) continue;
-      ++refused;
-      EXPECT_EQ(config.status().message().find('\n'), absl::string_view::npos);
-    }
+    std::string broken = text;
+    broken[i] ^= kFlips[i % 3];
+    const auto config = ModelConfig::FromJson(broken);
+    if (config.ok()) continue;
+    ++refused;
+    EXPECT_EQ(config.status().message().find('\n'), absl::string_view::npos);
   }
-  EXPECT_GT(refused, 1000);
+  EXPECT_GT(refused, text.size() / 2);
 }
 
 TEST(ModelConfigTest, SaysWhichFolderHasNoConfig) {
