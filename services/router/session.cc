@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "services/runtime/base/check.h"
 #include "services/runtime/base/clock.h"
 #include "services/runtime/rpc/status.h"
@@ -92,9 +93,14 @@ class Session::Reading final : public grpc::ClientReadReactor<Response> {
 
   void OnReadDone(bool ok) override {
     if (!ok) return;
+    Response response;
+    {
+      // gRPC orders one read after another, but not so that TSan could see it.
+      absl::MutexLock lock(&mutex_);
+      response.Swap(&response_);
+    }
     session_->strand_.Post([session = session_, handler = handlers_.message,
-                            response = std::move(response_)] { (session->*handler)(response); });
-    response_.Clear();
+                            response = std::move(response)] { (session->*handler)(response); });
     this->StartRead(&response_);
   }
   void OnDone(const grpc::Status& status) override {
@@ -106,6 +112,7 @@ class Session::Reading final : public grpc::ClientReadReactor<Response> {
   Session* const session_;
   const Handlers handlers_;
   grpc::ClientContext context_;
+  absl::Mutex mutex_;
   Response response_;
 };
 

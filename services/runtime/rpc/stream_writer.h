@@ -113,7 +113,13 @@ class StreamWriter : public grpc::ServerWriteReactor<Message> {
     }
     OnCancelled();
   }
-  void OnDone() final { OnFinished(); }
+  void OnDone() final {
+    {
+      // Whoever used a member last has released this: its use comes before the destructor.
+      absl::MutexLock lock(&mutex_);
+    }
+    OnFinished();
+  }
 
   void Break() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     broken_ = true;

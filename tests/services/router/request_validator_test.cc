@@ -35,9 +35,9 @@ struct Case {
   std::string says;
 };
 
-TEST(RequestValidatorTest, EachWrongFieldIsNamedWithLimitAndValue) {
+std::vector<Case> Cases() {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<Case> cases = {
+  return {
       {"request_id", [](auto& r) { r.set_request_id(std::string(129, 'a')); }, "129 bytes"},
       {"request_id", [](auto& r) { r.set_request_id("a\nb"); }, "control"},
       {"model", [](auto& r) { r.set_model("other"); }, "\"tiny\" is"},
@@ -86,7 +86,10 @@ TEST(RequestValidatorTest, EachWrongFieldIsNamedWithLimitAndValue) {
       {"reasoning_effort", [](auto& r) { r.set_reasoning_effort(v1::REASONING_EFFORT_MAX); },
        "THINKING_ON"},
   };
-  for (const Case& c : cases) {
+}
+
+TEST(RequestValidatorTest, EachWrongFieldIsNamedWithLimitAndValue) {
+  for (const Case& c : Cases()) {
     v1::GenerateRequest request = Valid();
     ASSERT_TRUE(ValidateRequest(request, kLimits).ok());
     c.spoil(request);

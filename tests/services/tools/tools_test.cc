@@ -49,8 +49,9 @@ TEST(ToolsTest, JsonHasEverythingInOneObject) {
   RouterHarness harness;
   const std::vector<uint32_t> tokens = harness.Script("Seven apples.");
   harness.stage().Set({.tokens = tokens});
-  const Said said = RunVerb(RunGenerate, {"--target", Target(harness), "--raw", "How many?", "--json",
-                                      "--logprobs", "2", "--prompt-logprobs", "--temperature=0"});
+  const Said said =
+      RunVerb(RunGenerate, {"--target", Target(harness), "--raw", "How many?", "--json",
+                            "--logprobs", "2", "--prompt-logprobs", "--temperature=0"});
   EXPECT_EQ(said.code, 0) << said.err;
   const auto json = nlohmann::json::parse(said.out, nullptr, false);
   ASSERT_TRUE(json.is_object()) << said.out;
@@ -66,8 +67,8 @@ TEST(ToolsTest, JsonHasEverythingInOneObject) {
 
 TEST(ToolsTest, ServersRefusalIsSaidWithReasonAndField) {
   RouterHarness harness;
-  const Said said = RunVerb(RunGenerate, {"--target", Target(harness), "--prompt", "x", "--temperature",
-                                      "nan", "--logprobs", "1000000000"});
+  const Said said = RunVerb(RunGenerate, {"--target", Target(harness), "--prompt", "x",
+                                          "--temperature", "nan", "--logprobs", "1000000000"});
   EXPECT_EQ(said.code, 1);
   EXPECT_THAT(said.err, HasSubstr("INVALID_ARGUMENT (INVALID_FIELD)"));
   EXPECT_THAT(said.err, HasSubstr("sampling.temperature: nan"));
@@ -98,8 +99,9 @@ TEST(ToolsTest, HealthIsTheExitCode) {
 
 TEST(ToolsTest, MessagesFileMayBringToolsAndReasoning) {
   const auto chat = ChatFromJson(
-      R"({"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": null,
-          "reasoning": "r", "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]}],
+      R"({"messages": [{"role": "user", "content": "hi"},
+          {"role": "assistant", "content": null, "reasoning": "r",
+           "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]}],
           "tools": [{"type": "function"}]})");
   ASSERT_TRUE(chat.ok()) << chat.status();
   ASSERT_EQ(chat->messages_size(), 2);
