@@ -26,11 +26,19 @@ class ReleaseCall {
     auto* call = new ReleaseCall();
     *call->request_.mutable_reservation() = reservation;
     SetDeadline(call->context_, Clock::Real().Now() + kReleaseTimeout);
+    call->Order();
     stub.async()->Release(&call->context_, &call->request_, &call->response_,
-                          [call](const grpc::Status&) { delete call; });
+                          [call](const grpc::Status&) {
+                            call->Order();
+                            delete call;
+                          });
   }
 
  private:
+  // gRPC hands the call from one thread to the other by means that TSan cannot see.
+  void Order() { absl::MutexLock lock(&mutex_); }
+
+  absl::Mutex mutex_;
   grpc::ClientContext context_;
   v1::ReleaseRequest request_;
   v1::ReleaseResponse response_;

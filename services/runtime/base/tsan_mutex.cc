@@ -24,8 +24,12 @@ const char* __tsan_default_suppressions() {
          "race:grpc::internal::CallOp\n"
          "race:^grpc::internal::Call::\n"
          "race:^grpc::ByteBuffer::\n"
+         "race:grpc::GenericSerialize\n"
+         "race:grpc::GenericDeserialize\n"
          "race:^grpc::ProtoBufferReader::\n"
          "race:^grpc::internal::CompletionQueueTag::\n"
+         "race:^grpc::internal::ClientCallback*Impl<*>::ClientCallback*Impl\n"
+         "race:^grpc::internal::Callback*Handler<*>::ServerCallback*Impl::ServerCallback*Impl\n"
          "race:^grpc::internal::CallbackWithSuccessTag::CallbackWithSuccessTag\n"
          "race:^grpc::internal::CallbackWithSuccessTag::Clear\n"
          // Under a reaction, hence only as the place of the race itself.
@@ -34,7 +38,9 @@ const char* __tsan_default_suppressions() {
          "race_top:^grpc::ServerCallback\n"
          "race_top:^grpc::internal::CallbackServerStreamingHandler\n"
          "race_top:^grpc::internal::CallbackUnaryHandler\n"
+         "race_top:^grpc::internal::CallbackWithStatusTag::Run\n"
          "race_top:^std::function<void (bool)>::operator()\n"
+         "race_top:^std::function<void (grpc::Status)>::\n"
          "race_top:^std::_Function_base::_M_empty\n";
 }
 }

