@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "services/runtime/base/check.h"
 #include "services/runtime/base/clock.h"
 #include "services/runtime/rpc/status.h"
@@ -25,11 +26,19 @@ class ReleaseCall {
     auto* call = new ReleaseCall();
     *call->request_.mutable_reservation() = reservation;
     SetDeadline(call->context_, Clock::Real().Now() + kReleaseTimeout);
+    call->Order();
     stub.async()->Release(&call->context_, &call->request_, &call->response_,
-                          [call](const grpc::Status&) { delete call; });
+                          [call](const grpc::Status&) {
+                            call->Order();
+                            delete call;
+                          });
   }
 
  private:
+  // gRPC hands the call from one thread to the other by means that TSan cannot see.
+  void Order() { absl::MutexLock lock(&mutex_); }
+
+  absl::Mutex mutex_;
   grpc::ClientContext context_;
   v1::ReleaseRequest request_;
   v1::ReleaseResponse response_;
@@ -92,9 +101,14 @@ class Session::Reading final : public grpc::ClientReadReactor<Response> {
 
   void OnReadDone(bool ok) override {
     if (!ok) return;
+    Response response;
+    {
+      // gRPC orders one read after another, but not so that TSan could see it.
+      absl::MutexLock lock(&mutex_);
+      response.Swap(&response_);
+    }
     session_->strand_.Post([session = session_, handler = handlers_.message,
-                            response = std::move(response_)] { (session->*handler)(response); });
-    response_.Clear();
+                            response = std::move(response)] { (session->*handler)(response); });
     this->StartRead(&response_);
   }
   void OnDone(const grpc::Status& status) override {
@@ -106,6 +120,7 @@ class Session::Reading final : public grpc::ClientReadReactor<Response> {
   Session* const session_;
   const Handlers handlers_;
   grpc::ClientContext context_;
+  absl::Mutex mutex_;
   Response response_;
 };
 

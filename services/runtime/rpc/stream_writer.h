@@ -112,8 +112,16 @@ class StreamWriter : public grpc::ServerWriteReactor<Message> {
       Break();
     }
     OnCancelled();
+    Order();
   }
-  void OnDone() final { OnFinished(); }
+  void OnDone() final {
+    Order();
+    OnFinished();
+  }
+
+  // gRPC calls OnDone last, by means that TSan cannot see: what came before is ordered before the
+  // destructor here.
+  void Order() ABSL_LOCKS_EXCLUDED(mutex_) { absl::MutexLock lock(&mutex_); }
 
   void Break() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     broken_ = true;

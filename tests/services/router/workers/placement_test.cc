@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: only pairs that can work together are placed, the least loaded first, and a refusal says
+// why. Method: tables of views.
+#include "services/router/workers/placement.h"
+
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "services/runtime/rpc/status.h"
+
+namespace tandem {
+namespace {
+
+WorkerView Worker(uint64_t layout, uint32_t running = 0) {
+  WorkerView view = {.endpoint = "w", .usable = true};
+  view.state.mutable_kv_format()->set_layout_hash(layout);
+  view.state.mutable_kv_format()->set_page_tokens(256);
+  view.state.set_running(running);
+  view.state.set_pages_free(100);
+  view.state.set_slots_free(10);
+  view.state.set_context_tokens_max(10'000);
+  return view;
+}
+
+absl::StatusOr<PlacedPair> PlaceAmong(const std::vector<WorkerView>& prefill,
+                                      const std::vector<WorkerView>& decode,
+                                      uint32_t tokens = 1000) {
+  return Place({.tokens = tokens, .prefill = prefill, .decode = decode});
+}
+
+TEST(PlacementTest, LeastLoadedOfEachSideIsTaken) {
+  const auto placed = PlaceAmong({Worker(1, 3), Worker(1, 1)}, {Worker(1, 0), Worker(1, 2)});
+  ASSERT_TRUE(placed.ok()) << placed.status();
+  EXPECT_EQ(placed->prefill, 1);
+  EXPECT_EQ(placed->decode, 0);
+}
+
+TEST(PlacementTest, OwnAssignmentsCountBeforeTheWorkerTellsOfThem) {
+  WorkerView busy = Worker(1);
+  busy.assigned = 1;
+  const auto placed = PlaceAmong({busy, Worker(1)}, {busy, Worker(1)});
+  ASSERT_TRUE(placed.ok());
+  EXPECT_EQ(placed->prefill, 1);
+  EXPECT_EQ(placed->decode, 1);
+}
+
+TEST(PlacementTest, RoomComesBeforeLoad) {
+  WorkerView full = Worker(1);
+  full.state.set_pages_free(3);  // 1000 tokens need 4.
+  EXPECT_EQ(PlaceAmong({Worker(1)}, {full, Worker(1, 9)})->decode, 1);
+  // With no room anywhere the worker itself says no.
+  EXPECT_TRUE(PlaceAmong({Worker(1)}, {full}).ok());
+}
+
+TEST(PlacementTest, FormatsAreNeverMixed) {
+  const auto placed = PlaceAmong({Worker(1), Worker(2, 9)}, {Worker(2)});
+  ASSERT_TRUE(placed.ok());
+  EXPECT_EQ(placed->prefill, 1);
+  const absl::Status none = PlaceAmong({Worker(1)}, {Worker(2)}).status();
+  EXPECT_EQ(none.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ReasonOf(none), "LAYOUT_MISMATCH");
+}
+
+TEST(PlacementTest, WhatIsDownIsNotUsedAndSaid) {
+  WorkerView down = Worker(1);
+  down.usable = false;
+  EXPECT_EQ(PlaceAmong({down, Worker(1, 9)}, {Worker(1)})->prefill, 1);
+  const absl::Status prefill = PlaceAmong({down}, {Worker(1)}).status();
+  EXPECT_EQ(ReasonOf(prefill), "NO_WORKER");
+  EXPECT_THAT(std::string(prefill.message()), testing::HasSubstr("prefill"));
+  const absl::Status decode = PlaceAmong({Worker(1)}, {}).status();
+  EXPECT_EQ(ReasonOf(decode), "NO_WORKER");
+  EXPECT_THAT(std::string(decode.message()), testing::HasSubstr("decode"));
+}
+
+TEST(PlacementTest, WhatNoWorkerCanEverHoldIsRefused) {
+  EXPECT_EQ(ReasonOf(PlaceAmong({Worker(1)}, {Worker(1)}, 10'001).status()), "KV_BUDGET");
+}
+
+}  // namespace
+}  // namespace tandem

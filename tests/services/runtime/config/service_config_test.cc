@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: a wrong file is one clear error, a right one gets every default. Method: table of texts and
+// what the error names.
+#include "services/runtime/config/service_config.h"
+
+#include <fstream>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "services/runtime/config/duration.h"
+#include "services/runtime/config/text_config.h"
+
+namespace tandem {
+namespace {
+
+using testing::HasSubstr;
+
+std::string Write(const std::string& text) {
+  const std::string path = testing::TempDir() + "/service_config_test.textproto";
+  std::ofstream(path) << text;
+  return path;
+}
+
+constexpr char kRouter[] =
+    "listen: \"127.0.0.1:1\" model_dir: \"/models/tiny-v4/\" prefill_workers: \"a:2\" "
+    "decode_workers: \"[::1]:3\" ";
+
+TEST(ServiceConfigTest, DefaultsAreTheContracts) {
+  const auto router = LoadRouterConfig(Write(kRouter));
+  ASSERT_TRUE(router.ok()) << router.status();
+  EXPECT_EQ(router->model_name(), "tiny-v4");
+  EXPECT_EQ(router->requests_max(), 1024U);
+  EXPECT_EQ(FromProto(router->deadline_max()), absl::Seconds(600));
+  const auto decode =
+      LoadDecodeConfig(Write("worker { listen: \"h:4\" model_dir: \"m\" } stream_tokens_max: 9"));
+  ASSERT_TRUE(decode.ok()) << decode.status();
+  EXPECT_EQ(decode->endpoint(), "h:4");
+  EXPECT_EQ(decode->pages(), 1024U);
+  EXPECT_EQ(decode->stream_tokens_max(), 9U);
+  EXPECT_EQ(decode->worker().kernels(), v1::KERNELS_CPU);
+  const auto prefill = LoadPrefillConfig(Write("worker { listen: \"h:4\" model_dir: \"m\" }"));
+  ASSERT_TRUE(prefill.ok()) << prefill.status();
+  EXPECT_EQ(prefill->kv_channel_kind(), v1::KV_CHANNEL_KIND_SHARED);
+  EXPECT_EQ(prefill->chunk_tokens(), 256U);
+}
+
+TEST(ServiceConfigTest, EachErrorNamesFieldLimitAndValue) {
+  const std::string base = kRouter;
+  const std::vector<std::pair<std::string, std::vector<std::string>>> cases = {
+      {"listen: \"127.0.0.1:1\"", {"model_dir", "required"}},
+      {base + "requests_max: 0", {"requests_max", "0", "1 to 1048576"}},
+      {base + "metrics_listen: \"here\"", {"metrics_listen", "\"here\"", "host:port"}},
+      {base + "prefill_workers: \"a:0\"", {"prefill_workers", "port 0", "65535"}},
+      {base + "prefill_workers: \"a:70000\"", {"prefill_workers", "70000"}},
+      {base + "decode_workers: \"http://a:1\"", {"decode_workers", "http://a:1"}},
+      {base + "deadline_max { seconds: -1 }", {"deadline_max", "-1s"}},
+      {base + "\nno_such_field: 1", {":2:", "no_such_field"}},
+      {base + "\n  choices_max: \"x\"", {":2:"}},
+      {base + "choices_max: 5000000000", {"5000000000"}},
+      {base + "listen {", {"listen"}},
+  };
+  for (const auto& [text, parts] : cases) {
+    testing::internal::CaptureStderr();
+    const auto config = LoadRouterConfig(Write(text));
+    EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+    ASSERT_FALSE(config.ok()) << text;
+    const std::string message(config.status().message());
+    EXPECT_THAT(message, HasSubstr("service_config_test.textproto")) << text;
+    EXPECT_EQ(message.find('\n'), std::string::npos);
+    for (const std::string& part : parts) EXPECT_THAT(message, HasSubstr(part)) << text;
+  }
+}
+
+TEST(ServiceConfigTest, MissingFileAndFolderAreSaid) {
+  const auto missing = LoadRouterConfig("/no/such/file");
+  EXPECT_THAT(std::string(missing.status().message()), HasSubstr("/no/such/file: No such file"));
+  const auto folder = LoadRouterConfig(testing::TempDir());
+  EXPECT_FALSE(folder.ok());
+}
+
+}  // namespace
+}  // namespace tandem
