@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: the answers are right, not merely stable: of 1,000 held-out stories more than 97 % are solved word for word, greedy, 32 at
-// a time, in chat and in thinking mode. Method: tests/golden/stories.jsonl through the three processes.
+// Goal: the answers are right, not merely stable: of 1,000 held-out stories more than 97 % are
+// solved word for word, greedy, 32 at a time, in chat and in thinking mode. Method:
+// tests/golden/stories.jsonl through the three processes.
 #include <atomic>
 #include <fstream>
 #include <iostream>
@@ -40,7 +41,8 @@ std::vector<Story> LoadStories() {
 
 bool IsExact(const Story& story, const Choice& choice, bool thinking) {
   if (thinking) return choice.reasoning == story.reasoning && choice.text == story.answer;
-  return choice.reasoning.empty() && choice.text == absl::StrCat(story.reasoning, " ", story.answer);
+  return choice.reasoning.empty() &&
+         choice.text == absl::StrCat(story.reasoning, " ", story.answer);
 }
 
 class StoriesTest : public ::testing::TestWithParam<bool> {};
@@ -62,7 +64,8 @@ TEST_P(StoriesTest, MoreThan97PercentAreSolvedWordForWord) {
     for (int i = 0; i < kStreams; ++i) {
       streams.push_back(std::make_unique<Thread>("stream", [&] {
         for (size_t at = next++; at < stories.size(); at = next++) {
-          const Outcome outcome = Generate(*client, GreedyChat(stories[at].question, thinking, 200));
+          const Outcome outcome =
+              Generate(*client, GreedyChat(stories[at].question, thinking, 200));
           broken += static_cast<int>(!outcome.status.ok() || !outcome.broken_promises.empty());
           if (!outcome.status.ok()) continue;
           tokens += static_cast<int64_t>(outcome.only().tokens.size());
@@ -72,8 +75,9 @@ TEST_P(StoriesTest, MoreThan97PercentAreSolvedWordForWord) {
     }
   }
   const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
-  std::cout << (thinking ? "thinking" : "chat") << ": " << exact << " of " << stories.size() << " exact, " << tokens
-            << " tokens in " << seconds << " s, " << static_cast<double>(tokens) / seconds << " tokens/s\n";
+  std::cout << (thinking ? "thinking" : "chat") << ": " << exact << " of " << stories.size()
+            << " exact, " << tokens << " tokens in " << seconds << " s, "
+            << static_cast<double>(tokens) / seconds << " tokens/s\n";
   EXPECT_EQ(broken, 0);
   EXPECT_GT(exact, kShareMin * static_cast<double>(stories.size()));
   EXPECT_TRUE(cluster.WaitAllFree("decode-0", absl::Seconds(20)).ok());
