@@ -59,7 +59,7 @@ std::vector<Case> Cases() {
       {"sampling.top_p", [](auto& r) { r.mutable_sampling()->set_top_p(1.5); }, "1.5"},
       {"sampling.min_p", [](auto& r) { r.mutable_sampling()->set_min_p(2); }, "0 to 1"},
       {"sampling.repetition_penalty",
-       [](auto& r) { r.mutable_sampling()->set_repetition_penalty(0); }, "above 0 to 10"},
+       [](auto& r) { r.mutable_sampling()->set_repetition_penalty(0); }, "0 is outside of 0.001 to 10"},
       {"sampling.presence_penalty", [](auto& r) { r.mutable_sampling()->set_presence_penalty(3); },
        "-2 to 2"},
       {"sampling.frequency_penalty",
