@@ -236,11 +236,15 @@ TEST_F(HostileRequestTest, ConversationsThatMakeNoSenseAreNamed) {
       format("nul"),
       format("{\"a\":1e999}"),
   });
-  // Tools that are right but fill the context.
+}
+
+TEST_F(HostileRequestTest, ToolsThatFillTheContextAreAPromptTooLong) {
   Refuses({{.spoil =
-                [=](Request& r) {
-                  chat(r).set_tools_json("[{\"type\":\"function\",\"function\":{\"name\":\"" +
-                                         std::string(1'000'000, 'q') + "\"}}]");
+                [](v1::GenerateRequest& r) {
+                  r = GreedyChat("hello", false, 4);
+                  r.mutable_chat()->set_tools_json(
+                      "[{\"type\":\"function\",\"function\":{\"name\":\"" +
+                      std::string(1'000'000, 'q') + "\"}}]");
                 },
             .said = {"tokens", "limit"}}});
 }
