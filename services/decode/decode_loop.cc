@@ -87,7 +87,9 @@ absl::Status DecodeLoop::Start(const GenerateCommand& command) {
   RETURN_IF_ERROR(CheckGenerate(request, model_.config()));
   absl::StatusOr<Grant> memory = leases_.Commit(key);
   if (!memory.ok()) return LeaseLost(memory.status().message());
-  const int64_t room = static_cast<int64_t>(memory->pages.size()) * kPageTokens;
+  // The last page may reach past the positions that the model is made for.
+  const int64_t room = std::min(static_cast<int64_t>(memory->pages.size()) * kPageTokens,
+                                options_.context_tokens_max);
   if (request.prompt_tokens() + int64_t{request.max_tokens()} > room) {
     leases_.Finish(key);
     return InvalidField(
@@ -127,11 +129,16 @@ void DecodeLoop::Handle(LinkOpenedCommand& command) {
 }
 
 void DecodeLoop::Handle(LinkBeginCommand& command) {
-  const absl::Status begun =
+  const absl::StatusOr<Grant> memory =
       leases_.BeginWrite(command.key, command.link, links_.InPlace(command.link));
   v1::LinkResponse response;
-  *response.mutable_verdict()->mutable_lease() = ToProto(command.key);
-  response.mutable_verdict()->set_granted(begun.ok());
+  v1::WriteVerdict& verdict = *response.mutable_verdict();
+  *verdict.mutable_lease() = ToProto(command.key);
+  verdict.set_granted(memory.ok());
+  if (memory.ok()) {
+    verdict.set_slot(memory->slot);
+    verdict.mutable_pages()->Add(memory->pages.begin(), memory->pages.end());
+  }
   links_.Send(command.link, std::move(response));
 }
 

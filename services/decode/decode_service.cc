@@ -30,8 +30,6 @@ grpc::ServerUnaryReactor* DecodeServiceImpl::Reserve(grpc::CallbackServerContext
                            out.set_lease_id(grant->key.lease_id);
                            out.set_epoch(grant->key.epoch);
                            *out.mutable_ttl() = ToProto(options_.lease_ttl);
-                           out.set_slot(grant->slot);
-                           out.mutable_pages()->Add(grant->pages.begin(), grant->pages.end());
                            out.set_endpoint(options_.endpoint);
                            reactor->Finish(grpc::Status::OK);
                          }};

@@ -82,6 +82,11 @@ absl::Status PrefillLoop::Check(const v1::PrefillRequest& request) const {
   }
   if (request.reservation().endpoint().empty())
     return InvalidField("reservation.endpoint", "host:port, got none");
+  const LeaseKey key = KeyOf(request.reservation());
+  for (const auto& [id, prompt] : prompts_) {
+    // News of a lease would reach only one of the two.
+    if (prompt.key == key) return LeaseLost("reservation: another prompt is being read into it");
+  }
   return CheckSampling(request.sampling(), model_.config().vocab_size);
 }
 
@@ -159,22 +164,23 @@ void PrefillLoop::On(Peer& peer, LeaseVerdict& verdict) {
   const auto it = Find(peer, verdict.key);
   if (it == prompts_.end() || !std::holds_alternative<Asking>(it->second.stage)) {
     // Cancelled while it was asked for.
-    if (verdict.granted) peer.link->EndWrite(verdict.key);
+    if (verdict.memory.has_value()) peer.link->EndWrite(verdict.key);
     return;
   }
-  if (!verdict.granted)
+  if (!verdict.memory.has_value())
     return Drop(it->first, LeaseLost("the decode worker does not know the reservation any more"));
+  it->second.stage = Staging{.memory = *std::move(verdict.memory)};
   Begin(it->first, it->second, peer);
 }
 
 void PrefillLoop::Begin(SequenceId id, Prompt& prompt, Peer& peer) {
-  const auto& reservation = prompt.request.reservation();
-  const Grant grant{.key = prompt.key,
-                    .slot = static_cast<int>(reservation.slot()),
-                    .pages = {reservation.pages().begin(), reservation.pages().end()}};
+  const Grant& memory = std::get<Staging>(prompt.stage).memory;
   const int tokens = static_cast<int>(prompt.tokens.size());
-  prompt.stage = Staging{};
-  absl::StatusOr<KvPlace> place = peer.channel->Open(grant, tokens);
+  if (const int64_t room = static_cast<int64_t>(memory.pages.size()) * kPageTokens; tokens > room) {
+    return Drop(
+        id, InvalidField("token_ids", absl::StrCat("at most ", room, " (reserved), got ", tokens)));
+  }
+  absl::StatusOr<KvPlace> place = peer.channel->Open(memory, tokens);
   if (absl::IsResourceExhausted(place.status())) {
     const int most = staging_.pages.pages_total();
     if (KvLayout::PagesFor(tokens) <= most) return;  // waits for another prompt's end

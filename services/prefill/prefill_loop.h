@@ -62,7 +62,9 @@ class PrefillLoop {
  private:
   struct Linking {};
   struct Asking {};
-  struct Staging {};
+  struct Staging {
+    Grant memory;  // of the decode worker, as it says itself
+  };
   struct Reading {
     KvPlace place;
   };
@@ -97,7 +99,7 @@ class PrefillLoop {
 
   absl::Status Check(const v1::PrefillRequest& request) const;
   void Ask(Prompt& prompt, Peer& peer);
-  // Memory on the channel, then the schedule; or Staging.
+  // From Staging: memory on the channel, then the schedule; or no change.
   void Begin(SequenceId id, Prompt& prompt, Peer& peer);
   void Step();
   void OnLogits(const PrefillItem& item, const LogitsRow& row);

@@ -137,6 +137,7 @@ absl::StatusOr<Prompt> GenerateReactor::Tokenize() const {
                                   .thinking = request_.thinking(),
                                   .effort = request_.reasoning_effort()});
   }
+  if (request_.stop_size() > 0) RETURN_IF_ERROR(parts_.model.NeedTokenizer("stop"));
   const auto& ids = request_.token_ids().ids();
   return Prompt{.text = "", .token_ids = std::vector<uint32_t>(ids.begin(), ids.end())};
 }

@@ -12,6 +12,8 @@ namespace {
 
 constexpr size_t kRequestIdBytesMax = 128;
 constexpr size_t kStopBytesMax = 256;
+// Below, a logit would be multiplied out of what a float holds; workers refuse it too.
+constexpr double kRepetitionMin = 1e-3F;
 constexpr int kStopsMax = 64;
 constexpr int kStopIdsMax = 1024;
 
@@ -77,7 +79,7 @@ void CheckSampling(const v1::Sampling& sampling, const RequestLimits& limits, Vi
   if (sampling.has_min_p()) out.Number("sampling.min_p", sampling.min_p(), {.min = 0, .max = 1});
   if (sampling.has_repetition_penalty()) {
     out.Number("sampling.repetition_penalty", sampling.repetition_penalty(),
-               {.min = 0, .max = 10, .min_excluded = true});
+               {.min = kRepetitionMin, .max = 10});
   }
   if (sampling.has_presence_penalty()) {
     out.Number("sampling.presence_penalty", sampling.presence_penalty(), {.min = -2, .max = 2});
@@ -85,9 +87,8 @@ void CheckSampling(const v1::Sampling& sampling, const RequestLimits& limits, Vi
   if (sampling.has_frequency_penalty()) {
     out.Number("sampling.frequency_penalty", sampling.frequency_penalty(), {.min = -2, .max = 2});
   }
-  if (sampling.has_n()) {
-    out.Number("sampling.n", sampling.n(),
-               {.min = 1, .max = static_cast<double>(limits.choices_max)});
+  if (sampling.has_n() && (sampling.n() < 1 || sampling.n() > limits.choices_max)) {
+    out.Add("sampling.n", absl::StrCat(sampling.n(), " is outside of 1 to ", limits.choices_max));
   }
 }
 

@@ -57,11 +57,12 @@ grpc::ServerUnaryReactor* RouterService::Tokenize(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* RouterService::Detokenize(grpc::CallbackServerContext* context,
                                                     const v1::DetokenizeRequest* request,
                                                     v1::DetokenizeResponse* response) {
-  const absl::Status valid = ValidateDetokenize(*request, parts_.Limits());
+  absl::Status valid = ValidateDetokenize(*request, parts_.Limits());
+  valid.Update(parts_.model.NeedTokenizer("token_ids"));
   if (!valid.ok()) return Answered(context, valid);
   const std::vector<int32_t> ids(request->token_ids().begin(), request->token_ids().end());
   response->set_text(
-      parts_.model.tokenizer().Decode(ids, {.skip_special = request->skip_special()}));
+      parts_.model.tokenizer()->Decode(ids, {.skip_special = request->skip_special()}));
   return Answered(context, absl::OkStatus());
 }
 

@@ -47,7 +47,8 @@ Cluster::Cluster(const ClusterOptions& options) {
     Write(name,
           absl::StrCat("worker { listen: \"127.0.0.1:", process.port,
                        "\" metrics_listen: \"127.0.0.1:", process.metrics_port, "\" model_dir: \"",
-                       options.model_dir, "\" drain_timeout { seconds: 10 } }\n", extra, "\n"));
+                       options.model_dir, "\" drain_timeout { seconds: 10 } ", options.worker_extra,
+                       " }\n", extra, "\n"));
     absl::StrAppend(role == "prefill" ? &prefills : &decodes, role,
                     "_workers: \"127.0.0.1:", process.port, "\"\n");
   };

@@ -30,6 +30,8 @@ struct ClusterOptions {
   std::string router_extra;
   std::string prefill_extra;
   std::string decode_extra;
+  // Of the part that both kinds of workers have in common.
+  std::string worker_extra;
 };
 
 class Cluster {

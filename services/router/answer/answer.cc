@@ -17,6 +17,11 @@ std::optional<StopStrings> StopsOf(const AnswerOptions& options) {
   return *std::move(stops);
 }
 
+std::optional<Detokenizer> DetokenizerOf(const Tokenizer* tokenizer) {
+  if (tokenizer == nullptr) return std::nullopt;
+  return std::make_optional<Detokenizer>(*tokenizer, DecodeOptions{.skip_special = true});
+}
+
 std::optional<StreamParser> ParserOf(AnswerForm form) {
   if (form == AnswerForm::kPlain) return std::nullopt;
   return StreamParser(form == AnswerForm::kThinking ? ThinkingMode::kThinking
@@ -27,7 +32,7 @@ std::optional<StreamParser> ParserOf(AnswerForm form) {
 
 Answer::Answer(const AnswerOptions& options)
     : options_(options),
-      detokenizer_(options.tokenizer, {.skip_special = true}),
+      detokenizer_(DetokenizerOf(options.tokenizer)),
       stops_(StopsOf(options)),
       parser_(ParserOf(options.form)) {
   CHECK_GE(options_.tokens_max, 1U);
@@ -46,7 +51,7 @@ void Answer::Push(const v1::SampledToken& token) {
   if (std::find(ends.begin(), ends.end(), token.id()) != ends.end()) {
     return End(v1::FINISH_REASON_STOP);
   }
-  Show(detokenizer_.Push(static_cast<int32_t>(token.id())));
+  if (detokenizer_.has_value()) Show(detokenizer_->Push(static_cast<int32_t>(token.id())));
   if (stops_.has_value() && stops_->stopped()) return End(v1::FINISH_REASON_STOP);
   if (completion_tokens_ >= options_.tokens_max) End(v1::FINISH_REASON_LENGTH);
 }
@@ -89,7 +94,7 @@ void Answer::End(v1::FinishReason reason) {
 
 void Answer::Finish() {
   if (std::exchange(flushed_, true)) return;
-  Show(detokenizer_.Flush());
+  if (detokenizer_.has_value()) Show(detokenizer_->Flush());
   if (stops_.has_value()) {
     const std::string held = stops_->Flush();
     if (parser_.has_value()) {

@@ -25,7 +25,7 @@ namespace tandem {
 enum class AnswerForm { kPlain, kChat, kThinking };
 
 struct AnswerOptions {
-  const Tokenizer& tokenizer;
+  const Tokenizer* tokenizer = nullptr;  // null: no text, no stop texts
   uint32_t choice = 0;
   AnswerForm form = AnswerForm::kPlain;
   std::vector<uint32_t> stop_token_ids;  // the end-of-sentence token too, unless it is ignored
@@ -68,7 +68,7 @@ class Answer {
   void End(v1::FinishReason reason);
 
   const AnswerOptions options_;
-  Detokenizer detokenizer_;
+  std::optional<Detokenizer> detokenizer_;
   std::optional<StopStrings> stops_;
   std::optional<StreamParser> parser_;
   std::optional<v1::ToolCall> open_call_;  // begun, not yet whole

@@ -2,11 +2,13 @@
 #include "services/router/answer/served_model.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <limits>
 #include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "services/runtime/base/log.h"
 #include "services/runtime/base/status_macros.h"
 #include "services/runtime/rpc/status.h"
 #include "services/runtime/text/chat/message_json.h"
@@ -89,7 +91,12 @@ absl::StatusOr<std::unique_ptr<ServedModel>> ServedModel::Load(const std::string
   std::unique_ptr<ServedModel> model(new ServedModel());
   model->name_ = name;
   ASSIGN_OR_RETURN(model->config_, ModelConfig::FromFolder(folder));
-  ASSIGN_OR_RETURN(model->tokenizer_, Tokenizer::FromFile(folder + "/tokenizer.json"));
+  const std::string tokenizer_path = folder + "/tokenizer.json";
+  if (!std::filesystem::exists(tokenizer_path)) {
+    LogWarning("no_tokenizer", {{"path", tokenizer_path}, {"served", "token ids only"}});
+    return model;
+  }
+  ASSIGN_OR_RETURN(model->tokenizer_, Tokenizer::FromFile(tokenizer_path));
   if (model->tokenizer_->vocab_size() > model->config_.vocab_size) {
     return absl::InvalidArgumentError(
         absl::StrCat(folder, ": tokenizer.json has ids up to ", model->tokenizer_->vocab_size() - 1,
@@ -103,12 +110,19 @@ uint32_t ServedModel::context_tokens_max() const {
       std::min<int64_t>(config_.max_position_embeddings, std::numeric_limits<uint32_t>::max()));
 }
 
+absl::Status ServedModel::NeedTokenizer(absl::string_view field) const {
+  if (tokenizer_ != nullptr) return absl::OkStatus();
+  return InvalidField(field, "the checkpoint has no tokenizer.json: token_ids alone can be served");
+}
+
 absl::StatusOr<Prompt> ServedModel::FromText(absl::string_view text) const {
+  RETURN_IF_ERROR(NeedTokenizer("text"));
   ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer_->Encode(text));
   return Prompt{.text = std::string(text), .token_ids = Unsigned(ids)};
 }
 
 absl::StatusOr<Prompt> ServedModel::FromChat(const ChatRendering& rendering) const {
+  RETURN_IF_ERROR(NeedTokenizer("chat"));
   ASSIGN_OR_RETURN(std::vector<Message> messages, MessagesOf(rendering.chat));
   RETURN_IF_ERROR(Attach(rendering.chat, messages));
   auto rendered = EncodeChat(messages, EncodingOf(rendering));

@@ -29,9 +29,13 @@ struct ChatRendering {
 
 class ServedModel {
  public:
-  // Reads config.json, generation_config.json (if there) and tokenizer.json. Errors name the file.
+  // Reads config.json, generation_config.json and tokenizer.json, the latter two if they are there:
+  // a checkpoint without a tokenizer is served by token ids. Errors name the file.
   static absl::StatusOr<std::unique_ptr<ServedModel>> Load(const std::string& folder,
                                                            const std::string& name);
+
+  // INVALID_FIELD when there is no tokenizer to do what `field` asks for.
+  absl::Status NeedTokenizer(absl::string_view field) const;
 
   // Special tokens in the text count.
   absl::StatusOr<Prompt> FromText(absl::string_view text) const;
@@ -39,7 +43,8 @@ class ServedModel {
   absl::StatusOr<Prompt> FromChat(const ChatRendering& rendering) const;
 
   const std::string& name() const { return name_; }
-  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  // Null without tokenizer.json.
+  const Tokenizer* tokenizer() const { return tokenizer_.get(); }
   uint32_t vocab_size() const { return static_cast<uint32_t>(config_.vocab_size); }
   uint32_t context_tokens_max() const;
   uint32_t eos_token_id() const { return static_cast<uint32_t>(config_.eos_token_id); }

@@ -41,12 +41,12 @@ absl::StatusOr<LeaseTable::Lease*> LeaseTable::Find(const LeaseKey& key) {
   return &it->second;
 }
 
-absl::Status LeaseTable::BeginWrite(const LeaseKey& key, LinkId link, bool in_place) {
+absl::StatusOr<Grant> LeaseTable::BeginWrite(const LeaseKey& key, LinkId link, bool in_place) {
   ASSIGN_OR_RETURN(Lease * lease, Find(key));
   const auto* granted = std::get_if<Granted>(&lease->state);
   if (granted == nullptr) return Lost(key, "was already written to");
   lease->state = Writing{.expiry = granted->expiry, .link = link, .in_place = in_place};
-  return absl::OkStatus();
+  return Grant{.key = key, .slot = lease->memory.slot, .pages = lease->memory.pages};
 }
 
 absl::Status LeaseTable::EndWrite(const LeaseKey& key, LinkId link) {

@@ -66,7 +66,7 @@ class LeaseTable {
   absl::StatusOr<Grant> GrantLease(int64_t tokens, absl::Time now);
 
   // ABORTED if the lease is not in the state that the event needs.
-  absl::Status BeginWrite(const LeaseKey& key, LinkId link, bool in_place);
+  absl::StatusOr<Grant> BeginWrite(const LeaseKey& key, LinkId link, bool in_place);
   absl::Status EndWrite(const LeaseKey& key, LinkId link);
   absl::StatusOr<Grant> Commit(const LeaseKey& key);
 

@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
+#include "services/runtime/base/json.h"
 #include "services/runtime/base/status_macros.h"
 #include "services/runtime/model/field_reader.h"
 
@@ -22,7 +23,7 @@ constexpr absl::string_view kIndex = "model.safetensors.index.json";
 constexpr size_t kMaxShards = 10'000;
 
 absl::StatusOr<WeightMap> ParseIndex(const std::string& text) {
-  const Json json = Json::parse(text, /*cb=*/nullptr, /*allow_exceptions=*/false);
+  const Json json = ParseFileJson(text);
   const Json weight_map = json.is_object() ? json.value("weight_map", Json()) : Json();
   if (!weight_map.is_object() || weight_map.empty()) {
     return absl::InvalidArgumentError(

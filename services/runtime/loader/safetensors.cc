@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 #include "services/runtime/base/check.h"
+#include "services/runtime/base/json.h"
 #include "services/runtime/base/status_macros.h"
 
 namespace tandem {
@@ -116,9 +117,7 @@ absl::StatusOr<Header> SplitFile(absl::Span<const std::byte> bytes) {
         absl::StrCat("header length must be at most ", limit, ", got ", length));
   }
   const char* text = reinterpret_cast<const char*>(bytes.data()) + 8;
-  Header header{
-      .json = Json::parse(text, text + length, /*cb=*/nullptr, /*allow_exceptions=*/false),
-      .data = bytes.subspan(8 + length)};
+  Header header{.json = ParseFileJson({text, length}), .data = bytes.subspan(8 + length)};
   if (!header.json.is_object()) return absl::InvalidArgumentError("header must be one JSON object");
   return header;
 }

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "services/runtime/base/json.h"
 
 namespace tandem {
 namespace {
@@ -45,11 +46,11 @@ FieldReader::FieldReader(absl::string_view file, Json object)
     : file_(file), object_(std::move(object)) {}
 
 absl::StatusOr<FieldReader> FieldReader::Parse(absl::string_view file, absl::string_view text) {
-  Json object = Json::parse(text.begin(), text.end(), /*cb=*/nullptr, /*allow_exceptions=*/false);
+  Json object = ParseFileJson(text);
   if (!object.is_object()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(file, ": must be one JSON object, got ",
-                     object.is_discarded() ? "text that is not JSON" : object.type_name()));
+    return absl::InvalidArgumentError(absl::StrCat(
+        file, ": must be one JSON object, got ",
+        object.is_discarded() ? "text that is not JSON, or too deep" : object.type_name()));
   }
   return FieldReader(file, std::move(object));
 }

@@ -12,6 +12,10 @@
 namespace tandem {
 namespace {
 
+constexpr int kViolationsMax = 8;
+constexpr size_t kFieldBytesMax = 64;
+constexpr size_t kDescriptionBytesMax = 160;
+constexpr size_t kMessageBytesMax = 1024;
 constexpr absl::string_view kTypePrefix = "type.googleapis.com/";
 
 template <typename Detail>
@@ -48,6 +52,14 @@ absl::Status WithRetry(absl::Status status, absl::Duration after) {
   return status;
 }
 
+// The first bytes of `text`, never half a UTF-8 character. Trailers beyond 8 KiB would reach the
+// client as another error than ours.
+std::string Shortened(absl::string_view text, size_t bytes_max) {
+  if (text.size() <= bytes_max) return std::string(text);
+  while (bytes_max > 0 && (static_cast<uint8_t>(text[bytes_max]) & 0xC0) == 0x80) --bytes_max;
+  return absl::StrCat(text.substr(0, bytes_max), "…");
+}
+
 absl::Status Exhausted(const Retry& retry, absl::string_view reason) {
   return WithRetry(WithReason(absl::ResourceExhaustedError(retry.message), reason), retry.after);
 }
@@ -63,11 +75,15 @@ absl::Status InvalidFields(const std::vector<FieldViolation>& violations) {
   std::string message;
   google::rpc::BadRequest bad_request;
   for (const FieldViolation& violation : violations) {
-    absl::StrAppend(&message, message.empty() ? "" : "; ", violation.field, ": ",
-                    violation.description);
+    if (bad_request.field_violations_size() == kViolationsMax) {
+      absl::StrAppend(&message, "; and ", violations.size() - kViolationsMax, " more");
+      break;
+    }
     auto* field = bad_request.add_field_violations();
-    field->set_field(violation.field);
-    field->set_description(violation.description);
+    field->set_field(Shortened(violation.field, kFieldBytesMax));
+    field->set_description(Shortened(violation.description, kDescriptionBytesMax));
+    absl::StrAppend(&message, message.empty() ? "" : "; ", field->field(), ": ",
+                    field->description());
   }
   absl::Status status = WithReason(absl::InvalidArgumentError(message), "INVALID_FIELD");
   Attach(bad_request, status);
@@ -147,7 +163,7 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
   const auto code = static_cast<grpc::StatusCode>(status.code());
   google::rpc::Status wire;
   wire.set_code(static_cast<int>(code));
-  wire.set_message(std::string(status.message()));
+  wire.set_message(Shortened(status.message(), kMessageBytesMax));
   status.ForEachPayload([&wire](absl::string_view url, const absl::Cord& payload) {
     auto* detail = wire.add_details();
     detail->set_type_url(std::string(url));

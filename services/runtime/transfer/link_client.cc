@@ -74,8 +74,7 @@ class LinkClient::Reactor final
       case v1::LinkResponse::kReady:
         return OnReady(response.ready());
       case v1::LinkResponse::kVerdict:
-        return Post(LeaseVerdict{.key = FromProto(response.verdict().lease()),
-                                 .granted = response.verdict().granted()});
+        return OnVerdict(response.verdict());
       case v1::LinkResponse::kRevoke:
         return Post(LeaseRevoked{.key = FromProto(response.revoke())});
       case v1::LinkResponse::kEnded:
@@ -83,6 +82,16 @@ class LinkClient::Reactor final
       case v1::LinkResponse::EVENT_NOT_SET:
         return;
     }
+  }
+
+  void OnVerdict(const v1::WriteVerdict& verdict) {
+    LeaseVerdict event{.key = FromProto(verdict.lease()), .memory = std::nullopt};
+    if (verdict.granted()) {
+      event.memory = {.key = event.key,
+                      .slot = static_cast<int>(verdict.slot()),
+                      .pages = {verdict.pages().begin(), verdict.pages().end()}};
+    }
+    Post(std::move(event));
   }
 
   void OnOffer(const v1::LinkOffer& offer) {

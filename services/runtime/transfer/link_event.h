@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 
@@ -28,7 +29,7 @@ struct LinkDown {
 };
 struct LeaseVerdict {
   LeaseKey key;
-  bool granted = false;
+  std::optional<Grant> memory;  // none: refused
 };
 // The decode worker has the pages again: the fence.
 struct LeaseEnded {

@@ -8,6 +8,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "services/runtime/base/json.h"
 #include "services/runtime/base/status_macros.h"
 
 namespace tandem {
@@ -217,9 +218,9 @@ absl::Status CheckNormalizer(const Field& normalizer) {
 }  // namespace
 
 absl::StatusOr<TokenizerFile> ParseTokenizerFile(absl::string_view json_text) {
-  const Json json = Json::parse(json_text.begin(), json_text.end(), /*cb=*/nullptr,
-                                /*allow_exceptions=*/false);
-  if (json.is_discarded()) return absl::InvalidArgumentError("tokenizer.json: not valid JSON");
+  const Json json = ParseFileJson(json_text);
+  if (json.is_discarded())
+    return absl::InvalidArgumentError("tokenizer.json: not valid JSON, or too deep");
   const Field root{.value = &json, .path = ""};
   RETURN_IF_ERROR(
       CheckObject(root, {"version", "truncation", "padding", "added_tokens", "normalizer",
