@@ -22,10 +22,8 @@ function(tandem_binary name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 endfunction()
 
-# tandem_test(name SRCS a_test.cc … DEPS x … LABELS l … TIMEOUT s): one ctest entry for the whole
-# binary.
-# Tests find data by TANDEM_SOURCE_DIR and built programs by TANDEM_BINARY_DIR (both compile
-# definitions).
+# tandem_test(name SRCS a_test.cc … DEPS x … LABELS l … TIMEOUT s): one ctest entry a binary.
+# Tests find data by TANDEM_SOURCE_DIR and built programs by TANDEM_BINARY_DIR, both macros.
 function(tandem_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SRCS;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SRCS})
@@ -39,8 +37,7 @@ function(tandem_test name)
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
 endfunction()
 
-# tandem_bench(name SRCS a_bench.cc … DEPS x …): built with everything, run by hand
-# (tests/bench/README.md).
+# tandem_bench(name SRCS a_bench.cc … DEPS x …): built with everything, run by hand.
 function(tandem_bench name)
   cmake_parse_arguments(ARG "" "" "SRCS;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SRCS})
@@ -57,7 +54,8 @@ function(tandem_proto name)
   set(sources "")
   foreach(proto ${ARG_PROTOS})
     string(REGEX REPLACE "\\.proto$" "" stem ${proto})
-    set(generated ${out}/${stem}.pb.cc ${out}/${stem}.grpc.pb.cc ${out}/${stem}.pb.h ${out}/${stem}.grpc.pb.h)
+    set(generated ${out}/${stem}.pb.cc ${out}/${stem}.grpc.pb.cc
+                  ${out}/${stem}.pb.h ${out}/${stem}.grpc.pb.h)
     add_custom_command(
       OUTPUT ${generated}
       COMMAND protobuf::protoc --cpp_out=${out} --grpc_out=${out}

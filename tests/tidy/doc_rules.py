@@ -48,7 +48,7 @@ def check_complete(tree, readme):
     said = {t.rstrip("/").removeprefix("./") for t in tokens(readme.text)}
     said |= {t.split("/")[0] for t in said}
     cores = {core(t) for t in said}
-    globs = [t for t in said if "*" in t]
+    globs = [t for t in said if "*" in t and re.search(r"\w", t)]  # a bullet is no glob
     for name in [f.name for f in tree.in_folder(readme.folder)] + tree.children(readme.folder):
         if name in FURNITURE or name.startswith(".") or name in said or core(name) in cores:
             continue

@@ -171,6 +171,7 @@ class DocRulesTest(unittest.TestCase):
         self.assertEqual(self.one("| `a` | A. |\n", "a.h", "a_cpu.cc"), [])
         self.assertEqual(self.one("- `sub/`: B.\n", "sub/README.md"), [])
         self.assertEqual(self.one("- `a.h`: A.\n", "a.h", "b.h"), ["readme-list"])
+        self.assertEqual(self.one("* `a.h`: A.\n", "a.h", "b.h"), ["readme-list"])
         self.assertEqual(self.one("- `a.h`: A.\n- `b.h`: B.\n", "a.h"), ["readme-list"])
 
     def test_links_lead_somewhere(self):

@@ -4,6 +4,7 @@
 // library's, tell TSan, and call the library's. gRPC's own mutexes are the same class: its
 // hand-overs between threads become visible too.
 #include <dlfcn.h>
+#include <grpc/grpc.h>
 
 #include "absl/synchronization/mutex.h"
 
@@ -161,3 +162,37 @@ bool CondVar::WaitWithDeadline(Mutex* mutex, Time deadline) {
 
 ABSL_NAMESPACE_END
 }  // namespace absl
+
+// gRPC hands work from the thread that starts a batch to the one that runs its callback, known by
+// the batch's tag; and what stands before a server starts is known to every callback.
+extern "C" {
+
+namespace {
+int started_servers = 0;
+}  // namespace
+
+grpc_call_error grpc_call_start_batch(grpc_call* call, const grpc_op* ops, size_t nops, void* tag,
+                                      void* reserved) {
+  static auto* const kReal =
+      Library<grpc_call_error(grpc_call*, const grpc_op*, size_t, void*, void*)>(
+          "grpc_call_start_batch");
+  __tsan_release(tag);
+  return kReal(call, ops, nops, tag, reserved);
+}
+
+void grpc_server_start(grpc_server* server) {
+  static auto* const kReal = Library<void(grpc_server*)>("grpc_server_start");
+  __tsan_release(&started_servers);
+  kReal(server);
+}
+
+grpc_event grpc_completion_queue_next(grpc_completion_queue* queue, gpr_timespec deadline,
+                                      void* reserved) {
+  static auto* const kReal = Library<grpc_event(grpc_completion_queue*, gpr_timespec, void*)>(
+      "grpc_completion_queue_next");
+  const grpc_event event = kReal(queue, deadline, reserved);
+  __tsan_acquire(&started_servers);
+  if (event.type == GRPC_OP_COMPLETE) __tsan_acquire(event.tag);
+  return event;
+}
+}

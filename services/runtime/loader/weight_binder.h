@@ -2,10 +2,9 @@
 // BindWeights: gives every tensor of a checkpoint its place in Weights, or names it in an error.
 //
 // A tensor of the model that is missing, has another dtype or another shape, and a tensor of the
-// file that has no place
-// (`mtp.*`, the drafter, is set aside with one log line), are each named; the error lists the first
-// ten. Values are checked where a bad one would do harm later: UE8M0 scales are not NaN, hash
-// tables name experts. Source: specification 2.1 to 2.4.
+// file that has no place, are each named; the error lists the first ten. `mtp.*`, the drafter, is
+// set aside with one log line. Values are checked where a bad one would do harm later: UE8M0 scales
+// are not NaN, hash tables name experts. Source: specification 2.1 to 2.4.
 #pragma once
 
 #include <cstddef>

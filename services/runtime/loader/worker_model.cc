@@ -15,7 +15,8 @@ absl::StatusOr<WorkerModel> LoadWorkerModel(const v1::WorkerConfig& config) {
   const bool reference = config.kernels() == v1::KERNELS_CPU_REFERENCE;
   const kernels::KernelTable& table =
       kernels::SelectKernels(reference ? kernels::Device::kCpuReference : kernels::Device::kCpu);
-  ASSIGN_OR_RETURN(std::unique_ptr<LoadedModel> loaded, LoadedModel::Load(config.model_dir(), table));
+  ASSIGN_OR_RETURN(std::unique_ptr<LoadedModel> loaded,
+                   LoadedModel::Load(config.model_dir(), table));
   return WorkerModel{.kernels = table, .loaded = std::move(loaded)};
 }
 
@@ -24,10 +25,10 @@ absl::StatusOr<int64_t> ContextTokens(const v1::WorkerConfig& config, const Mode
   const int64_t most = std::min<int64_t>(model.max_position_embeddings, pool_tokens);
   if (!config.has_context_tokens_max()) return most;
   if (config.context_tokens_max() <= most) return config.context_tokens_max();
-  return absl::InvalidArgumentError(absl::StrCat("worker.context_tokens_max: at most ", most,
-                                                 " (the model's max_position_embeddings ",
-                                                 model.max_position_embeddings, ", the pool's ", pool_tokens,
-                                                 "), got ", config.context_tokens_max()));
+  return absl::InvalidArgumentError(
+      absl::StrCat("worker.context_tokens_max: at most ", most,
+                   " (the model's max_position_embeddings ", model.max_position_embeddings,
+                   ", the pool's ", pool_tokens, "), got ", config.context_tokens_max()));
 }
 
 uint64_t RandomId() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// WorkerModel: what a worker process computes with: kernel table, loaded checkpoint, and the numbers that follow from both.
-// Not movable: models borrow from it.
+// WorkerModel: what a worker process computes with: kernel table, loaded checkpoint, and the
+// numbers that follow from both. Models borrow from it; it outlives them.
 #pragma once
 
 #include <cstdint>
@@ -23,9 +23,10 @@ struct WorkerModel {
 // Chooses the table and loads the checkpoint. Errors: LoadedModel::Load.
 absl::StatusOr<WorkerModel> LoadWorkerModel(const v1::WorkerConfig& config);
 
-// The longest sequence: the config's, else the model's, cut to `pool_tokens`. INVALID_ARGUMENT when the config asks for
-// more than either holds.
-absl::StatusOr<int64_t> ContextTokens(const v1::WorkerConfig& config, const ModelConfig& model, int64_t pool_tokens);
+// The longest sequence: the config's, else the model's, cut to `pool_tokens`. INVALID_ARGUMENT when
+// the config asks for more than either holds.
+absl::StatusOr<int64_t> ContextTokens(const v1::WorkerConfig& config, const ModelConfig& model,
+                                      int64_t pool_tokens);
 
 // Random at every call: names a process.
 uint64_t RandomId();

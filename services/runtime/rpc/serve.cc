@@ -9,7 +9,8 @@ namespace tandem {
 
 void ServeUntilSignal(const Serving& serving) {
   const int signal = serving.signals.Wait();
-  LogInfo("draining", {{"signal", signal}, {"timeout", absl::FormatDuration(serving.drain_timeout)}});
+  LogInfo("draining",
+          {{"signal", signal}, {"timeout", absl::FormatDuration(serving.drain_timeout)}});
   serving.server.SetServing(false);
   serving.drain();
   const absl::Time limit = Clock::Real().Now() + serving.drain_timeout;

@@ -13,10 +13,10 @@ namespace tandem {
 struct Serving {
   RpcServer& server;
   ShutdownSignals& signals;
-  absl::Duration drain_timeout;   // for what runs when the signal comes
-  std::function<void()> drain;    // take nothing new
-  std::function<bool()> idle;     // nothing runs any more
-  std::function<void()> close;    // end the streams that never end by themselves
+  absl::Duration drain_timeout;  // for what runs when the signal comes
+  std::function<void()> drain;   // take nothing new
+  std::function<bool()> idle;    // nothing runs any more
+  std::function<void()> close;   // end the streams that never end by themselves
 };
 
 // Returns when no call is left. Health says NOT_SERVING from the signal on.

@@ -24,8 +24,8 @@ class WatchService::Watcher final : public StreamWriter<v1::WatchResponse> {
   WatchService& service_;
 };
 
-grpc::ServerWriteReactor<v1::WatchResponse>* WatchService::Watch(grpc::CallbackServerContext* /*context*/,
-                                                                 const v1::WatchRequest* /*request*/) {
+grpc::ServerWriteReactor<v1::WatchResponse>* WatchService::Watch(
+    grpc::CallbackServerContext* /*context*/, const v1::WatchRequest* /*request*/) {
   auto* watcher = new Watcher(*this);
   bool refused = false;
   {
@@ -62,7 +62,9 @@ void WatchService::CloseAll() {
     closed_ = true;
     watchers.swap(watchers_);
   }
-  for (Watcher* watcher : watchers) watcher->Close(Draining({.message = "the worker is shutting down"}));
+  for (Watcher* watcher : watchers) {
+    watcher->Close(Draining({.message = "the worker is shutting down"}));
+  }
 }
 
 }  // namespace tandem

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// WatchService: WorkerService/Watch. The worker's loop publishes its state; every watcher gets the newest one.
+// WatchService: WorkerService/Watch. The worker's loop publishes its state; every watcher gets the
+// newest one.
 //
-// Thread-safe. Publish never waits for a reader: what a slow one has not read is replaced. Outlives the server it is
-// registered with; CloseAll ends all streams, so that the server can shut down.
+// Thread-safe. Publish never waits for a reader: what a slow one has not read is replaced. Outlives
+// the server it is registered with; CloseAll ends all streams, so that the server can shut down.
 #pragma once
 
 #include <set>

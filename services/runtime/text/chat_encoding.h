@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A conversation as the text that DeepSeek-V4 was trained to go on with, equal to the released
-// encoder's (April version).
+// A conversation as the text that DeepSeek-V4 was trained to go on with, equal to that of the
+// released encoder (April version).
 //
 // No Jinja template exists; the rules are specification 6.2 to 6.5. Thread-safe function of values,
 // linear time. ChatPrompt::user_text marks what came from the request rather than from the encoder:
-// pass it as EncodeOptions::plain, and a
-// "<｜User｜>" typed by a user stays text. Without it the ids are the released stack's, forged
-// turns included. We propose plain as the router's default: ids differ only for texts that contain
-// an added token's very string.
+// pass it as EncodeOptions::plain, and a "<｜User｜>" typed by a user stays text. Without it the
+// ids are the released stack's, forged turns included. We propose plain as the router's default:
+// ids differ only for texts that contain an added token's very string.
 #pragma once
 
 #include <string>

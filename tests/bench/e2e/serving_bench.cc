@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tokens a second of the three processes together, for 1 to 32 streams at once, on tiny-v4: what a client sees.
-// usage: serving_bench [seconds a row]. Prints a Markdown table; the bars are issue 2's.
+// Tokens a second of the three processes together, for 1 to 32 streams at once, on tiny-v4: what a
+// client sees. Prints a Markdown table; the bars are those of issue 2.
+// usage: serving_bench [seconds a row]
 #include <algorithm>
 #include <atomic>
 #include <iomanip>
@@ -38,16 +39,20 @@ void Measure(Cluster& cluster, const Row& row, double seconds) {
     for (int i = 0; i < row.streams; ++i) {
       streams.push_back(std::make_unique<Thread>("stream", [&, i] {
         while (absl::ToDoubleSeconds(absl::Now() - start) < seconds) {
-          v1::GenerateRequest request = GreedyChat("Tom has 5 apples. Ana gives Tom 7 more.", false, 128);
+          v1::GenerateRequest request =
+              GreedyChat("Tom has 5 apples. Ana gives Tom 7 more.", false, 128);
           request.set_ignore_eos(true);
           const Outcome outcome = Generate(*client, request);
           CHECK(outcome.status.ok() && outcome.broken_promises.empty());
           const auto count = static_cast<int64_t>(outcome.only().tokens.size());
           tokens += count;
           const v1::Timing& timing = outcome.only().finished.timing();
-          const double ttft = static_cast<double>(timing.ttft().seconds()) + 1e-9 * timing.ttft().nanos();
-          const double total = static_cast<double>(timing.total().seconds()) + 1e-9 * timing.total().nanos();
-          samples[i].push_back({.ttft_ms = 1e3 * ttft, .tpot_ms = 1e3 * (total - ttft) / static_cast<double>(count - 1)});
+          const double ttft =
+              static_cast<double>(timing.ttft().seconds()) + 1e-9 * timing.ttft().nanos();
+          const double total =
+              static_cast<double>(timing.total().seconds()) + 1e-9 * timing.total().nanos();
+          samples[i].push_back({.ttft_ms = 1e3 * ttft,
+                                .tpot_ms = 1e3 * (total - ttft) / static_cast<double>(count - 1)});
         }
       }));
     }
@@ -64,8 +69,9 @@ void Measure(Cluster& cluster, const Row& row, double seconds) {
   std::sort(ttft.begin(), ttft.end());
   std::sort(tpot.begin(), tpot.end());
   std::cout << "| " << row.streams << " | " << std::fixed << std::setprecision(0) << rate << " | "
-            << (row.bar > 0 ? std::to_string(static_cast<int>(row.bar)) : "") << " | " << std::setprecision(1)
-            << ttft[ttft.size() / 2] << " | " << tpot[tpot.size() / 2] << " |" << std::endl;
+            << (row.bar > 0 ? std::to_string(static_cast<int>(row.bar)) : "") << " | "
+            << std::setprecision(1) << ttft[ttft.size() / 2] << " | " << tpot[tpot.size() / 2]
+            << " |" << std::endl;
 }
 
 }  // namespace

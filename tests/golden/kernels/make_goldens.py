@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the golden cases of the kernels: inputs, and the results of the specification's numpy reading.
+"""Writes the golden cases of the kernels: inputs, and what the specification's numpy reading gives.
 
 usage: make_goldens.py TOOLS OUT      TOOLS holds v4_reference.py and v4_checkpoint.py
 
-A case is one file of tensors: for each, u32 name length, name, u32 dtype (0 u8, 1 bf16, 2 f32, 3 i32, 4 i64), u32 rank,
-i64 dims, bytes; little endian. The same call gives the same bytes.
+A case is one file of tensors: for each, u32 name length, name, u32 dtype (0 u8, 1 bf16, 2 f32,
+3 i32, 4 i64), u32 rank, i64 dims, bytes; little endian. The same call gives the same bytes.
 """
 import struct
 import sys
@@ -25,7 +25,8 @@ def save(path, **tensors):
             else:
                 data = np.ascontiguousarray(value)
                 kind = {"uint8": 0, "float32": 2, "int32": 3, "int64": 4}[data.dtype.name]
-            f.write(struct.pack("<I", len(name)) + name.encode() + struct.pack("<II", kind, data.ndim))
+            f.write(struct.pack("<I", len(name)) + name.encode())
+            f.write(struct.pack("<II", kind, data.ndim))
             f.write(struct.pack(f"<{data.ndim}q", *data.shape) + data.tobytes())
 
 
@@ -38,8 +39,10 @@ class Cases:
         self.out, self.rng = out, np.random.default_rng(20260422)
         self.m = ref.Model.__new__(ref.Model)
         self.m.acc, self.m.cache, self.m.W = np.float64, {}, {}
-        self.m.c = v4.released_config(hc_mult=4, n_routed_experts=4, num_experts_per_tok=2, num_hash_layers=1)
-        full = ref.Model.__new__(ref.Model)  # frequencies, by the judge's own constructor on an empty folder
+        self.m.c = v4.released_config(hc_mult=4, n_routed_experts=4, num_experts_per_tok=2,
+                                       num_hash_layers=1)
+        # Frequencies come from the reading's own constructor, run on an empty folder.
+        full = ref.Model.__new__(ref.Model)
         ref.json.load, keep = (lambda _: self.m.c), ref.json.load
         ref.open, ref.glob.glob = (lambda *_: None), (lambda _: [])
         full.__init__("")
@@ -71,7 +74,8 @@ class Cases:
         x, p = self.normal(4, 2, HEAD), np.array([0, 1, 1000, 1048575], np.int32)
         y = self.m.rope(x, p, self.m.f_comp)
         self.save("rope", positions=p, main=self.m.f_main, compress=self.m.f_comp, x=b(x), y=b(y),
-                  y_main=b(self.m.rope(x, p, self.m.f_main)), back=b(self.m.rope(y, p, self.m.f_comp, True)))
+                  y_main=b(self.m.rope(x, p, self.m.f_main)),
+                  back=b(self.m.rope(y, p, self.m.f_comp, True)))
 
     def quantisers(self):
         x = self.normal(6, DIM) * np.exp2(np.arange(-12, 12, 4))[:, None].astype(F)
@@ -99,25 +103,29 @@ class Cases:
             self.m.cache[n + "_base"] = self.rng.standard_normal(k).astype(F)
             self.m.cache[n + "_scale"] = self.rng.standard_normal(3 if k == 24 else 1).astype(F)
         x, post, comb = self.m.hc_pre(X, "p")
-        names = {f"{n}_{s}": self.m.cache[f"{n}_{s}"] for n in "ph" for s in ("fn", "base", "scale")}
-        self.save("hc", streams=b(X), x=b(x), post=post, comb=comb, y=b(y), out=b(self.m.hc_post(y, X, post, comb)),
-                  head=b(self.m.hc_pre(X, "h")), **names)
+        names = [f"{n}_{s}" for n in "ph" for s in ("fn", "base", "scale")]
+        self.save("hc", streams=b(X), x=b(x), post=post, comb=comb, y=b(y),
+                  out=b(self.m.hc_post(y, X, post, comb)), head=b(self.m.hc_pre(X, "h")),
+                  **{name: self.m.cache[name] for name in names})
 
     def compressor(self, name, ratio, dim, tokens, rotate):
         width = dim * (2 if ratio == 4 else 1)
         x, c = self.normal(tokens, 16), self.m.cache
         c["c.wkv.weight"], c["c.wgate.weight"] = self.normal(width, 16), self.normal(width, 16)
-        c["c.ape"], c["c.norm.weight"] = self.rng.standard_normal((ratio, width)).astype(F), self.normal(dim)
+        c["c.ape"] = self.rng.standard_normal((ratio, width)).astype(F)
+        c["c.norm.weight"] = self.normal(dim)
         keep, calls = ref.bf, []
 
-        def without_first(v):  # the judge rounds pooled rows to bf16 before the norm; the design does not
+        # The reading rounds pooled rows to bf16 before the norm; the design does not.
+        def without_first(v):
             calls.append(1)
             return keep(v) if len(calls) > 1 else v
         ref.bf = without_first
         rows = self.m.compress(x, "c", ratio, dim, rotate)
         ref.bf = keep
-        self.save(name, x=b(x), wkv=b(c["c.wkv.weight"]), wgate=b(c["c.wgate.weight"]), ape=c["c.ape"],
-                  norm=b(c["c.norm.weight"]), frequencies=self.m.f_comp, rows=rows.astype(F))
+        self.save(name, x=b(x), wkv=b(c["c.wkv.weight"]), wgate=b(c["c.wgate.weight"]),
+                  ape=c["c.ape"], norm=b(c["c.norm.weight"]), frequencies=self.m.f_comp,
+                  rows=rows.astype(F))
 
     def indexer(self):
         heads, rows, topk = 4, 40, 8
@@ -126,9 +134,10 @@ class Cases:
         w = ref.bf(ref.bf(proj) * F(128 ** -0.5 * heads ** -0.5))
         score = np.zeros((2, rows))
         for h in range(heads):
-            score += np.maximum(q[:, h].astype(np.float64) @ k.T.astype(np.float64), 0) * w[:, h:h + 1]
-        top = np.sort(np.argsort(-score.astype(F), axis=1, kind="stable")[:, :topk], axis=1).astype(np.int32)
-        self.save("indexer_topk", q=b(q), k=b(k), proj=proj, top=top)
+            dots = q[:, h].astype(np.float64) @ k.T.astype(np.float64)
+            score += np.maximum(dots, 0) * w[:, h:h + 1]
+        top = np.sort(np.argsort(-score.astype(F), axis=1, kind="stable")[:, :topk], axis=1)
+        self.save("indexer_topk", q=b(q), k=b(k), proj=proj, top=top.astype(np.int32))
 
     def attention(self):
         n, heads = 37, 3
@@ -141,7 +150,8 @@ class Cases:
         den = p.sum(-1, keepdims=True) + np.exp(sink[:, None] - top)
         o = ref.bf((ref.bf(p).astype(np.float64) @ keys.astype(np.float64)).astype(F) / den)
         lse = (top[:, 0] + np.log(p.astype(np.float64).sum(-1))).astype(F)
-        self.save("sparse_attention", q=b(q), keys=b(keys), sink=sink, out=b(o[None]), lse=lse[None])
+        self.save("sparse_attention", q=b(q), keys=b(keys), sink=sink, out=b(o[None]),
+                  lse=lse[None])
 
     def moe(self):
         dim, inner, tokens, c = 128, 128, 5, {}
@@ -164,8 +174,8 @@ class Cases:
             self.m.cache[f"layers.{layer}.ffn.gate.weight"] = gate
         self.m.cache["layers.1.ffn.gate.bias"] = bias
         self.m.W["layers.0.ffn.gate.tid2eid"] = ("I64", tid2eid.shape, tid2eid)
-        self.save("moe", x=b(x), gate=b(gate), bias=bias, tid2eid=tid2eid, hash=b(self.m.moe(x, 0, ids)),
-                  score=b(self.m.moe(x, 1, ids)), **c)
+        self.save("moe", x=b(x), gate=b(gate), bias=bias, tid2eid=tid2eid,
+                  hash=b(self.m.moe(x, 0, ids)), score=b(self.m.moe(x, 1, ids)), **c)
 
 
 def main():

@@ -73,6 +73,9 @@ class FakeWorker::WatchService final : public v1::WorkerService::CallbackService
     state_.set_slots_free(64);
     state_.set_context_tokens_max(options.context_tokens_max);
   }
+  // The server has ended every call; the lock says so to TSan.
+  ~WatchService() override { absl::MutexLock lock(&mutex_); }
+
   grpc::ServerWriteReactor<v1::WatchResponse>* Watch(grpc::CallbackServerContext*,
                                                      const v1::WatchRequest*) override {
     auto* watching = new Watching(this);
