@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # From a fresh Debian 12 to an answer: installs, builds release, starts router, prefill and decode
-# on free loopback ports with the small trained model, streams one answer, and stops everything.
+# on free loopback ports with the small trained model, streams one answer (greedy, in thinking mode:
+# the reasoning on stderr, the answer on stdout) and its timing, and stops everything.
 #
 #   deploy/quickstart.sh [--prompt TEXT] [--model DIR] [--keep]
 #
@@ -23,7 +24,7 @@ while [ $# -gt 0 ]; do
       [ $# -ge 2 ] || { echo "quickstart.sh: $1 takes a value" >&2; exit 2; }
       if [ "$1" = --prompt ]; then prompt=$2; else model=$2; fi
       shift 2 ;;
-    *) sed -n '6s/^# */usage: /p' "$0" >&2; exit 2 ;;
+    *) sed -n '7s/^# */usage: /p' "$0" >&2; exit 2 ;;
   esac
 done
 
@@ -45,16 +46,19 @@ quietly build/quickstart-configure.log cmake --preset release
 quietly build/quickstart-build.log cmake --build --preset release --parallel "$(nproc)" \
   --target "${programs[@]}"
 
-stop() { deploy/scripts/local.sh down --dir "$state" >/dev/null; }
+# A second Ctrl-C does not stop the stopping.
+stop() { (trap '' INT TERM HUP && deploy/scripts/local.sh down --dir "$state" >/dev/null); }
 say "starting router, prefill and decode"
-[ -n "$keep" ] || trap stop EXIT
+trap stop EXIT
 stop
 deploy/scripts/local.sh up --dir "$state" --model "$model" >&2
 port=$(awk '$1 == "router" {print $4}' "$state/processes")
 
 say "$prompt"
-build/release/bin/tandem generate --target "127.0.0.1:$port" --prompt "$prompt" --thinking
+build/release/bin/tandem generate --target "127.0.0.1:$port" --prompt "$prompt" \
+  --temperature 0 --thinking
 if [ -n "$keep" ]; then
+  trap - EXIT
   say "left up; to talk to it, to look at it, to end it:"
   echo "  build/release/bin/tandem chat --target 127.0.0.1:$port" >&2
   echo "  deploy/scripts/local.sh status --dir $state" >&2

@@ -8,9 +8,10 @@
 #
 # Each verb also takes --dir STATE (default build/local: configs, logs, process ids; one cluster a
 # folder) and `up` takes --bin DIR (default build/release/bin). Without --port the router gets a
-# free port; the workers always do. `up` returns when every process answers its health check, or
-# stops all of them again and shows why. `status` exits with 0 when all serve. `down` sends SIGTERM,
-# waits for running answers to drain, and kills what is left then. Repeating a verb is harmless.
+# free port; the workers always do. `up` returns when every process answers its health check and the
+# router is connected to every worker, or stops all of them again and shows why. `status` exits with
+# 0 when all serve. `down` sends SIGTERM, waits for running answers to drain, and kills what is left
+# then. Repeating a verb is harmless.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
@@ -31,8 +32,9 @@ usage() {
   exit 2
 }
 
-count_of() {
-  [[ "$2" =~ ^[1-9][0-9]{0,4}$ ]] || fail "$1: $2 is no whole number from 1 to 99999"
+number() {  # flag value most
+  [[ "$2" =~ ^[1-9][0-9]{0,8}$ ]] && [ "$2" -le "$3" ] ||
+    fail "$1: $2 is no whole number from 1 to $3"
 }
 
 # --- processes: `name pid start-time grpc-port metrics-port`, one a line, in $state/processes ---
@@ -142,11 +144,16 @@ launch_all() {
   launch router "${ports[0]}" "${ports[1]}"
 }
 
+# A router that serves may still be connecting to a worker, and would refuse a request then.
+router_knows() {  # name grpc-port
+  [ "$1" = router ] || grep -q " worker_up endpoint=127.0.0.1:$2 " "$state/router.log"
+}
+
 # Waits until all serve; names the process that ended or never came.
 wait_serving() {
   local until=$((SECONDS + start_seconds)) name pid start grpc rest
   while read -r name pid start grpc rest; do
-    until [ "$(health "$grpc")" = SERVING ]; do
+    until [ "$(health "$grpc")" = SERVING ] && router_knows "$name" "$grpc"; do
       alive "$pid" "$start" || { echo "$name ended: see $state/$name.log"; return 1; }
       [ $SECONDS -lt $until ] || { echo "$name does not serve after $start_seconds s"; return 1; }
       sleep 0.1
@@ -154,22 +161,29 @@ wait_serving() {
   done <"$state/processes"
 }
 
+# What runs has the model, the numbers of workers and the port that were asked for.
+same_as_asked() {
+  grep -qxF "model_dir: $(quoted "$model")" "$state/router.textproto" &&
+    [ "$(grep -c '^prefill-' "$state/processes")" -eq "$prefill" ] &&
+    [ "$(grep -c '^decode-' "$state/processes")" -eq "$decode" ] &&
+    { [ -z "$port" ] || grep -q "^router .* $port [0-9]*$" "$state/processes"; }
+}
+
 up() {
   [ -n "$model" ] || usage
   [ -f "$model/config.json" ] || fail "--model: $model holds no config.json"
   model=$(cd "$model" && pwd)
-  count_of --prefill "$prefill"
-  count_of --decode "$decode"
-  count_of --pages "$pages"
-  [ -z "$port" ] || count_of --port "$port"
+  number --prefill "$prefill" 64
+  number --decode "$decode" 64
+  number --pages "$pages" 16777216
+  [ -z "$port" ] || number --port "$port" 65535
   local role why
   for role in router prefill decode; do
     [ -x "$bin/tandem-$role" ] || fail "no $bin/tandem-$role: cmake --build --preset release"
   done
   if any_alive; then
-    status || fail "half of it is up: local.sh down"
-    [ -z "$port" ] || grep -q "^router .* $port [0-9]*$" "$state/processes" ||
-      fail "already up, on another port: local.sh down"
+    status || fail "part of it is down: local.sh down, then up"
+    same_as_asked || fail "already up, but not as asked for: local.sh down, then up"
     echo "already up"
     return 0
   fi

@@ -57,6 +57,9 @@ Outcome Generate(v1::InferenceService::Stub& client, const v1::GenerateRequest& 
   const absl::Time start = absl::Now();
   grpc::ClientContext context;
   SetDeadline(context, start + options.deadline);
+  // A blocking client polls only inside a call: one that fails at once would never see a server
+  // come up.
+  context.set_wait_for_ready(true);
   const auto reader = client.Generate(&context, request);
   v1::GenerateResponse response;
   while (reader->Read(&response)) {

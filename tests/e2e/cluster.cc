@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -71,6 +72,8 @@ Cluster::~Cluster() {
   for (const std::string& name : names()) {
     if (processes_.at(name).pid != 0) Kill(name);
   }
+  std::error_code ignored;
+  std::filesystem::remove_all(folder_, ignored);
 }
 
 void Cluster::Write(const std::string& name, const std::string& config) {
@@ -149,7 +152,7 @@ absl::Status Cluster::WaitReady(absl::Duration limit) const {
   const absl::Time end = absl::Now() + limit;
   const auto client = NewClient();
   v1::GenerateRequest request;
-  request.set_text("a");
+  request.mutable_token_ids()->add_ids(5);
   request.set_max_tokens(2);
   absl::Status last;
   do {

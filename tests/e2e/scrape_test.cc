@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: after one request, /metrics of the three processes tell of it: time to first token, time
+// per token, tokens, queues, KV pages, hand-off bytes and seconds, by the names of series.h and in
+// a form that Prometheus reads. Method: scrape before and after, through both kinds of channel.
+#include <set>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "services/runtime/metrics/series.h"
+#include "tests/e2e/client.h"
+#include "tests/e2e/cluster.h"
+#include "tests/e2e/exposition.h"
+
+namespace tandem {
+namespace {
+
+constexpr int kTokens = 12;
+
+Exposition Scrape(const Cluster& cluster, const std::string& name) {
+  const std::string endpoint = cluster.metrics_endpoint(name);
+  int port = 0;
+  EXPECT_TRUE(absl::SimpleAtoi(endpoint.substr(endpoint.rfind(':') + 1), &port));
+  const absl::StatusOr<std::string> text = ScrapeMetrics(port);
+  EXPECT_TRUE(text.ok()) << text.status();
+  const Exposition out = ParseExposition(text.value_or("\n"));
+  EXPECT_THAT(out.faults, testing::IsEmpty()) << name;
+  return out;
+}
+
+// What a request must add to a sum.
+struct Moved {
+  const series::Series& series;
+  std::string suffix;  // _count or nothing
+  MetricLabels labels;
+  double by = 0;
+};
+
+struct Expectation {
+  std::string process;
+  std::vector<Moved> moved;
+  std::vector<Moved> present;  // `by` is not looked at
+};
+
+std::string Missing(const Expectation& want, const Exposition& before, const Exposition& after) {
+  std::string out;
+  for (const Moved& moved : want.moved) {
+    const std::string name = moved.series.name + moved.suffix;
+    const double by = after.Sum(name, moved.labels) - before.Sum(name, moved.labels);
+    if (by != moved.by) absl::StrAppend(&out, name, " moved by ", by, ", not ", moved.by, "\n");
+  }
+  for (const Moved& there : want.present) {
+    if (!after.Has(there.series.name + there.suffix, there.labels)) {
+      absl::StrAppend(&out, there.series.name, there.suffix, " is not there\n");
+    }
+  }
+  return out;
+}
+
+std::vector<Expectation> Expected(const std::string& transport, double prompt_tokens) {
+  const MetricLabels handed = {{"transport", transport}, {"direction", "write"}};
+  return {{.process = "router",
+           .moved = {{series::kRequests, "", {{"outcome", "length"}, {"code", "OK"}}, 1},
+                     {series::kTtft, "_count", {}, 1},
+                     {series::kTpot, "_count", {}, 1},
+                     {series::kE2e, "_count", {}, 1},
+                     {series::kStage, "_count", {{"stage", "decode"}}, 1}},
+           .present = {{series::kQueueDepth, "", {{"queue", "requests"}}},
+                       {series::kRequestsInflight, "", {{"stage", "decode"}}}}},
+          {.process = "prefill-0",
+           .moved = {{series::kTokens, "", {{"kind", "prompt_computed"}}, prompt_tokens},
+                     {series::kTokens, "", {{"kind", "generated"}}, 1},
+                     {series::kKvTransfer, "_count", handed, 1},
+                     {series::kKvTransferBytes, "_count", handed, 1}},
+           .present = {{series::kQueueDepth, "", {{"queue", "waiting"}}},
+                       {series::kStep, "_count", {{"phase", "prefill"}}},
+                       {series::kTransportInfo, "", {{"transport", transport}}}}},
+          {.process = "decode-0",
+           .moved = {{series::kTokens, "", {{"kind", "generated"}}, kTokens - 1},
+                     {series::kKvBlocks, "", {}, 0}},
+           .present = {{series::kQueueDepth, "", {{"queue", "running"}}},
+                       {series::kKvBlocks, "", {{"state", "free"}}},
+                       {series::kKvUsage, "", {}},
+                       {series::kInterTokenGap, "_count", {}}}}};
+}
+
+// Every process counts on its own time: what a client has read may be counted a moment later.
+void ExpectSoon(const Cluster& cluster, const Expectation& want, const Exposition& before) {
+  const absl::Time limit = absl::Now() + absl::Seconds(20);
+  std::string missing;
+  do {
+    missing = Missing(want, before, Scrape(cluster, want.process));
+    if (missing.empty()) return;
+    absl::SleepFor(absl::Milliseconds(50));
+  } while (absl::Now() < limit);
+  ADD_FAILURE() << want.process << ":\n" << missing;
+}
+
+class MetricsTest : public testing::TestWithParam<std::string> {};
+
+TEST_P(MetricsTest, OneRequestMovesTheSeriesOfAllThreeProcesses) {
+  const std::string kind = GetParam() == "shared" ? "SHARED" : "GRPC";
+  const Cluster cluster({.prefill_extra = "kv_channel_kind: KV_CHANNEL_KIND_" + kind});
+  ASSERT_TRUE(cluster.WaitReady(absl::Seconds(100)).ok());
+  ASSERT_TRUE(cluster.WaitAllFree("decode-0", absl::Seconds(20)).ok());
+  // The warm-up's last counts are in before ours begin.
+  absl::SleepFor(absl::Seconds(1));
+  std::map<std::string, Exposition> before;
+  for (const std::string& name : cluster.names()) before[name] = Scrape(cluster, name);
+
+  v1::GenerateRequest request = GreedyChat("How many plums are left?", false, kTokens);
+  request.set_ignore_eos(true);
+  const Outcome outcome = Generate(*cluster.NewClient(), request);
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  for (const Expectation& want : Expected(GetParam(), outcome.prompt_tokens)) {
+    ExpectSoon(cluster, want, before.at(want.process));
+  }
+  // Rows that are written in place do not travel.
+  const double bytes =
+      Scrape(cluster, "prefill-0")
+          .Sum(absl::StrCat(series::kKvTransferBytes.name, "_sum"), {{"transport", GetParam()}});
+  if (GetParam() == "grpc") {
+    EXPECT_GT(bytes, 0);
+  } else {
+    EXPECT_EQ(bytes, 0);
+  }
+  EXPECT_EQ(before.at("decode-0").Sum(series::kKvBlocks.name), kDecodePages);
+}
+
+TEST(MetricsLabelsTest, EverySeriesSaysRoleAndModel) {
+  const Cluster cluster({});
+  ASSERT_TRUE(cluster.WaitReady(absl::Seconds(100)).ok());
+  for (const std::string& name : cluster.names()) {
+    const Exposition text = Scrape(cluster, name);
+    EXPECT_TRUE(text.Has(series::kBuildInfo.name)) << name;
+    const std::string role = name.substr(0, name.find('-'));
+    for (const MetricSample& sample : text.samples) {
+      if (!sample.name.starts_with("tandem_")) continue;
+      EXPECT_EQ(sample.labels.count("model_name"), 1U) << sample.name;
+      EXPECT_EQ(sample.labels.at("role"), role) << sample.name;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Channels, MetricsTest, testing::Values("shared", "grpc"),
+                         [](const auto& info) { return info.param; });
+
+TEST(ExpositionTest, WhatPrometheusRefusesIsAFault) {
+  const std::string head = "# HELP a_total x\n# TYPE a_total counter\n";
+  EXPECT_THAT(ParseExposition(head + "a_total{b=\"c\"} 1\n").faults, testing::IsEmpty());
+  const std::string hist = "# HELP h x\n# TYPE h histogram\n";
+  EXPECT_THAT(ParseExposition(hist + "h_count 2\nh_sum 1\nh_bucket{le=\"1\"} 1\n"
+                                     "h_bucket{le=\"+Inf\"} 2\n")
+                  .faults,
+              testing::IsEmpty());
+  for (const std::string& bad :
+       {head + "a_total 1", head + "a_total -1\n", head + "a_total x\n", head + "b 1\n",
+        head + "a_total 1\na_total 2\n", head + "a_total{b=c} 1\n", head + "a total 1\n",
+        head + head + "a_total 1\n", std::string("# TYPE a gauge\na 1\n"),
+        hist + "h_count 2\nh_sum 1\nh_bucket{le=\"1\"} 2\n",
+        hist + "h_count 3\nh_sum 1\nh_bucket{le=\"+Inf\"} 2\n",
+        hist + "h_count 2\nh_sum 1\nh_bucket{le=\"1\"} 3\nh_bucket{le=\"+Inf\"} 2\n"}) {
+    EXPECT_THAT(ParseExposition(bad).faults, testing::Not(testing::IsEmpty())) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace tandem
