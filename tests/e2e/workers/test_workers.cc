@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/e2e/test_workers.h"
+#include "tests/e2e/workers/test_workers.h"
 
 #include <fstream>
 #include <utility>

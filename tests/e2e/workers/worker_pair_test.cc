@@ -11,7 +11,7 @@
 #include "gtest/gtest.h"
 #include "services/runtime/base/thread.h"
 #include "services/runtime/rpc/status.h"
-#include "tests/e2e/test_workers.h"
+#include "tests/e2e/workers/test_workers.h"
 
 namespace tandem {
 namespace {
