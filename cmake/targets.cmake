@@ -22,6 +22,10 @@ function(tandem_binary name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 endfunction()
 
+# What the asan and the tsan preset build and run.
+add_custom_target(fast_tests)
+add_custom_target(concurrency_tests)
+
 # tandem_test(name SRCS a_test.cc … DEPS x … LABELS l … TIMEOUT s): one ctest entry a binary.
 # Tests find data by TANDEM_SOURCE_DIR and built programs by TANDEM_BINARY_DIR, both macros.
 function(tandem_test name)
@@ -35,6 +39,12 @@ function(tandem_test name)
     set(ARG_TIMEOUT 300)
   endif()
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+  if(NOT "slow" IN_LIST ARG_LABELS)
+    add_dependencies(fast_tests ${name})
+  endif()
+  if("concurrency" IN_LIST ARG_LABELS)
+    add_dependencies(concurrency_tests ${name})
+  endif()
 endfunction()
 
 # tandem_bench(name SRCS a_bench.cc … DEPS x …): built with everything, run by hand.
