@@ -16,6 +16,8 @@ namespace tandem {
 class LinkReactor final : public grpc::ServerBidiReactor<v1::LinkRequest, v1::LinkResponse> {
  public:
   LinkReactor(DecodeLoop& loop, LinkId link);
+  // Takes the lock that every reaction took: all of them are over, and seen to be.
+  ~LinkReactor() override { (void)outbox_.Close(); }
 
   void Send(v1::LinkResponse response) { outbox_.Push(std::move(response)); }
 
