@@ -19,10 +19,6 @@ void Links::Close(LinkId link) {
   open_.erase(it);
 }
 
-bool Links::IsOpen(LinkId link) const {
-  return open_.contains(link);
-}
-
 bool Links::InPlace(LinkId link) const {
   const auto it = open_.find(link);
   return it != open_.end() && it->second.in_place;

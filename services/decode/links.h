@@ -23,7 +23,6 @@ class Links {
   void Open(const LinkOpenedCommand& command);
   void Close(LinkId link);
 
-  bool IsOpen(LinkId link) const;
   bool InPlace(LinkId link) const;
 
   // Dropped if the link is closed.
@@ -32,7 +31,6 @@ class Links {
 
   // Closed links whose mapper is gone: they are forgotten, and their leases can be freed.
   std::vector<LinkId> TakeDead();
-  bool AnyClosed() const { return !closed_.empty(); }
 
  private:
   struct Link {
