@@ -102,5 +102,8 @@ struct KernelTable {
 extern const KernelTable kCpuReferenceKernels;
 // The same with the hot operations made fast; what services use on a CPU.
 extern const KernelTable kCpuKernels;
+// The same operations on a GPU of sm_90a or sm_120f; linked where TANDEM_CUDA is on. Views point to
+// device memory, except where a contract speaks of host arrays; streams are MakeDeviceStream's.
+extern const KernelTable kCudaKernels;
 
 }  // namespace tandem::kernels

@@ -78,5 +78,8 @@ void Compressor(const CompressorArgs& args, Stream& stream);
 namespace fast {
 void Compressor(const CompressorArgs& args, Stream& stream);
 }
+namespace cuda {
+void Compressor(const CompressorArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

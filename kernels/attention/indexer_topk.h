@@ -58,5 +58,8 @@ void IndexerTopk(const IndexerTopkArgs& args, Stream& stream);
 namespace fast {
 void IndexerTopk(const IndexerTopkArgs& args, Stream& stream);
 }
+namespace cuda {
+void IndexerTopk(const IndexerTopkArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

@@ -62,5 +62,8 @@ void SparseAttention(const SparseAttentionArgs& args, Stream& stream);
 namespace fast {
 void SparseAttention(const SparseAttentionArgs& args, Stream& stream);
 }
+namespace cuda {
+void SparseAttention(const SparseAttentionArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

@@ -41,5 +41,8 @@ void Bf16Linear(const Bf16LinearArgs& args, Stream& stream);
 namespace fast {
 void Bf16Linear(const Bf16LinearArgs& args, Stream& stream);
 }
+namespace cuda {
+void Bf16Linear(const Bf16LinearArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

@@ -42,5 +42,8 @@ void GroupedLinear(const GroupedLinearArgs& args, Stream& stream);
 namespace fast {
 void GroupedLinear(const GroupedLinearArgs& args, Stream& stream);
 }
+namespace cuda {
+void GroupedLinear(const GroupedLinearArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

@@ -48,5 +48,9 @@ namespace fast {  // exact bf16 panels; 0 bytes if a scale leaves bf16's normal 
 int64_t PreparedBytes(const LinearWeight& weight);
 void PrepareLinear(LinearWeight* weight, std::span<uint8_t> storage);
 }  // namespace fast
+namespace cuda {  // fragment order, in device memory; `bytes` and `scales` on either side
+int64_t PreparedBytes(const LinearWeight& weight);
+void PrepareLinear(LinearWeight* weight, std::span<uint8_t> storage);
+}  // namespace cuda
 
 }  // namespace tandem::kernels

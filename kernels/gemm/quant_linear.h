@@ -45,5 +45,8 @@ void QuantLinear(const QuantLinearArgs& args, Stream& stream);
 namespace fast {
 void QuantLinear(const QuantLinearArgs& args, Stream& stream);
 }
+namespace cuda {
+void QuantLinear(const QuantLinearArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

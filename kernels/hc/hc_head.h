@@ -45,5 +45,8 @@ void HcHead(const HcHeadArgs& args, Stream& stream);
 namespace fast {
 void HcHead(const HcHeadArgs& args, Stream& stream);
 }
+namespace cuda {
+void HcHead(const HcHeadArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

@@ -40,5 +40,8 @@ inline void CheckHcPost(const HcPostArgs& args) {
 namespace cpu {
 void HcPost(const HcPostArgs& args, Stream& stream);
 }
+namespace cuda {
+void HcPost(const HcPostArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

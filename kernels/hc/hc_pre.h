@@ -65,5 +65,8 @@ void HcPre(const HcPreArgs& args, Stream& stream);
 namespace fast {
 void HcPre(const HcPreArgs& args, Stream& stream);
 }
+namespace cuda {
+void HcPre(const HcPreArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

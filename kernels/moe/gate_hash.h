@@ -40,5 +40,8 @@ inline void CheckGateHash(const GateHashArgs& args) {
 namespace cpu {
 void GateHash(const GateHashArgs& args, Stream& stream);
 }
+namespace cuda {
+void GateHash(const GateHashArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

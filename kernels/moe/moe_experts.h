@@ -56,5 +56,8 @@ void MoeExperts(const MoeExpertsArgs& args, Stream& stream);
 namespace fast {
 void MoeExperts(const MoeExpertsArgs& args, Stream& stream);
 }
+namespace cuda {
+void MoeExperts(const MoeExpertsArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

@@ -30,5 +30,8 @@ inline void CheckHeadNorm(const HeadNormArgs& args) {
 namespace cpu {
 void HeadNorm(const HeadNormArgs& args, Stream& stream);
 }
+namespace cuda {
+void HeadNorm(const HeadNormArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

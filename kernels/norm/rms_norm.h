@@ -33,5 +33,8 @@ inline void CheckRmsNorm(const RmsNormArgs& args) {
 namespace cpu {
 void RmsNorm(const RmsNormArgs& args, Stream& stream);
 }
+namespace cuda {
+void RmsNorm(const RmsNormArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

@@ -48,5 +48,8 @@ inline void CheckSample(const SampleArgs& args) {
 namespace cpu {
 void Sample(const SampleArgs& args, Stream& stream);
 }
+namespace cuda {
+void Sample(const SampleArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

@@ -43,5 +43,8 @@ inline void CheckTopLogprobs(const TopLogprobsArgs& args) {
 namespace cpu {
 void TopLogprobs(const TopLogprobsArgs& args, Stream& stream);
 }
+namespace cuda {
+void TopLogprobs(const TopLogprobsArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

@@ -39,5 +39,8 @@ uint64_t SplitMix64(uint64_t seed, uint64_t counter);
 namespace cpu {
 void Uniform(const UniformArgs& args, Stream& stream);
 }
+namespace cuda {
+void Uniform(const UniformArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels
