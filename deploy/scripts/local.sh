@@ -73,16 +73,34 @@ any_alive() {
   return 1
 }
 
-free_ports() {
+# Outside of the range from which the kernel takes the ports of outgoing connections: a process that
+# is away for a moment finds its own free when it comes back.
+free_ports() {  # how many, then ports that are wanted before those
   python3 - "$@" <<'PY'
-import socket, sys
-count, wanted = int(sys.argv[1]), sys.argv[2:]
-sockets = [socket.socket() for _ in range(count + len(wanted))]
-for s, port in zip(sockets, [*map(int, wanted), *[0] * count]):
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    s.bind(("127.0.0.1", port))
-    s.listen(1)
-print(*(s.getsockname()[1] for s in sockets))
+import random, socket, sys
+count, wanted = int(sys.argv[1]), [int(port) for port in sys.argv[2:]]
+with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as stream:
+    outgoing = int(stream.read().split()[0])
+choice = range(20000, outgoing if outgoing >= 21000 else 65536)
+held = []
+
+def hold(port):
+    held.append(socket.socket())
+    held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held[-1].bind(("127.0.0.1", port))
+    held[-1].listen(1)
+
+for port in wanted:
+    hold(port)
+for port in random.sample(choice, len(choice)):
+    if len(held) == count + len(wanted):
+        break
+    try:
+        hold(port)
+    except OSError:
+        held.pop()  # taken
+print(*(s.getsockname()[1] for s in held))
+sys.exit(len(held) < count + len(wanted))
 PY
 }
 
