@@ -162,16 +162,18 @@ launch_all() {
   launch router "${ports[0]}" "${ports[1]}"
 }
 
-# A router that serves may still be connecting to a worker, and would refuse a request then.
-router_knows() {  # name grpc-port
-  [ "$1" = router ] || grep -q " worker_up endpoint=127.0.0.1:$2 " "$state/router.log"
+# A router serves once it has one pair of workers; this asks for all of them.
+sees_all_workers() {  # name metrics-port
+  [ "$1" = router ] || return 0
+  curl --silent --max-time 2 --noproxy '*' "http://127.0.0.1:$2/metrics" 2>/dev/null |
+    awk -v all=$((prefill + decode)) '/^tandem_workers_up{/ {up += $NF} END {exit up != all}'
 }
 
 # Waits until all serve; names the process that ended or never came.
 wait_serving() {
-  local until=$((SECONDS + start_seconds)) name pid start grpc rest
-  while read -r name pid start grpc rest; do
-    until [ "$(health "$grpc")" = SERVING ] && router_knows "$name" "$grpc"; do
+  local until=$((SECONDS + start_seconds)) name pid start grpc metrics
+  while read -r name pid start grpc metrics; do
+    until [ "$(health "$grpc")" = SERVING ] && sees_all_workers "$name" "$metrics"; do
       alive "$pid" "$start" || { echo "$name ended: see $state/$name.log"; return 1; }
       [ $SECONDS -lt $until ] || { echo "$name does not serve after $start_seconds s"; return 1; }
       sleep 0.1

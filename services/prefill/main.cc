@@ -61,9 +61,10 @@ absl::Status Run(const v1::PrefillConfig& config) {
                     .watch = watch,
                     .metrics = metrics});
   PrefillServiceImpl service(loop);
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<RpcServer> server,
-      RpcServer::Create({.listen = config.worker().listen(), .services = {&service, &watch}}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<RpcServer> server,
+                   RpcServer::Create({.listen = config.worker().listen(),
+                                      .services = {&service, &watch},
+                                      .health_names = {v1::PrefillService::service_full_name()}}));
   LogInfo("serving", {{"port", server->port()},
                       {"metrics_port", registry->port()},
                       {"model", config.worker().model_name()},
