@@ -2,11 +2,13 @@
 // Goal: prefill and decode together answer as one process would, whatever the channel, the chunks
 // and the neighbours; and memory comes back whatever goes wrong. Method: both workers in this
 // process, goldens of tiny-v4, real gRPC.
+#include <atomic>
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "services/runtime/base/thread.h"
@@ -164,6 +166,47 @@ TEST(WorkerPairTest, SeededSamplingDoesNotDependOnTheChannelOrTheChunk) {
   TestDecode decode({});
   TestPrefill prefill({});
   EXPECT_NE(Ask(prefill, decode, question).tokens, all.front());
+}
+
+// A prefill worker that asks on and on, about nothing, and does not read what it is told.
+absl::Status AskWithoutListening(TestDecode& decode, int questions) {
+  grpc::ClientContext context;
+  SetDeadline(context, absl::Now() + absl::Seconds(60));
+  const auto link = decode.stub().Link(&context);
+  const v1::WatchResponse state = decode.State();
+  v1::LinkRequest hello;
+  hello.mutable_hello()->set_peer_incarnation(state.incarnation());
+  *hello.mutable_hello()->mutable_kv_format() = state.kv_format();
+  v1::LinkRequest choice;
+  choice.mutable_choice()->set_kind(v1::KV_CHANNEL_KIND_GRPC);
+  v1::LinkRequest begin;
+  begin.mutable_begin_write()->set_lease_id(1);
+  EXPECT_TRUE(link->Write(hello) && link->Write(choice));
+  std::atomic<int> asked = 0;
+  auto writer = std::make_unique<Thread>("writer", [&] {
+    while (asked < questions && link->Write(begin)) ++asked;
+    (void)link->WritesDone();
+  });
+  // Until it may not write any more, or has nothing more to say.
+  for (int before = -1; before != asked;) {
+    before = asked;
+    absl::SleepFor(absl::Milliseconds(500));
+  }
+  v1::LinkResponse answer;
+  while (link->Read(&answer)) {
+  }
+  writer.reset();
+  return FromGrpcStatus(link->Finish());
+}
+
+TEST(WorkerPairTest, ALinkThatAsksWithoutListeningIsEnded) {
+  TestDecode decode({.slots = 8});
+  const absl::Status status = AskWithoutListening(decode, 50'000);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  EXPECT_EQ(ReasonOf(status), "QUEUE_FULL");
+  EXPECT_THAT(std::string(status.message()), HasSubstr("1040 messages"));
+  TestPrefill prefill({});
+  EXPECT_EQ(Ask(prefill, decode, AskFor(TinyGolden("who"))).tokens, TinyGolden("who").answer);
 }
 
 TEST(WorkerPairTest, LeavesNoSharedMemoryBehind) {
