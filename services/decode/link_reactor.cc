@@ -83,7 +83,8 @@ absl::Status LinkReactor::OnLease(const v1::LinkRequest& request) {
       request.has_begin_write()
           ? loop_.PostAlways(
                 LinkBeginCommand{.link = link_, .key = FromProto(request.begin_write())})
-          : loop_.PostAlways(LinkEndCommand{.link = link_, .key = FromProto(request.end_write())});
+          : loop_.PostAlways(LinkEndCommand{
+                .link = link_, .key = FromProto(request.end_write()), .tokens = request.tokens()});
   return posted ? absl::OkStatus() : WorkerLost({.message = "the decode worker is shutting down"});
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -96,6 +97,39 @@ TEST(WorkerPairTest, AReservationThatIsNeverUsedExpires) {
   const auto late = Prefill(prefill, AskFor(TinyGolden("who")), *reservation);
   EXPECT_EQ(late.status().code(), absl::StatusCode::kAborted) << late.status();
   EXPECT_EQ(ReasonOf(late.status()), "LEASE_LOST");
+}
+
+absl::Status Generate(TestDecode& decode, const v1::Reservation& reservation, uint32_t prompt) {
+  grpc::ClientContext context;
+  v1::DecodeServiceGenerateRequest request;
+  *request.mutable_reservation() = reservation;
+  request.set_prompt_tokens(prompt);
+  request.set_max_tokens(2);
+  *request.mutable_sampling() = Greedy();
+  const auto reader = decode.stub().Generate(&context, request);
+  v1::DecodeServiceGenerateResponse response;
+  while (reader->Read(&response)) {
+  }
+  return FromGrpcStatus(reader->Finish());
+}
+
+TEST(WorkerPairTest, RowsThatWereNeverWrittenAreNotRead) {
+  TestDecode decode({});
+  for (const auto kind : {v1::KV_CHANNEL_KIND_SHARED, v1::KV_CHANNEL_KIND_GRPC}) {
+    TestPrefill prefill({.preferred = kind});
+    for (const uint32_t lie : {400U, 2U}) {
+      const auto reservation = Reserve(decode, 500);
+      ASSERT_TRUE(reservation.ok());
+      const Question question = {.prompt = {5, 6, 7}, .sampling = Greedy()};
+      ASSERT_TRUE(Prefill(prefill, question, *reservation).ok());
+      const absl::Status status = Generate(decode, *reservation, lie);
+      EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+      EXPECT_EQ(status.message(),
+                absl::StrCat("prompt_tokens: as many as prefill has read, 3, got ", lie));
+      EXPECT_EQ(ReasonOf(Generate(decode, *reservation, 3)), "LEASE_LOST") << "it is free";
+    }
+  }
+  EXPECT_TRUE(decode.AllFreeWithin(absl::Seconds(10)));
 }
 
 TEST(WorkerPairTest, TooMuchIsRefusedWithTheBudgetNamed) {
