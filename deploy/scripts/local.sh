@@ -117,7 +117,10 @@ worker_config() {  # name grpc-port metrics-port
   echo "  metrics_listen: \"127.0.0.1:$3\""
   echo "  model_dir: $(quoted "$model")"
   echo "}"
-  case "$1" in decode*) echo "pages: $pages" ;; esac
+  case "$1" in
+    decode*) echo "pages: $pages" ;;
+    prefill*) echo 'decode_workers_allowed: "127.0.0.1:*"' ;;
+  esac
 }
 
 router_config() {  # grpc-port metrics-port, then the workers as name:port

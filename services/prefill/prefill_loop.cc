@@ -37,6 +37,7 @@ PrefillLoop::PrefillLoop(const Options& options, Parts parts)
               .kv_format = FormatOf(staging_.storage->layout()),
               .preferred = options.preferred,
               .strict = options.strict,
+              .allowed = options.decode_workers_allowed,
               .config = &model_.config(),
               .post = [this](LinkEvent event) { PostAlways(std::move(event)); }},
              staging_),
@@ -82,6 +83,8 @@ absl::Status PrefillLoop::Check(const v1::PrefillRequest& request) const {
   }
   if (request.reservation().endpoint().empty())
     return InvalidField("reservation.endpoint", "host:port, got none");
+  if (!peers_.Allowed(request.reservation().endpoint()))
+    return EndpointNotAllowed(request.reservation().endpoint());
   const LeaseKey key = KeyOf(request.reservation());
   for (const auto& [id, prompt] : prompts_) {
     // News of a lease would reach only one of the two.

@@ -132,7 +132,8 @@ TestPrefill::TestPrefill(const Options& options)
                            .requests_max = options.requests_max,
                            .context_tokens_max = 8192,
                            .preferred = options.preferred,
-                           .strict = options.strict},
+                           .strict = options.strict,
+                           .decode_workers_allowed = options.decode_workers_allowed},
       PrefillLoop::Parts{
           .model = *model_,
           .kernels = kernels::kCpuKernels,

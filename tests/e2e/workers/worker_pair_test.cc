@@ -132,6 +132,25 @@ TEST(WorkerPairTest, RowsThatWereNeverWrittenAreNotRead) {
   EXPECT_TRUE(decode.AllFreeWithin(absl::Seconds(10)));
 }
 
+TEST(WorkerPairTest, APrefillWorkerConnectsOnlyWhereItsConfigSays) {
+  TestDecode decode({});
+  const Question question = AskFor(TinyGolden("who"));
+  for (const std::string& allowed : {decode.endpoint(), std::string("127.0.0.1:*")}) {
+    TestPrefill prefill({.decode_workers_allowed = {"10.0.0.1:1", allowed}});
+    EXPECT_EQ(Ask(prefill, decode, question).tokens, TinyGolden("who").answer) << allowed;
+    for (const char* elsewhere :
+         {"10.0.0.1:2", "10.0.0.1", "127.0.0.1:", "127.0.0.1:1,10.0.0.2:1", "127.0.0.10:1",
+          "dns:///127.0.0.1:1", "ipv4:127.0.0.1:1", "unix:/tmp/socket", "localhost:1"}) {
+      v1::Reservation forged;
+      forged.set_endpoint(elsewhere);
+      const absl::Status status = Prefill(prefill, question, forged).status();
+      EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied) << elsewhere << ": " << status;
+      EXPECT_EQ(ReasonOf(status), "ENDPOINT_NOT_ALLOWED");
+      EXPECT_THAT(std::string(status.message()), HasSubstr(elsewhere));
+    }
+  }
+}
+
 TEST(WorkerPairTest, TooMuchIsRefusedWithTheBudgetNamed) {
   TestDecode decode({.pages = 4});
   const auto first = Reserve(decode, 3 * kPageTokens);
