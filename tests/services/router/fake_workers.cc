@@ -157,11 +157,13 @@ class FakeWorker::Generating final : public StreamWriter<v1::DecodeServiceGenera
  public:
   Generating(Stage& stage, const v1::DecodeServiceGenerateRequest& request)
       : StreamWriter(kWeightMax), stage_(stage) {
+    // Before anybody sees the call, and may change the script for the next one.
+    const Script script = stage_.script();
     stage_.Update([&](Seen& seen) {
       ++seen.generating;
       seen.generate_requests.push_back(request);
     });
-    Play(stage_.script(), request);
+    Play(script, request);
   }
 
  private:
