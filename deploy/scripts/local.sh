@@ -73,16 +73,34 @@ any_alive() {
   return 1
 }
 
-free_ports() {
+# Outside of the range from which the kernel takes the ports of outgoing connections: a process that
+# is away for a moment finds its own free when it comes back.
+free_ports() {  # how many, then ports that are wanted before those
   python3 - "$@" <<'PY'
-import socket, sys
-count, wanted = int(sys.argv[1]), sys.argv[2:]
-sockets = [socket.socket() for _ in range(count + len(wanted))]
-for s, port in zip(sockets, [*map(int, wanted), *[0] * count]):
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    s.bind(("127.0.0.1", port))
-    s.listen(1)
-print(*(s.getsockname()[1] for s in sockets))
+import random, socket, sys
+count, wanted = int(sys.argv[1]), [int(port) for port in sys.argv[2:]]
+with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as stream:
+    outgoing = int(stream.read().split()[0])
+choice = range(20000, outgoing if outgoing >= 21000 else 65536)
+held = []
+
+def hold(port):
+    held.append(socket.socket())
+    held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held[-1].bind(("127.0.0.1", port))
+    held[-1].listen(1)
+
+for port in wanted:
+    hold(port)
+for port in random.sample(choice, len(choice)):
+    if len(held) == count + len(wanted):
+        break
+    try:
+        hold(port)
+    except OSError:
+        held.pop()  # taken
+print(*(s.getsockname()[1] for s in held))
+sys.exit(len(held) < count + len(wanted))
 PY
 }
 
@@ -99,7 +117,10 @@ worker_config() {  # name grpc-port metrics-port
   echo "  metrics_listen: \"127.0.0.1:$3\""
   echo "  model_dir: $(quoted "$model")"
   echo "}"
-  case "$1" in decode*) echo "pages: $pages" ;; esac
+  case "$1" in
+    decode*) echo "pages: $pages" ;;
+    prefill*) echo 'decode_workers_allowed: "127.0.0.1:*"' ;;
+  esac
 }
 
 router_config() {  # grpc-port metrics-port, then the workers as name:port
@@ -144,16 +165,18 @@ launch_all() {
   launch router "${ports[0]}" "${ports[1]}"
 }
 
-# A router that serves may still be connecting to a worker, and would refuse a request then.
-router_knows() {  # name grpc-port
-  [ "$1" = router ] || grep -q " worker_up endpoint=127.0.0.1:$2 " "$state/router.log"
+# A router serves once it has one pair of workers; this asks for all of them.
+sees_all_workers() {  # name metrics-port
+  [ "$1" = router ] || return 0
+  curl --silent --max-time 2 --noproxy '*' "http://127.0.0.1:$2/metrics" 2>/dev/null |
+    awk -v all=$((prefill + decode)) '/^tandem_workers_up{/ {up += $NF} END {exit up != all}'
 }
 
 # Waits until all serve; names the process that ended or never came.
 wait_serving() {
-  local until=$((SECONDS + start_seconds)) name pid start grpc rest
-  while read -r name pid start grpc rest; do
-    until [ "$(health "$grpc")" = SERVING ] && router_knows "$name" "$grpc"; do
+  local until=$((SECONDS + start_seconds)) name pid start grpc metrics
+  while read -r name pid start grpc metrics; do
+    until [ "$(health "$grpc")" = SERVING ] && sees_all_workers "$name" "$metrics"; do
       alive "$pid" "$start" || { echo "$name ended: see $state/$name.log"; return 1; }
       [ $SECONDS -lt $until ] || { echo "$name does not serve after $start_seconds s"; return 1; }
       sleep 0.1

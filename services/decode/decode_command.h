@@ -53,6 +53,7 @@ struct LinkBeginCommand {
 struct LinkEndCommand {
   LinkId link = 0;
   LeaseKey key;
+  int64_t tokens = 0;  // whose rows are in place
 };
 
 // The link's stream is over. `send` is not called after `dispose` was.

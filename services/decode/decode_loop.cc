@@ -85,7 +85,9 @@ absl::Status DecodeLoop::Start(const GenerateCommand& command) {
   const v1::DecodeServiceGenerateRequest& request = command.request;
   const LeaseKey key = KeyOf(request.reservation());
   RETURN_IF_ERROR(CheckGenerate(request, model_.config()));
-  absl::StatusOr<Grant> memory = leases_.Commit(key);
+  absl::StatusOr<Grant> memory = leases_.Commit(key, request.prompt_tokens());
+  if (absl::IsInvalidArgument(memory.status()))
+    return InvalidField("prompt_tokens", memory.status().message());
   if (!memory.ok()) return LeaseLost(memory.status().message());
   // The last page may reach past the positions that the model is made for.
   const int64_t room = std::min(static_cast<int64_t>(memory->pages.size()) * kPageTokens,
@@ -145,7 +147,7 @@ void DecodeLoop::Handle(LinkBeginCommand& command) {
 void DecodeLoop::Handle(LinkEndCommand& command) {
   // Not OK: the lease ended before, and its pages have just become free. The writer is told the
   // same either way.
-  (void)leases_.EndWrite(command.key, command.link);
+  (void)leases_.EndWrite(command.key, command.link, command.tokens);
   v1::LinkResponse response;
   *response.mutable_ended() = ToProto(command.key);
   links_.Send(command.link, std::move(response));

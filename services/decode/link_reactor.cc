@@ -13,6 +13,14 @@
 namespace tandem {
 namespace {
 
+// What may wait on one link. A writer waits for the answer before it speaks of a lease again, so at
+// any time it has one message under way for each lease at most, and each may be ordered to stop:
+// two for every slot. The rest is for leases that were over before their message came.
+int64_t WaitingMax(const KvStorage& storage) {
+  constexpr int64_t kOverLeases = 1024;
+  return kOverLeases + 2 * int64_t{storage.layout().slots()};
+}
+
 // Fresh for every link, so that memory that happens to look right is not taken for shared.
 std::string RandomPattern() {
   std::random_device random;
@@ -36,7 +44,14 @@ void LinkReactor::OnReadDone(bool ok) {
   StartRead(&request_);
 }
 
+void LinkReactor::Send(v1::LinkResponse response) {
+  // An answer takes the place of what it answers.
+  if (!response.has_verdict() && !response.has_ended()) ++waiting_;
+  outbox_.Push(std::move(response));
+}
+
 void LinkReactor::OnWriteDone(bool ok) {
+  --waiting_;
   if (ok) outbox_.Next();  // else the read fails as well, and ends the link
 }
 
@@ -53,16 +68,23 @@ void LinkReactor::OnDone() {
 absl::Status LinkReactor::Handle(const v1::LinkRequest& request) {
   if (phase_ == Phase::kHello && request.has_hello()) return OnHello(request.hello());
   if (phase_ == Phase::kChoice && request.has_choice()) return OnChoice(request.choice());
-  bool posted = false;
-  if (phase_ == Phase::kReady && request.has_begin_write()) {
-    posted =
-        loop_.PostAlways(LinkBeginCommand{.link = link_, .key = FromProto(request.begin_write())});
-  } else if (phase_ == Phase::kReady && request.has_end_write()) {
-    posted = loop_.PostAlways(LinkEndCommand{.link = link_, .key = FromProto(request.end_write())});
-  } else {
-    return InvalidField(
-        "event", absl::StrCat("hello, choice, then leases; got case ", request.event_case()));
+  const bool lease = request.has_begin_write() || request.has_end_write();
+  if (phase_ == Phase::kReady && lease) return OnLease(request);
+  return InvalidField("event",
+                      absl::StrCat("hello, choice, then leases; got case ", request.event_case()));
+}
+
+absl::Status LinkReactor::OnLease(const v1::LinkRequest& request) {
+  if (const int64_t most = WaitingMax(loop_.storage()); ++waiting_ > most) {
+    return QueueFull({.message = absl::StrCat("link: at most ", most,
+                                              " messages may wait for an answer or a reader")});
   }
+  const bool posted =
+      request.has_begin_write()
+          ? loop_.PostAlways(
+                LinkBeginCommand{.link = link_, .key = FromProto(request.begin_write())})
+          : loop_.PostAlways(LinkEndCommand{
+                .link = link_, .key = FromProto(request.end_write()), .tokens = request.tokens()});
   return posted ? absl::OkStatus() : WorkerLost({.message = "the decode worker is shutting down"});
 }
 

@@ -7,6 +7,10 @@
 // thread-safe.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
+#include <string>
+
 #include "services/decode/decode_loop.h"
 #include "services/runtime/transfer/outbox.h"
 #include "tandem/v1/worker.grpc.pb.h"
@@ -19,17 +23,19 @@ class LinkReactor final : public grpc::ServerBidiReactor<v1::LinkRequest, v1::Li
   // Takes the lock that every reaction took: all of them are over, and seen to be.
   ~LinkReactor() override { (void)outbox_.Close(); }
 
-  void Send(v1::LinkResponse response) { outbox_.Push(std::move(response)); }
+  void Send(v1::LinkResponse response);
 
  private:
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
   void OnDone() override;
 
-  // FAILED_PRECONDITION or INVALID_ARGUMENT end the link.
+  // An error ends the link: FAILED_PRECONDITION, INVALID_ARGUMENT, ABORTED, or RESOURCE_EXHAUSTED
+  // for a writer that asks without listening.
   absl::Status Handle(const v1::LinkRequest& request);
   absl::Status OnHello(const v1::LinkHello& hello);
   absl::Status OnChoice(const v1::LinkChoice& choice);
+  absl::Status OnLease(const v1::LinkRequest& request);
   void End(const absl::Status& status);
 
   // What the other side has to say next.
@@ -40,6 +46,8 @@ class LinkReactor final : public grpc::ServerBidiReactor<v1::LinkRequest, v1::Li
   Phase phase_ = Phase::kHello;
   std::string pattern_;
   v1::LinkRequest request_;
+  // Messages of the writer that are not answered yet, and ours that are not written yet.
+  std::atomic<int64_t> waiting_ = 0;
   Outbox<v1::LinkResponse> outbox_{
       [this](const v1::LinkResponse* message) { StartWrite(message); }};
 };

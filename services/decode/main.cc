@@ -66,9 +66,10 @@ absl::Status Run(const v1::DecodeConfig& config) {
                              .lease_ttl = FromProto(config.lease_ttl()),
                              .stream_tokens_max = config.stream_tokens_max()},
                             loop);
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<RpcServer> server,
-      RpcServer::Create({.listen = config.worker().listen(), .services = {&service, &watch}}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<RpcServer> server,
+                   RpcServer::Create({.listen = config.worker().listen(),
+                                      .services = {&service, &watch},
+                                      .health_names = {v1::DecodeService::service_full_name()}}));
   LogInfo("serving", {{"port", server->port()},
                       {"metrics_port", registry->port()},
                       {"model", config.worker().model_name()},

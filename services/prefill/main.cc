@@ -54,16 +54,19 @@ absl::Status Run(const v1::PrefillConfig& config) {
                     .context_tokens_max = context,
                     .preferred = config.kv_channel_kind(),
                     .strict = config.kv_channel() == v1::KV_CHANNEL_POLICY_STRICT,
-                    .link_timeout = FromProto(config.link_timeout())},
+                    .link_timeout = FromProto(config.link_timeout()),
+                    .decode_workers_allowed = {config.decode_workers_allowed().begin(),
+                                               config.decode_workers_allowed().end()}},
                    {.model = *model,
                     .kernels = worker.kernels,
                     .staging = std::move(staging),
                     .watch = watch,
                     .metrics = metrics});
   PrefillServiceImpl service(loop);
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<RpcServer> server,
-      RpcServer::Create({.listen = config.worker().listen(), .services = {&service, &watch}}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<RpcServer> server,
+                   RpcServer::Create({.listen = config.worker().listen(),
+                                      .services = {&service, &watch},
+                                      .health_names = {v1::PrefillService::service_full_name()}}));
   LogInfo("serving", {{"port", server->port()},
                       {"metrics_port", registry->port()},
                       {"model", config.worker().model_name()},

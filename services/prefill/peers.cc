@@ -3,11 +3,25 @@
 
 #include <utility>
 
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/strip.h"
 #include "services/runtime/base/log.h"
 #include "services/runtime/transfer/shared_channel.h"
 #include "services/runtime/transfer/wire.h"
 
 namespace tandem {
+
+bool Peers::Allowed(absl::string_view endpoint) const {
+  if (options_.allowed.empty()) return true;
+  return absl::c_any_of(options_.allowed, [endpoint](absl::string_view pattern) {
+    if (!absl::ConsumeSuffix(&pattern, "*")) return endpoint == pattern;
+    absl::string_view port = endpoint;
+    // A list of addresses, or a scheme, is no port.
+    return absl::ConsumePrefix(&port, pattern) && !port.empty() &&
+           absl::c_all_of(port, absl::ascii_isdigit);
+  });
+}
 
 Peer& Peers::Reach(const std::string& endpoint, uint64_t incarnation, absl::Time now) {
   for (auto& [serial, peer] : peers_) {

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "services/runtime/model/model_config.h"
 #include "services/runtime/rpc/channel.h"
 #include "services/runtime/transfer/grpc_channel.h"
@@ -39,11 +40,16 @@ class Peers {
     v1::KvFormat kv_format;
     v1::KvChannelKind preferred = v1::KV_CHANNEL_KIND_SHARED;
     bool strict = false;
+    // host:port, or host:* for any port of a host. Empty = every endpoint.
+    std::vector<std::string> allowed;
     const ModelConfig* config = nullptr;  // borrowed
     std::function<void(LinkEvent)> post;
   };
   // Borrows the staging pool.
   Peers(const Options& options, StagingPool& staging) : options_(options), staging_(staging) {}
+
+  // Whether Options.allowed has the endpoint.
+  bool Allowed(absl::string_view endpoint) const;
 
   // The peer of that name; opened if need be. An older incarnation at the endpoint is left to its
   // own end.

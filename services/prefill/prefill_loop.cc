@@ -37,6 +37,7 @@ PrefillLoop::PrefillLoop(const Options& options, Parts parts)
               .kv_format = FormatOf(staging_.storage->layout()),
               .preferred = options.preferred,
               .strict = options.strict,
+              .allowed = options.decode_workers_allowed,
               .config = &model_.config(),
               .post = [this](LinkEvent event) { PostAlways(std::move(event)); }},
              staging_),
@@ -82,6 +83,8 @@ absl::Status PrefillLoop::Check(const v1::PrefillRequest& request) const {
   }
   if (request.reservation().endpoint().empty())
     return InvalidField("reservation.endpoint", "host:port, got none");
+  if (!peers_.Allowed(request.reservation().endpoint()))
+    return EndpointNotAllowed(request.reservation().endpoint());
   const LeaseKey key = KeyOf(request.reservation());
   for (const auto& [id, prompt] : prompts_) {
     // News of a lease would reach only one of the two.
@@ -164,7 +167,7 @@ void PrefillLoop::On(Peer& peer, LeaseVerdict& verdict) {
   const auto it = Find(peer, verdict.key);
   if (it == prompts_.end() || !std::holds_alternative<Asking>(it->second.stage)) {
     // Cancelled while it was asked for.
-    if (verdict.memory.has_value()) peer.link->EndWrite(verdict.key);
+    if (verdict.memory.has_value()) peer.link->EndWrite(verdict.key, 0);
     return;
   }
   if (!verdict.memory.has_value())
@@ -275,8 +278,9 @@ void PrefillLoop::Handle(FencePassed& fence) {
                                                                        : "peer_gone");
     return Drop(it->first, fence.status);
   }
-  it->second.stage = Ending{};
-  peers_.Find(it->second.link)->link->EndWrite(it->second.key);
+  Prompt& prompt = it->second;
+  prompt.stage = Ending{};
+  peers_.Find(prompt.link)->link->EndWrite(prompt.key, static_cast<int>(prompt.tokens.size()));
 }
 
 void PrefillLoop::On(Peer& peer, LeaseEnded& ended) {
@@ -310,7 +314,7 @@ void PrefillLoop::Drop(SequenceId id, const absl::Status& status) {
       std::holds_alternative<Linking>(prompt.stage) || std::holds_alternative<Asking>(prompt.stage);
   if (peer != nullptr && peer->channel != nullptr && !asked) {
     peer->channel->Close(prompt.key);
-    if (!std::holds_alternative<Ending>(prompt.stage)) peer->link->EndWrite(prompt.key);
+    if (!std::holds_alternative<Ending>(prompt.stage)) peer->link->EndWrite(prompt.key, 0);
   }
   prompt.stream->CloseNow(status);
   prompts_.erase(it);

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <string>
 #include <variant>
 #include <vector>
 
@@ -36,6 +37,7 @@ class PrefillLoop {
     v1::KvChannelKind preferred = v1::KV_CHANNEL_KIND_SHARED;
     bool strict = false;
     absl::Duration link_timeout = absl::Seconds(5);
+    std::vector<std::string> decode_workers_allowed;  // as in PrefillConfig
   };
   // Everything is borrowed but `staging`.
   struct Parts {

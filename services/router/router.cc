@@ -41,11 +41,24 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Create(const v1::RouterConfig& c
       router->server_,
       RpcServer::Create({.listen = config.listen(),
                          .services = {router->service_.get()},
-                         .message_bytes_max = static_cast<int>(config.message_bytes_max())}));
+                         .message_bytes_max = static_cast<int>(config.message_bytes_max()),
+                         .health_names = {v1::InferenceService::service_full_name()},
+                         .serving = false}));
+  router->readiness_ = std::make_unique<Readiness>(
+      *router->workers_, [router = router.get()](const WorkersUp& up) { router->OnWorkers(up); });
   return router;
 }
 
+void Router::OnWorkers(const WorkersUp& up) {
+  LogInfo("workers",
+          {{"prefill", up.prefill}, {"decode", up.decode}, {"serving", up.pair ? "yes" : "no"}});
+  server_->SetServing(up.pair);
+  metrics_->workers_prefill.Set(up.prefill);
+  metrics_->workers_decode.Set(up.decode);
+}
+
 void Router::DrainAndStop() {
+  readiness_.reset();  // it has nothing to say any more
   server_->SetServing(false);
   if (!requests_.Drain(FromProto(config_.drain_timeout()))) {
     LogWarning("drain_timeout", {{"running", requests_.size()}});

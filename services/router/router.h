@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "services/router/router_service.h"
+#include "services/router/workers/readiness.h"
 #include "services/runtime/metrics/registry.h"
 #include "services/runtime/rpc/server.h"
 #include "tandem/v1/config.pb.h"
@@ -15,14 +16,14 @@ namespace tandem {
 
 class Router {
  public:
-  // `config` as LoadRouterConfig returns it. Serving when this returns; workers are found in the
-  // background.
+  // `config` as LoadRouterConfig returns it. Calls are answered when this returns; workers are
+  // found in the background.
   static absl::StatusOr<std::unique_ptr<Router>> Create(const v1::RouterConfig& config);
 
   int port() const { return server_->port(); }
   int metrics_port() const { return metrics_registry_->port(); }
-  // Workers of both kinds that take requests now.
-  int WorkersUp() const { return workers_->UsableCount(); }
+  // What health says: a request could be placed, and the router is not draining.
+  bool serving() const { return server_->serving(); }
   // For tests: what a scrape would show.
   std::string MetricsText() const { return metrics_registry_->Text(); }
 
@@ -32,6 +33,7 @@ class Router {
 
  private:
   explicit Router(const v1::RouterConfig& config);
+  void OnWorkers(const WorkersUp& up);
 
   // Each is used by those below it.
   const v1::RouterConfig config_;
@@ -43,6 +45,7 @@ class Router {
   std::unique_ptr<RouterParts> parts_;
   std::unique_ptr<RouterService> service_;
   std::unique_ptr<RpcServer> server_;
+  std::unique_ptr<Readiness> readiness_;
 };
 
 }  // namespace tandem

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // grpc.health.v1.Health/Check, spoken without its generated code: both messages have one field, of
-// number 1.
+// number 1: the service asked for, the status answered.
 #include <iostream>
 #include <string>
 #include <vector>
 
 #include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "services/runtime/base/clock.h"
@@ -18,13 +19,16 @@
 namespace tandem {
 namespace {
 
-constexpr uint32_t kStatusTag = 1 << 3;  // field 1, varint
+constexpr uint32_t kServiceTag = 1 << 3 | 2;  // field 1, bytes
+constexpr uint32_t kStatusTag = 1 << 3;       // field 1, varint
 constexpr uint32_t kServing = 1;
 
 std::vector<FlagSpec> HealthFlags() {
-  return {{"target", "HOST:PORT", "router or worker (default 127.0.0.1:8440)"},
-          {"timeout", "DURATION", "how long to wait for an answer (default 2s)"},
-          {"help", "", "print this"}};
+  return {
+      {"target", "HOST:PORT", "router or worker (default 127.0.0.1:8440)"},
+      {"service", "NAME", "whose health: a service's full name, or liveness (default: its own)"},
+      {"timeout", "DURATION", "how long to wait for an answer (default 2s)"},
+      {"help", "", "print this"}};
 }
 
 int Usage(const absl::Status& status) {
@@ -45,15 +49,33 @@ uint32_t ServingStatus(const grpc::ByteBuffer& response) {
   return status;
 }
 
-absl::StatusOr<bool> IsServing(const std::string& target, absl::Time deadline) {
-  const Channel channel({.endpoint = target});
+grpc::ByteBuffer RequestFor(const std::string& service) {
+  std::string bytes;
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream out(&stream);
+    out.WriteTag(kServiceTag);
+    out.WriteVarint32(static_cast<uint32_t>(service.size()));
+    out.WriteString(service);
+  }
+  const grpc::Slice slice(bytes);
+  return grpc::ByteBuffer(&slice, 1);
+}
+
+struct Question {
+  std::string target;
+  std::string service;
+  absl::Time deadline;
+};
+
+absl::StatusOr<bool> IsServing(const Question& question) {
+  const Channel channel({.endpoint = question.target});
   const auto stub = channel.NewGenericStub();
   grpc::ClientContext context;
-  SetDeadline(context, deadline);
+  SetDeadline(context, question.deadline);
   grpc::CompletionQueue queue;
-  const grpc::ByteBuffer request(nullptr, 0);  // Of all services together.
-  const auto call =
-      stub->PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", request, &queue);
+  const auto call = stub->PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check",
+                                           RequestFor(question.service), &queue);
   call->StartCall();
   grpc::ByteBuffer response;
   grpc::Status status;
@@ -77,7 +99,8 @@ int RunHealth(const std::vector<std::string>& arguments) {
   auto deadline = DeadlineOf(*flags);
   if (!deadline.ok()) return Usage(deadline.status());
   if (!flags->Has("timeout")) deadline = Clock::Real().Now() + absl::Seconds(2);
-  const auto serving = IsServing(TargetOf(*flags), *deadline);
+  const auto serving = IsServing(
+      {.target = TargetOf(*flags), .service = flags->Text("service"), .deadline = *deadline});
   if (!serving.ok()) {
     std::cerr << DescribeError(serving.status());
     return 1;

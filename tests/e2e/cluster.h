@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cluster: the three processes as users run them, from TANDEM_BINARY_DIR, on free loopback ports,
-// with configs and logs in a folder of their own under /tmp. The destructor ends what still runs.
-// Not thread-safe but for the accessors.
+// Cluster: the three processes as users run them, from TANDEM_BINARY_DIR, on loopback ports that
+// stay theirs while they are down, with configs and logs in a folder of their own under /tmp. The
+// destructor ends what still runs. Not thread-safe but for the accessors.
 #pragma once
 
 #include <sys/types.h>
@@ -77,8 +77,5 @@ class Cluster {
   std::string folder_;
   std::map<std::string, Process> processes_;
 };
-
-// A port that nobody listened on a moment ago.
-int FreePort();
 
 }  // namespace tandem

@@ -242,8 +242,14 @@ TEST_F(HostileWorkerTest, AbsurdNumbersAreNamed) {
   const absl::Status beyond = Prefill(PrefillOf(good, 257));
   EXPECT_EQ(beyond.code(), StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(beyond.message()), HasSubstr("at most 256 (reserved), got 257"));
-  for (const auto& [prompt, answer] : std::vector<std::pair<uint32_t, uint32_t>>{
-           {0, 1}, {1, 0}, {1, 256}, {kMax32, kMax32}, {1U << 31, 1U << 31}}) {
+  for (const auto& [prompt, answer] :
+       std::vector<std::pair<uint32_t, uint32_t>>{{0, 1},
+                                                  {9, 1},
+                                                  {10, 0},
+                                                  {10, 247},
+                                                  {10, kMax32},
+                                                  {kMax32, kMax32},
+                                                  {1U << 31, 1U << 31}}) {
     const v1::Reservation filled = MustReserve(100);
     ASSERT_TRUE(Prefill(PrefillOf(filled, 10)).ok());
     const absl::Status status = Generate(GenerateOf(filled, prompt, answer));
@@ -253,14 +259,14 @@ TEST_F(HostileWorkerTest, AbsurdNumbersAreNamed) {
   Release(good);
 }
 
-TEST_F(HostileWorkerTest, RowsThatWereNeverWrittenHarmNobody) {
+TEST_F(HostileWorkerTest, AbsurdSamplingHarmsNobody) {
   const v1::Reservation good = MustReserve(500);
   ASSERT_TRUE(Prefill(PrefillOf(good, 3)).ok());
-  v1::DecodeServiceGenerateRequest lie = GenerateOf(good, 400, 50);
-  lie.mutable_sampling()->set_temperature(1);
-  lie.mutable_sampling()->set_logprobs(20);
-  lie.mutable_sampling()->set_top_k(kMax32);
-  EXPECT_TRUE(Generate(lie).ok());
+  v1::DecodeServiceGenerateRequest request = GenerateOf(good, 3, 50);
+  request.mutable_sampling()->set_temperature(1);
+  request.mutable_sampling()->set_logprobs(20);
+  request.mutable_sampling()->set_top_k(kMax32);
+  EXPECT_TRUE(Generate(request).ok());
 }
 
 TEST_F(HostileWorkerTest, ALinkThatBreaksTheOrderIsRefused) {

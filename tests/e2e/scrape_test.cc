@@ -68,6 +68,8 @@ std::vector<Expectation> Expected(const std::string& transport, double prompt_to
                      {series::kE2e, "_count", {}, 1},
                      {series::kStage, "_count", {{"stage", "decode"}}, 1}},
            .present = {{series::kQueueDepth, "", {{"queue", "requests"}}},
+                       {series::kWorkersUp, "", {{"kind", "prefill"}}},
+                       {series::kWorkersUp, "", {{"kind", "decode"}}},
                        {series::kRequestsInflight, "", {{"stage", "decode"}}}}},
           {.process = "prefill-0",
            .moved = {{series::kTokens, "", {{"kind", "prompt_computed"}}, prompt_tokens},

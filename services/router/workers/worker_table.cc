@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "services/runtime/base/log.h"
 #include "services/runtime/base/status_macros.h"
@@ -67,12 +68,14 @@ uint32_t WorkerTable::ContextTokensMax() const {
   return most;
 }
 
-int WorkerTable::UsableCount() const {
-  int count = 0;
-  for (const auto* links : {&prefill_, &decode_}) {
-    for (const WorkerView& worker : Views(*links)) count += worker.usable ? 1 : 0;
-  }
-  return count;
+WorkersUp WorkerTable::Up() const {
+  const std::vector<WorkerView> prefill = Views(prefill_);
+  const std::vector<WorkerView> decode = Views(decode_);
+  const auto usable = [](const WorkerView& worker) { return worker.usable; };
+  return {.prefill = static_cast<int>(absl::c_count_if(prefill, usable)),
+          .decode = static_cast<int>(absl::c_count_if(decode, usable)),
+          // Any pair can hold nothing.
+          .pair = Place({.tokens = 0, .prefill = prefill, .decode = decode}).ok()};
 }
 
 void WorkerTable::ReportMismatches() {

@@ -32,6 +32,14 @@ class Assignment {
   WorkerLink& decode_;
 };
 
+// Workers that take requests now.
+struct WorkersUp {
+  int prefill = 0;
+  int decode = 0;
+  bool pair = false;  // one of each shares a cache format: a request can be placed
+  friend bool operator==(const WorkersUp&, const WorkersUp&) = default;
+};
+
 class WorkerTable {
  public:
   struct Options {
@@ -49,8 +57,7 @@ class WorkerTable {
 
   // The most that a decode worker which is up can hold for one sequence; 0 = none is up.
   uint32_t ContextTokensMax() const;
-  // Of both kinds.
-  int UsableCount() const;
+  WorkersUp Up() const;
 
  private:
   // Warns once of every pair that cannot work together.

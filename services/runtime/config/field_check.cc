@@ -4,6 +4,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "services/runtime/config/duration.h"
 
 namespace tandem {
@@ -47,6 +48,16 @@ void FieldCheck::Endpoint(absl::string_view field, absl::string_view value) {
 
 void FieldCheck::Listen(absl::string_view field, absl::string_view value) {
   HostPort(field, value, /*port_min=*/0);
+}
+
+void FieldCheck::EndpointPattern(absl::string_view field, absl::string_view value) {
+  absl::string_view host = value;
+  const bool any_port = absl::ConsumeSuffix(&host, ":*");
+  // A host is named, not matched.
+  if (absl::StrContains(host, '*'))
+    return Fail(field, absl::StrCat("\"", value, "\" has a * that is no port"));
+  if (any_port && IsHost(host)) return;
+  Endpoint(field, value);
 }
 
 void FieldCheck::HostPort(absl::string_view field, absl::string_view value, int port_min) {

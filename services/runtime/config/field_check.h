@@ -29,6 +29,8 @@ class FieldCheck {
   void Endpoint(absl::string_view field, absl::string_view value);
   // As Endpoint; port 0 = any free one.
   void Listen(absl::string_view field, absl::string_view value);
+  // As Endpoint, or host:* for any port.
+  void EndpointPattern(absl::string_view field, absl::string_view value);
   // For what is checked elsewhere.
   void Fail(absl::string_view field, absl::string_view what);
 

@@ -135,6 +135,9 @@ absl::Status Validate(const v1::PrefillConfig& config) {
   check.InRange("staging_pages", config.staging_pages(), {.min = 1, .max = 1U << 24});
   check.InRange("staging_slots", config.staging_slots(), {.min = 1, .max = 1U << 16});
   check.Positive("link_timeout", config.link_timeout());
+  for (const auto& pattern : config.decode_workers_allowed()) {
+    check.EndpointPattern("decode_workers_allowed", pattern);
+  }
   return check.status();
 }
 

@@ -49,10 +49,10 @@ absl::StatusOr<Grant> LeaseTable::BeginWrite(const LeaseKey& key, LinkId link, b
   return Grant{.key = key, .slot = lease->memory.slot, .pages = lease->memory.pages};
 }
 
-absl::Status LeaseTable::EndWrite(const LeaseKey& key, LinkId link) {
+absl::Status LeaseTable::EndWrite(const LeaseKey& key, LinkId link, int64_t tokens) {
   ASSIGN_OR_RETURN(Lease * lease, Find(key));
   if (const auto* writing = std::get_if<Writing>(&lease->state); writing && writing->link == link) {
-    lease->state = Filled{.expiry = writing->expiry};
+    lease->state = Filled{.expiry = writing->expiry, .tokens = tokens};
     return absl::OkStatus();
   }
   if (const auto* held = std::get_if<Quarantined>(&lease->state); held && held->link == link) {
@@ -62,9 +62,16 @@ absl::Status LeaseTable::EndWrite(const LeaseKey& key, LinkId link) {
   return Lost(key, "is not being written to by this link");
 }
 
-absl::StatusOr<Grant> LeaseTable::Commit(const LeaseKey& key) {
+absl::StatusOr<Grant> LeaseTable::Commit(const LeaseKey& key, int64_t tokens) {
   ASSIGN_OR_RETURN(Lease * lease, Find(key));
-  if (!std::holds_alternative<Filled>(lease->state)) return Lost(key, "has no finished prefill");
+  const auto* filled = std::get_if<Filled>(&lease->state);
+  if (filled == nullptr) return Lost(key, "has no finished prefill");
+  if (filled->tokens != tokens) {
+    const int64_t in_place = filled->tokens;
+    Free(leases_.find(key.lease_id));
+    return absl::InvalidArgumentError(
+        absl::StrCat("as many as prefill has read, ", in_place, ", got ", tokens));
+  }
   lease->state = Committed{};
   return Grant{.key = key, .slot = lease->memory.slot, .pages = lease->memory.pages};
 }

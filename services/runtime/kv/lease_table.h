@@ -67,8 +67,10 @@ class LeaseTable {
 
   // ABORTED if the lease is not in the state that the event needs.
   absl::StatusOr<Grant> BeginWrite(const LeaseKey& key, LinkId link, bool in_place);
-  absl::Status EndWrite(const LeaseKey& key, LinkId link);
-  absl::StatusOr<Grant> Commit(const LeaseKey& key);
+  // `tokens`: how many have their rows in place; 0 = the writer has given up.
+  absl::Status EndWrite(const LeaseKey& key, LinkId link, int64_t tokens);
+  // INVALID_ARGUMENT if another number of tokens has its rows in place; then the lease is free.
+  absl::StatusOr<Grant> Commit(const LeaseKey& key, int64_t tokens);
 
   // Memory of a lease that a byte writer fills now; ABORTED otherwise.
   absl::StatusOr<Grant> WritableByBytes(const LeaseKey& key) const;
@@ -109,6 +111,7 @@ class LeaseTable {
   };
   struct Filled {
     absl::Time expiry;
+    int64_t tokens;
   };
   struct Committed {};
   struct Quarantined {

@@ -22,6 +22,8 @@ RouterMetrics::RouterMetrics(MetricsRegistry& registry)
       inflight_prefill(Inflight(registry, "prefill")),
       inflight_decode(Inflight(registry, "decode")),
       queue_requests(registry.Gauges(series::kQueueDepth).Add({{"queue", "requests"}})),
+      workers_prefill(registry.Gauges(series::kWorkersUp).Add({{"kind", "prefill"}})),
+      workers_decode(registry.Gauges(series::kWorkersUp).Add({{"kind", "decode"}})),
       ttft(registry.Histogram({.series = series::kTtft, .bounds = series::kTtftBounds})),
       tpot(registry.Histogram({.series = series::kTpot, .bounds = series::kTokenBounds})),
       e2e(registry.Histogram({.series = series::kE2e, .bounds = series::kTtftBounds})),

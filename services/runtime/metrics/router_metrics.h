@@ -22,6 +22,8 @@ struct RouterMetrics {
   prometheus::Gauge& inflight_prefill;
   prometheus::Gauge& inflight_decode;
   prometheus::Gauge& queue_requests;  // admitted and not ended; bound: requests_max
+  prometheus::Gauge& workers_prefill;
+  prometheus::Gauge& workers_decode;
   prometheus::Histogram& ttft;
   prometheus::Histogram& tpot;
   prometheus::Histogram& e2e;

@@ -59,6 +59,10 @@ inline constexpr Series kStreamChunkGap = {"tandem_stream_chunk_gap_seconds",
 inline constexpr Series kAdmissionRejected = {"tandem_admission_rejected_total",
                                               "Requests refused before any work, by reason",
                                               Owner::kRouter};
+inline constexpr Series kWorkersUp = {
+    "tandem_workers_up",
+    "Workers that take requests now, as the router sees them, by kind (prefill, decode)",
+    Owner::kRouter};
 
 // Workers.
 inline constexpr Series kTokens = {

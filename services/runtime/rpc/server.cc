@@ -3,6 +3,8 @@
 
 #include <grpc/support/log.h>
 
+#include <utility>
+
 #include "absl/base/call_once.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -43,6 +45,9 @@ void RouteGrpcLog() {
   gpr_set_log_function(&LogGrpc);
 }
 
+RpcServer::RpcServer(std::vector<std::string> health_names)
+    : health_names_(std::move(health_names)) {}
+
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(const ServerOptions& options) {
   EnablePlugins();
   grpc::ServerBuilder builder;
@@ -57,7 +62,9 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(const ServerOptions
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kPingIntervalMinMs);
   for (grpc::Service* service : options.services) builder.RegisterService(service);
-  std::unique_ptr<RpcServer> server(new RpcServer());
+  std::vector<std::string> health_names = options.health_names;
+  health_names.emplace_back("");
+  std::unique_ptr<RpcServer> server(new RpcServer(std::move(health_names)));
   server->server_ = builder.BuildAndStart();
   if (server->server_ == nullptr || port == 0) {
     return absl::UnavailableError(absl::StrCat("listen: ", options.listen,
@@ -65,7 +72,8 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(const ServerOptions
                                                "of this machine"));
   }
   server->port_ = port;
-  server->SetServing(true);
+  server->server_->GetHealthCheckService()->SetServingStatus(kLivenessName, true);
+  server->SetServing(options.serving);
   return server;
 }
 
@@ -74,7 +82,10 @@ RpcServer::~RpcServer() {
 }
 
 void RpcServer::SetServing(bool serving) {
-  server_->GetHealthCheckService()->SetServingStatus(serving);
+  for (const std::string& name : health_names_) {
+    server_->GetHealthCheckService()->SetServingStatus(name, serving);
+  }
+  serving_ = serving;
 }
 
 void RpcServer::Shutdown(absl::Duration grace) {

@@ -6,6 +6,7 @@
 // stands inside one trust domain. Thread-safe after Create.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,11 +21,18 @@ struct ServerOptions {
   std::string listen;  // host:port; port 0 = any free one
   std::vector<grpc::Service*> services;
   int message_bytes_max = 16 << 20;  // received, one message
+  // Full names of services that may be asked for their health, besides "".
+  std::vector<std::string> health_names;
+  bool serving = true;  // what health says until SetServing
 };
+
+// What grpc.health.v1 knows every process by that answers at all, whatever it says of its services:
+// for a probe whose "no" kills.
+inline constexpr char kLivenessName[] = "liveness";
 
 class RpcServer {
  public:
-  // UNAVAILABLE names the address that cannot be bound. Health is SERVING from the first moment.
+  // UNAVAILABLE names the address that cannot be bound.
   static absl::StatusOr<std::unique_ptr<RpcServer>> Create(const ServerOptions& options);
   // Ends what still runs at once.
   ~RpcServer();
@@ -34,18 +42,22 @@ class RpcServer {
   // The bound port.
   int port() const { return port_; }
 
-  // What grpc.health.v1 answers, for "" and every service.
+  // What grpc.health.v1 answers for "" and `health_names`.
   void SetServing(bool serving);
+  // What it answers now.
+  bool serving() const { return serving_; }
 
   // Takes no new call, lets running ones end for `grace`, then cancels them; returns when all are
   // done.
   void Shutdown(absl::Duration grace);
 
  private:
-  RpcServer() = default;
+  explicit RpcServer(std::vector<std::string> health_names);
 
+  const std::vector<std::string> health_names_;  // "" included
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
+  std::atomic<bool> serving_ = false;
 };
 
 // gRPC's own messages as lines of our log: warnings and errors only. Once a process, before the

@@ -144,6 +144,13 @@ absl::Status ChannelDowngrade(absl::string_view both_sides) {
   return WithReason(absl::FailedPreconditionError(both_sides), "CHANNEL_DOWNGRADE");
 }
 
+absl::Status EndpointNotAllowed(absl::string_view endpoint) {
+  return WithReason(absl::PermissionDeniedError(absl::StrCat(
+                        "reservation.endpoint: \"", Shortened(endpoint, kFieldBytesMax),
+                        "\" is none of decode_workers_allowed")),
+                    "ENDPOINT_NOT_ALLOWED");
+}
+
 absl::Status LeaseLost(absl::string_view message) {
   return WithReason(absl::AbortedError(message), "LEASE_LOST");
 }

@@ -171,9 +171,10 @@ void LinkClient::BeginWrite(const LeaseKey& key) {
   reactor_->Send(std::move(request));
 }
 
-void LinkClient::EndWrite(const LeaseKey& key) {
+void LinkClient::EndWrite(const LeaseKey& key, int tokens) {
   v1::LinkRequest request;
   *request.mutable_end_write() = ToProto(key);
+  request.set_tokens(tokens);
   reactor_->Send(std::move(request));
 }
 

@@ -37,7 +37,8 @@ class LinkClient {
   LinkClient& operator=(const LinkClient&) = delete;
 
   void BeginWrite(const LeaseKey& key);
-  void EndWrite(const LeaseKey& key);
+  // `tokens`: how many have their rows in place; 0 = given up.
+  void EndWrite(const LeaseKey& key, int tokens);
 
  private:
   class Reactor;

@@ -9,6 +9,7 @@
 #include "services/runtime/base/check.h"
 #include "services/runtime/rpc/status.h"
 #include "services/runtime/transfer/wire.h"
+#include "tests/e2e/ports/free_port.h"
 
 namespace tandem {
 namespace {
@@ -74,10 +75,7 @@ TestDecode::TestDecode(const Options& options)
                         .storage = *std::move(storage),
                         .watch = watch_,
                         .metrics = *metrics_});
-  // The endpoint is known once the port is; until then nobody calls.
-  auto probe = Serve({});
-  endpoint_ = absl::StrCat("127.0.0.1:", probe->port());
-  probe.reset();
+  endpoint_ = absl::StrCat("127.0.0.1:", FreePort());
   service_ = std::make_unique<DecodeServiceImpl>(
       DecodeServiceImpl::Options{.endpoint = endpoint_, .lease_ttl = options.lease_ttl}, *loop_);
   auto server = RpcServer::Create({.listen = endpoint_, .services = {service_.get(), &watch_}});
@@ -134,7 +132,8 @@ TestPrefill::TestPrefill(const Options& options)
                            .requests_max = options.requests_max,
                            .context_tokens_max = 8192,
                            .preferred = options.preferred,
-                           .strict = options.strict},
+                           .strict = options.strict,
+                           .decode_workers_allowed = options.decode_workers_allowed},
       PrefillLoop::Parts{
           .model = *model_,
           .kernels = kernels::kCpuKernels,

@@ -63,6 +63,7 @@ class TestPrefill {
     int staging_slots = 4;
     v1::KvChannelKind preferred = v1::KV_CHANNEL_KIND_SHARED;
     bool strict = false;
+    std::vector<std::string> decode_workers_allowed = {};
   };
   explicit TestPrefill(const Options& options);
   ~TestPrefill();

@@ -2,11 +2,14 @@
 // Goal: prefill and decode together answer as one process would, whatever the channel, the chunks
 // and the neighbours; and memory comes back whatever goes wrong. Method: both workers in this
 // process, goldens of tiny-v4, real gRPC.
+#include <atomic>
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "services/runtime/base/thread.h"
@@ -96,6 +99,58 @@ TEST(WorkerPairTest, AReservationThatIsNeverUsedExpires) {
   EXPECT_EQ(ReasonOf(late.status()), "LEASE_LOST");
 }
 
+absl::Status Generate(TestDecode& decode, const v1::Reservation& reservation, uint32_t prompt) {
+  grpc::ClientContext context;
+  v1::DecodeServiceGenerateRequest request;
+  *request.mutable_reservation() = reservation;
+  request.set_prompt_tokens(prompt);
+  request.set_max_tokens(2);
+  *request.mutable_sampling() = Greedy();
+  const auto reader = decode.stub().Generate(&context, request);
+  v1::DecodeServiceGenerateResponse response;
+  while (reader->Read(&response)) {
+  }
+  return FromGrpcStatus(reader->Finish());
+}
+
+TEST(WorkerPairTest, RowsThatWereNeverWrittenAreNotRead) {
+  TestDecode decode({});
+  for (const auto kind : {v1::KV_CHANNEL_KIND_SHARED, v1::KV_CHANNEL_KIND_GRPC}) {
+    TestPrefill prefill({.preferred = kind});
+    for (const uint32_t lie : {400U, 2U}) {
+      const auto reservation = Reserve(decode, 500);
+      ASSERT_TRUE(reservation.ok());
+      const Question question = {.prompt = {5, 6, 7}, .sampling = Greedy()};
+      ASSERT_TRUE(Prefill(prefill, question, *reservation).ok());
+      const absl::Status status = Generate(decode, *reservation, lie);
+      EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+      EXPECT_EQ(status.message(),
+                absl::StrCat("prompt_tokens: as many as prefill has read, 3, got ", lie));
+      EXPECT_EQ(ReasonOf(Generate(decode, *reservation, 3)), "LEASE_LOST") << "it is free";
+    }
+  }
+  EXPECT_TRUE(decode.AllFreeWithin(absl::Seconds(10)));
+}
+
+TEST(WorkerPairTest, APrefillWorkerConnectsOnlyWhereItsConfigSays) {
+  TestDecode decode({});
+  const Question question = AskFor(TinyGolden("who"));
+  for (const std::string& allowed : {decode.endpoint(), std::string("127.0.0.1:*")}) {
+    TestPrefill prefill({.decode_workers_allowed = {"10.0.0.1:1", allowed}});
+    EXPECT_EQ(Ask(prefill, decode, question).tokens, TinyGolden("who").answer) << allowed;
+    for (const char* elsewhere :
+         {"10.0.0.1:2", "10.0.0.1", "127.0.0.1:", "127.0.0.1:1,10.0.0.2:1", "127.0.0.10:1",
+          "dns:///127.0.0.1:1", "ipv4:127.0.0.1:1", "unix:/tmp/socket", "localhost:1"}) {
+      v1::Reservation forged;
+      forged.set_endpoint(elsewhere);
+      const absl::Status status = Prefill(prefill, question, forged).status();
+      EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied) << elsewhere << ": " << status;
+      EXPECT_EQ(ReasonOf(status), "ENDPOINT_NOT_ALLOWED");
+      EXPECT_THAT(std::string(status.message()), HasSubstr(elsewhere));
+    }
+  }
+}
+
 TEST(WorkerPairTest, TooMuchIsRefusedWithTheBudgetNamed) {
   TestDecode decode({.pages = 4});
   const auto first = Reserve(decode, 3 * kPageTokens);
@@ -164,6 +219,47 @@ TEST(WorkerPairTest, SeededSamplingDoesNotDependOnTheChannelOrTheChunk) {
   TestDecode decode({});
   TestPrefill prefill({});
   EXPECT_NE(Ask(prefill, decode, question).tokens, all.front());
+}
+
+// A prefill worker that asks on and on, about nothing, and does not read what it is told.
+absl::Status AskWithoutListening(TestDecode& decode, int questions) {
+  grpc::ClientContext context;
+  SetDeadline(context, absl::Now() + absl::Seconds(60));
+  const auto link = decode.stub().Link(&context);
+  const v1::WatchResponse state = decode.State();
+  v1::LinkRequest hello;
+  hello.mutable_hello()->set_peer_incarnation(state.incarnation());
+  *hello.mutable_hello()->mutable_kv_format() = state.kv_format();
+  v1::LinkRequest choice;
+  choice.mutable_choice()->set_kind(v1::KV_CHANNEL_KIND_GRPC);
+  v1::LinkRequest begin;
+  begin.mutable_begin_write()->set_lease_id(1);
+  EXPECT_TRUE(link->Write(hello) && link->Write(choice));
+  std::atomic<int> asked = 0;
+  auto writer = std::make_unique<Thread>("writer", [&] {
+    while (asked < questions && link->Write(begin)) ++asked;
+    (void)link->WritesDone();
+  });
+  // Until it may not write any more, or has nothing more to say.
+  for (int before = -1; before != asked;) {
+    before = asked;
+    absl::SleepFor(absl::Milliseconds(500));
+  }
+  v1::LinkResponse answer;
+  while (link->Read(&answer)) {
+  }
+  writer.reset();
+  return FromGrpcStatus(link->Finish());
+}
+
+TEST(WorkerPairTest, ALinkThatAsksWithoutListeningIsEnded) {
+  TestDecode decode({.slots = 8});
+  const absl::Status status = AskWithoutListening(decode, 50'000);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  EXPECT_EQ(ReasonOf(status), "QUEUE_FULL");
+  EXPECT_THAT(std::string(status.message()), HasSubstr("1040 messages"));
+  TestPrefill prefill({});
+  EXPECT_EQ(Ask(prefill, decode, AskFor(TinyGolden("who"))).tokens, TinyGolden("who").answer);
 }
 
 TEST(WorkerPairTest, LeavesNoSharedMemoryBehind) {

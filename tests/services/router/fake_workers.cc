@@ -157,11 +157,13 @@ class FakeWorker::Generating final : public StreamWriter<v1::DecodeServiceGenera
  public:
   Generating(Stage& stage, const v1::DecodeServiceGenerateRequest& request)
       : StreamWriter(kWeightMax), stage_(stage) {
+    // Before anybody sees the call, and may change the script for the next one.
+    const Script script = stage_.script();
     stage_.Update([&](Seen& seen) {
       ++seen.generating;
       seen.generate_requests.push_back(request);
     });
-    Play(stage_.script(), request);
+    Play(script, request);
   }
 
  private:
@@ -253,7 +255,7 @@ class FakeWorker::DecodeServiceImpl final : public v1::DecodeService::CallbackSe
 
 FakeWorker::FakeWorker(Stage& stage, const FakeWorkerOptions& options)
     : watch_(std::make_unique<WatchService>(options)) {
-  ServerOptions server = {.listen = "127.0.0.1:0", .services = {watch_.get()}};
+  ServerOptions server = {.listen = options.listen, .services = {watch_.get()}};
   if (options.role == v1::WORKER_ROLE_PREFILL) {
     prefill_ = std::make_unique<PrefillServiceImpl>(stage);
     server.services.push_back(prefill_.get());
@@ -268,12 +270,16 @@ FakeWorker::FakeWorker(Stage& stage, const FakeWorkerOptions& options)
 }
 
 FakeWorker::~FakeWorker() {
+  FallSilent();
+  server_->Shutdown(absl::ZeroDuration());
+}
+
+void FakeWorker::FallSilent() {
   {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
   }
   ticker_.reset();
-  server_->Shutdown(absl::ZeroDuration());
 }
 
 void FakeWorker::Tick() {

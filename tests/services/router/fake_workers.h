@@ -73,6 +73,7 @@ struct FakeWorkerOptions {
   v1::WorkerRole role = v1::WORKER_ROLE_PREFILL;
   uint64_t layout_hash = 7;
   uint32_t context_tokens_max = 4096;
+  std::string listen = "127.0.0.1:0";
 };
 
 class FakeWorker {
@@ -83,6 +84,8 @@ class FakeWorker {
   ~FakeWorker();
 
   std::string endpoint() const;
+  // As a hang: connections stand, but no state comes any more.
+  void FallSilent();
 
  private:
   class Watching;

@@ -72,7 +72,7 @@ void RouterHarness::WaitForWorkers() const {
     grpc::ClientContext context;
     v1::GetModelInfoResponse info;
     CHECK(Client()->GetModelInfo(&context, {}, &info).ok());
-    if (info.context_tokens_max() == 4096 && router_->WorkersUp() == 2) return;
+    if (info.context_tokens_max() == 4096 && router_->serving()) return;
     absl::SleepFor(absl::Milliseconds(10));
   }
   CHECK(false);

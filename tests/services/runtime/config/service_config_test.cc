@@ -6,6 +6,7 @@
 #include <fstream>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "services/runtime/config/duration.h"
@@ -69,6 +70,21 @@ TEST(ServiceConfigTest, EachErrorNamesFieldLimitAndValue) {
     EXPECT_THAT(message, HasSubstr("service_config_test.textproto")) << text;
     EXPECT_EQ(message.find('\n'), std::string::npos);
     for (const std::string& part : parts) EXPECT_THAT(message, HasSubstr(part)) << text;
+  }
+}
+
+TEST(ServiceConfigTest, AllowedWorkersAreEndpointsOrHostsOfAnyPort) {
+  const std::string base = "worker { listen: \"h:4\" model_dir: \"m\" } ";
+  for (const char* good : {"a:1", "a:*", "10.0.0.1:*", "[::1]:*", "[::1]:65535"}) {
+    const auto config =
+        LoadPrefillConfig(Write(absl::StrCat(base, "decode_workers_allowed: \"", good, "\"")));
+    EXPECT_TRUE(config.ok()) << config.status();
+  }
+  for (const char* bad :
+       {"", "*", ":*", "a", "a:", "a:0", "a:*1", "*:*", "*.a:1", "*:*:*", "dns:///a:*", "::1:*"}) {
+    const auto config =
+        LoadPrefillConfig(Write(absl::StrCat(base, "decode_workers_allowed: \"", bad, "\"")));
+    EXPECT_THAT(std::string(config.status().message()), HasSubstr("decode_workers_allowed")) << bad;
   }
 }
 

@@ -9,6 +9,7 @@
 #include <set>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "services/runtime/base/clock.h"
 
@@ -37,8 +38,8 @@ TEST_F(LeaseTableTest, AGoodLifeEndsWithAllMemoryFree) {
   const Grant grant = MustGrant();
   EXPECT_EQ(grant.pages.size(), 2U);
   ASSERT_TRUE(table_.BeginWrite(grant.key, kLink, /*in_place=*/true).ok());
-  ASSERT_TRUE(table_.EndWrite(grant.key, kLink).ok());
-  const auto committed = table_.Commit(grant.key);
+  ASSERT_TRUE(table_.EndWrite(grant.key, kLink, 290).ok());
+  const auto committed = table_.Commit(grant.key, 290);
   ASSERT_TRUE(committed.ok());
   EXPECT_EQ(committed->pages, grant.pages);
   clock_.Advance(absl::Hours(1));
@@ -49,9 +50,9 @@ TEST_F(LeaseTableTest, AGoodLifeEndsWithAllMemoryFree) {
 
 TEST_F(LeaseTableTest, RefusesAnythingOutOfOrderOrOutOfDate) {
   const Grant grant = MustGrant();
-  EXPECT_EQ(table_.Commit(grant.key).status().code(), absl::StatusCode::kAborted)
+  EXPECT_EQ(table_.Commit(grant.key, 290).status().code(), absl::StatusCode::kAborted)
       << "nothing was written yet";
-  EXPECT_FALSE(table_.EndWrite(grant.key, kLink).ok());
+  EXPECT_FALSE(table_.EndWrite(grant.key, kLink, 290).ok());
   LeaseKey stale = grant.key;
   ++stale.epoch;
   EXPECT_FALSE(table_.BeginWrite(stale, kLink, true).ok());
@@ -61,7 +62,21 @@ TEST_F(LeaseTableTest, RefusesAnythingOutOfOrderOrOutOfDate) {
   ASSERT_TRUE(table_.BeginWrite(grant.key, kLink, true).ok());
   EXPECT_FALSE(table_.BeginWrite(grant.key, kLink, true).ok()) << "one writer, once";
   EXPECT_FALSE(table_.WritableByBytes(grant.key).ok()) << "an in-place writer sends no bytes";
-  EXPECT_FALSE(table_.Commit(grant.key).ok()) << "still being written to";
+  EXPECT_FALSE(table_.Commit(grant.key, 290).ok()) << "still being written to";
+}
+
+TEST_F(LeaseTableTest, AnotherNumberOfTokensThanWereFilledEndsTheLease) {
+  for (const int64_t filled : {290, 0}) {
+    const Grant grant = MustGrant();
+    ASSERT_TRUE(table_.BeginWrite(grant.key, kLink, /*in_place=*/true).ok());
+    ASSERT_TRUE(table_.EndWrite(grant.key, kLink, filled).ok());
+    const auto committed = table_.Commit(grant.key, 291);
+    EXPECT_EQ(committed.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(committed.status().message(),
+              absl::StrCat("as many as prefill has read, ", filled, ", got 291"));
+    EXPECT_TRUE(AllFree());
+    EXPECT_EQ(table_.Commit(grant.key, filled).status().code(), absl::StatusCode::kAborted);
+  }
 }
 
 TEST_F(LeaseTableTest, TimeAloneNeverFreesWhatAnInPlaceWriterCanReach) {
@@ -84,7 +99,7 @@ TEST_F(LeaseTableTest, AWriterThatSaysItIsDoneEndsTheQuarantine) {
   ASSERT_TRUE(table_.BeginWrite(grant.key, kLink, /*in_place=*/true).ok());
   EXPECT_EQ(table_.Release(grant.key).size(), 1U);
   EXPECT_FALSE(AllFree());
-  EXPECT_FALSE(table_.EndWrite(grant.key, kLink).ok()) << "too late to be of use";
+  EXPECT_FALSE(table_.EndWrite(grant.key, kLink, 290).ok()) << "too late to be of use";
   EXPECT_TRUE(AllFree());
 }
 
@@ -101,7 +116,7 @@ TEST_F(LeaseTableTest, UnusedAndUncommittedGrantsExpire) {
   MustGrant();
   const Grant filled = MustGrant();
   ASSERT_TRUE(table_.BeginWrite(filled.key, kLink, true).ok());
-  ASSERT_TRUE(table_.EndWrite(filled.key, kLink).ok());
+  ASSERT_TRUE(table_.EndWrite(filled.key, kLink, 290).ok());
   EXPECT_EQ(table_.NextExpiry(), clock_.Now() + absl::Seconds(10));
   clock_.Advance(absl::Seconds(10));
   EXPECT_TRUE(table_.Expire(clock_.Now()).empty());
@@ -145,8 +160,8 @@ TEST_F(LeaseTableTest, RandomEventsNeverHandOutAPageThatSomebodyCanWrite) {
     if (event == 5 && writers.contains(grant.key.lease_id)) {
       const LinkId writer = writers[grant.key.lease_id].first;
       writers.erase(grant.key.lease_id);
-      if (table_.EndWrite(grant.key, writer).ok() && random() % 2 == 0 &&
-          table_.Commit(grant.key).ok()) {
+      if (table_.EndWrite(grant.key, writer, 290).ok() && random() % 2 == 0 &&
+          table_.Commit(grant.key, 290).ok()) {
         table_.Finish(grant.key);
       }
     }

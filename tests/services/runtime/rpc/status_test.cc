@@ -23,6 +23,7 @@ TEST(StatusTest, EveryReasonSurvivesTheWire) {
       {DeadlinePassed("prefill"), "DEADLINE"},
       {LayoutMismatch("a, b"), "LAYOUT_MISMATCH"},
       {ChannelDowngrade("a, b"), "CHANNEL_DOWNGRADE"},
+      {EndpointNotAllowed("h:1"), "ENDPOINT_NOT_ALLOWED"},
       {LeaseLost("epoch 3"), "LEASE_LOST"},
   };
   for (const auto& [status, reason] : cases) {

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Goal: deploy/scripts/local.sh does what its head says. Method: the three programs of a build, on
+# the small model, up, looked at, and down again.
+#
+#   local_test.sh BIN
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+bin=$1
+state=$(mktemp -d)
+trap 'deploy/scripts/local.sh down --dir "$state" >/dev/null; rm -rf "$state"' EXIT
+
+fail() {
+  echo "local_test: $*" >&2
+  exit 1
+}
+
+up() {
+  deploy/scripts/local.sh up --dir "$state" --bin "$bin" --model deploy/models/tiny-v4 "$@"
+}
+
+up --prefill 2 --decode 2
+port=$(awk '$1 == "router" {print $5}' "$state/processes")
+seen=$(curl --silent --noproxy '*' "http://127.0.0.1:$port/metrics" |
+  awk '/^tandem_workers_up{/ {up += $NF} END {print up}')
+[ "$seen" = 4 ] || fail "up returned while the router saw $seen of 4 workers"
+deploy/scripts/local.sh status --dir "$state" >/dev/null || fail "up, but status does not say so"
+[ "$(up --prefill 2 --decode 2 | tail -n 1)" = "already up" ] || fail "up twice is not harmless"
+
+read -r outgoing _ </proc/sys/net/ipv4/ip_local_port_range
+ports=$(awk '{print $4; print $5}' "$state/processes")
+[ "$(sort -u <<<"$ports" | wc -l)" -eq 10 ] || fail "not 10 ports of their own: $ports"
+for port in $ports; do
+  # An outgoing connection could take any other while its process is away.
+  [ "$port" -lt "$outgoing" ] || [ "$outgoing" -lt 21000 ] || fail "$port is not below $outgoing"
+done
+
+deploy/scripts/local.sh down --dir "$state" >/dev/null
+! deploy/scripts/local.sh status --dir "$state" >/dev/null || fail "down, but status says up"
