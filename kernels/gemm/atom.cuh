@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// MMA atoms: total[16x8] += (2^sw · W)·(2^sx · X) over a step of K in the registers of one warp, the
-// seam between weights in fragment order and the matrix instructions of a machine.
+// MMA atoms: total[16x8] += (2^sw · W)·(2^sx · X) over a step of K in the registers of one warp,
+// the seam between weights in fragment order and the matrix instructions of a machine.
 //
 //   F16Dequant<kFp8, kFp4>    FP8 inputs with UE8M0 per 128; f16 products, scales in fp32
 //   Bf16Dequant<kFp8, kBf16>  bf16 inputs; bf16 products, scales in fp32
 //
 // The 16 rows of A are outputs, the 8 columns of B tokens; lane 4·g + c holds rows g and g + 8, the
-// columns 8c .. 8c+7 of K in every tile of 32, and token g of the inputs; of the sums, tokens 2c and
-// 2c + 1. An atom is a stateless type:
+// columns 8c .. 8c+7 of K in every tile of 32, and token g of the inputs; of the sums, tokens 2c
+// and 2c + 1. An atom is a stateless type:
 //
 //   kFormat, kTiles, kLoads    weights; tiles of 32 in a step; 16-byte loads of a lane in a step of
 //                              a row tile: tile t wants loads t·kLoads/kTiles and on
@@ -17,7 +17,7 @@
 //   kRagged                    K need not be whole steps
 //   Part                       what a step keeps beside `total`
 //   ScaleRow, LoadRowScale     where a row tile's scales stand; those of one step
-//   InputRow, LoadUnit, LoadInputScale   the same for a token's inputs
+//   RowOf, LoadUnit, LoadInputScale   the same for a token's inputs
 //   UnpackA(loads, tile), UnpackB(unit)
 //   Multiply(total, part, a, b, row_scale, input_scale, tile)   one tile
 //   EndStep(total, part, row_scale, input_scale)                after the tiles of a step
@@ -37,7 +37,7 @@
 #include "kernels/common/cuda/codec.cuh"
 #include "kernels/gemm/dequant.cuh"
 #include "kernels/gemm/fragment_order.h"
-#include "kernels/ptx/load.cuh"
+#include "kernels/ptx/async_stream.cuh"
 #include "kernels/ptx/mma.cuh"
 
 namespace tandem::kernels::cuda {
@@ -155,26 +155,32 @@ struct Bf16Inputs {
             .k_left = in.k - first};
   }
   __device__ static Unit LoadUnit(const InputRow& row, int tile) {
-    if constexpr (!kRagged) {
-      return *reinterpret_cast<const uint4*>(row.x + 2 * kTileColumns * tile);
-    } else {
-      uint32_t word[4];
-      const auto* x = reinterpret_cast<const uint16_t*>(row.x);
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int k = kTileColumns * tile + 2 * i;
-        const uint32_t low = k < row.k_left ? x[k] : 0, high = k + 1 < row.k_left ? x[k + 1] : 0;
-        word[i] = low | (high << 16);
-      }
-      return {word[0], word[1], word[2], word[3]};
-    }
+    const uint8_t* x = row.x + 2 * kTileColumns * tile;
+    if constexpr (kRagged) return Elements(x, row.k_left - kTileColumns * tile);
+    return *reinterpret_cast<const uint4*>(x);
   }
-  __device__ static InputScale LoadInputScale(const InputRow&, int) { return {}; }
+  // Eight bf16, zeros from element `count` on.
+  __device__ static uint4 Elements(const uint8_t* from, int count) {
+    uint32_t word[4];
+    const auto* x = reinterpret_cast<const uint16_t*>(from);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const uint32_t low = 2 * i < count ? x[2 * i] : 0,
+                     high = 2 * i + 1 < count ? x[2 * i + 1] : 0;
+      word[i] = low | (high << 16);
+    }
+    return {word[0], word[1], word[2], word[3]};
+  }
+  __device__ static InputScale LoadInputScale(const InputRow&, int) {
+    return {};
+  }
   __device__ static void Advance(InputRow& row, int steps) {
     row.x += 2 * kStepColumns * steps;
     row.k_left -= kStepColumns * steps;
   }
-  __device__ static B UnpackB(const Unit& unit) { return {{{unit.x, unit.y}, {unit.z, unit.w}}}; }
+  __device__ static B UnpackB(const Unit& unit) {
+    return {{{unit.x, unit.y}, {unit.z, unit.w}}};
+  }
 };
 
 template <WeightFormat kFormat>
@@ -202,8 +208,8 @@ struct F16Dequant<WeightFormat::kFp8> : QuantisedInputs, Fp8Rows {
     HalvesOfFp8({loads[tile].z, loads[tile].w}, high);
     return Interleave(low, high);
   }
-  __device__ static void Multiply(float (&)[4], Part& part, const A& a, const B& b,
-                                  const RowScale&, const InputScale&, int) {
+  __device__ static void Multiply(float (&)[4], Part& part, const A& a, const B& b, const RowScale&,
+                                  const InputScale&, int) {
 #pragma unroll
     for (int j = 0; j < 2; ++j) ptx::MmaF16(part.sum, a.step[j], b.step[j]);
   }
@@ -275,8 +281,8 @@ struct Bf16Dequant<WeightFormat::kFp8> : Bf16Inputs<false, 128>, Fp8Rows {
     Bf16CodesOfFp8({loads[tile].z, loads[tile].w}, high);
     return Interleave(low, high);
   }
-  __device__ static void Multiply(float (&)[4], Part& part, const A& a, const B& b,
-                                  const RowScale&, const InputScale&, int) {
+  __device__ static void Multiply(float (&)[4], Part& part, const A& a, const B& b, const RowScale&,
+                                  const InputScale&, int) {
 #pragma unroll
     for (int j = 0; j < 2; ++j) ptx::MmaBf16(part.sum, a.step[j], b.step[j]);
   }
@@ -305,8 +311,8 @@ struct Bf16Dequant<WeightFormat::kBf16, kRaggedK> : Bf16Inputs<kRaggedK, 64> {
     const uint4 &first = loads[2 * tile], &second = loads[2 * tile + 1];
     return {{{first.x, first.z, first.y, first.w}, {second.x, second.z, second.y, second.w}}};
   }
-  __device__ static void Multiply(float (&)[4], Part& part, const A& a, const B& b,
-                                  const RowScale&, const InputScale&, int) {
+  __device__ static void Multiply(float (&)[4], Part& part, const A& a, const B& b, const RowScale&,
+                                  const InputScale&, int) {
 #pragma unroll
     for (int j = 0; j < 2; ++j) ptx::MmaBf16(part.sum, a.step[j], b.step[j]);
   }

@@ -18,7 +18,7 @@
 #include "kernels/common/tensor.h"
 #include "kernels/gemm/atom.cuh"
 #include "kernels/gemm/stream_plan.h"
-#include "kernels/ptx/bulk_prefetch.cuh"
+#include "kernels/ptx/async_stream.cuh"
 #include "kernels/ptx/grid_dependency.cuh"
 
 namespace tandem::kernels::cuda {
@@ -45,163 +45,143 @@ struct StreamArgs {
   int64_t tokens;        // 1 .. kStreamTokens
 };
 
-// A warp's place in its row tiles and inputs, and the steps that it has under way. Weights of step
-// s are loaded kDepth steps ahead, each load as soon as the one whose registers it takes is used;
-// inputs of few tokens likewise, of many they are read tile by tile.
+// A warp's walk along its part of K, through a ring of kDepth steps of weights in shared memory. A
+// step is copied kDepth steps before it is used; a lane reads back just what it copied, so nobody
+// waits for anybody. Inputs of one column of tokens are loaded a step ahead, of more tile by tile.
 template <typename Atom, int kRows, int kColumns, int kDepth>
 class StreamWalk {
  public:
-  static constexpr bool kKeepsInputs = kColumns <= 2;
+  static constexpr int kStepBytes = kRows * Atom::kLoads * kWarpLoadBytes;
 
-  // Steps begin .. end−1 of K, end > begin. Starts the loads of weights.
-  __device__ StreamWalk(const WeightView& w, int64_t row_tile, int begin, int end)
-      : left_(end - begin) {
-    const Lane lane = ThisLane();
+  // Steps begin .. end−1 of K, end > begin. Starts the copies of weights.
+  __device__ StreamWalk(const WeightView& w, int64_t row_tile, int begin, int end, uint8_t* ring)
+      : left_(end - begin), ring_(ring + kLoadBytes * ThreadLane()) {
     const int64_t row_loads = LoadsPerRow(Atom::kFormat, w.k);
     loads_left_ = static_cast<int>(row_loads) - Atom::kLoads * begin;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       codes_[r] = w.codes + ((row_tile + r) * row_loads + Atom::kLoads * begin) * kWarpLoadBytes +
-                  static_cast<int>(threadIdx.x) % 32 * kLoadBytes;
-      scale_rows_[r] = Atom::ScaleRow(w, row_tile + r, lane) + begin * Atom::kScaleBytes;
+                  kLoadBytes * ThreadLane();
+      scale_rows_[r] = Atom::ScaleRow(w, row_tile + r, ThisLane()) + begin * Atom::kScaleBytes;
+      row_scale_[r] = Atom::LoadRowScale(scale_rows_[r]);
     }
 #pragma unroll
     for (int s = 0; s < kDepth; ++s) {
-      if (s < left_) {
-#pragma unroll
-        for (int i = 0; i < Atom::kLoads; ++i) LoadCodes(s, s, i);
-        LoadRowScales(s, s);
-      }
+      if (s < left_) CopyCodes(ring_ + s * kStepBytes);
+      ptx::CopyAsyncCommit();
     }
   }
-  // Asks for the rest of the weights.
-  __device__ void Prefetch() const {
-    const int first = Atom::kLoads * kDepth, loads = min(Atom::kLoads * left_, loads_left_);
-    if (loads <= first || threadIdx.x % 32 != 0) return;
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      ptx::PrefetchL2Bulk(codes_[r] + first * kWarpLoadBytes,
-                          static_cast<uint32_t>((loads - first) * kWarpLoadBytes));
-    }
-  }
+
   __device__ void Run(const InputView& in, int begin, float (&total)[kRows][kColumns][4]) {
 #pragma unroll
     for (int column = 0; column < kColumns; ++column) {
       inputs_[column] = Atom::RowOf(in, column, begin, ThisLane());
+      input_scale_[column] = Atom::LoadInputScale(inputs_[column], 0);
     }
+    if constexpr (kKeepsInputs) {
 #pragma unroll
-    for (int s = 0; s < kDepth; ++s) {
-      if (s < left_) StartInputs(s);
+      for (int tile = 0; tile < Atom::kTiles; ++tile) {
+        units_[tile] = Atom::LoadUnit(inputs_[0], tile);
+      }
     }
-    for (; left_ > 0; left_ -= kDepth) {
-#pragma unroll
-      for (int s = 0; s < kDepth; ++s) {
-        if (s < left_) Step(s, s + kDepth < left_, total);
-      }
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        codes_[r] += kDepth * Atom::kLoads * kWarpLoadBytes;
-        scale_rows_[r] += kDepth * Atom::kScaleBytes;
-      }
-#pragma unroll
-      for (int column = 0; column < kColumns; ++column) Atom::Advance(inputs_[column], kDepth);
-      loads_left_ -= kDepth * Atom::kLoads;
+    const uint8_t* end = ring_ + kDepth * kStepBytes;
+    for (uint8_t* slot = ring_; left_ > 0; --left_) {
+      ptx::CopyAsyncWait<kDepth - 1>();
+      Step(slot, total);
+      if (left_ > kDepth) CopyCodes(slot);
+      ptx::CopyAsyncCommit();
+      slot = slot + kStepBytes == end ? ring_ : slot + kStepBytes;
     }
   }
 
  private:
-  __device__ void LoadCodes(int slot, int step, int i) {
-    const int load = Atom::kLoads * step + i;
+  static constexpr bool kKeepsInputs = kColumns == 1;
+
+  __device__ static int ThreadLane() {
+    return static_cast<int>(threadIdx.x) % 32;
+  }
+
+  // The next step's weights.
+  __device__ void CopyCodes(uint8_t* slot) {
+    const uint32_t to = ptx::SharedAddress(slot);
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      if (Atom::kRagged && load >= loads_left_) {  // half a step at the end of K
-        loads_[slot][r][i] = {};
-      } else {
-        loads_[slot][r][i] = ptx::LoadStream(codes_[r] + load * kWarpLoadBytes);
+#pragma unroll
+      for (int i = 0; i < Atom::kLoads; ++i) {
+        const int at = (r * Atom::kLoads + i) * kWarpLoadBytes;
+        if (Atom::kRagged && i >= loads_left_) {  // half a step at the end of K
+          *reinterpret_cast<uint4*>(slot + at) = {};
+        } else {
+          ptx::CopyAsyncStream16(to + at, codes_[r] + i * kWarpLoadBytes);
+        }
       }
+      codes_[r] += Atom::kLoads * kWarpLoadBytes;
     }
+    loads_left_ -= Atom::kLoads;
   }
-  __device__ void LoadRowScales(int slot, int step) {
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      row_scale_[slot][r] = Atom::LoadRowScale(scale_rows_[r] + step * Atom::kScaleBytes);
-    }
-  }
-  __device__ void LoadUnits(int slot, int step, int tile) {
-#pragma unroll
-    for (int column = 0; column < kColumns; ++column) {
-      units_[slot][column][tile] = Atom::LoadUnit(inputs_[column], Atom::kTiles * step + tile);
-    }
-  }
-  __device__ void LoadInputScales(int slot, int step) {
-#pragma unroll
-    for (int column = 0; column < kColumns; ++column) {
-      input_scale_[slot][column] = Atom::LoadInputScale(inputs_[column], step);
-    }
-  }
-  __device__ void StartInputs(int s) {
-    if constexpr (kKeepsInputs) {
-#pragma unroll
-      for (int tile = 0; tile < Atom::kTiles; ++tile) LoadUnits(s, s, tile);
-      LoadInputScales(s, s);
-    }
-  }
-  // The step in slot s; then the slot's registers take step s + kDepth, if there is `more`.
-  __device__ void Step(int s, bool more, float (&total)[kRows][kColumns][4]) {
+  __device__ void Step(const uint8_t* slot, float (&total)[kRows][kColumns][4]) {
     typename Atom::Part part[kRows][kColumns];
-    if constexpr (!kKeepsInputs) LoadInputScales(s, s);
+    const bool more = left_ > 1;
 #pragma unroll
     for (int tile = 0; tile < Atom::kTiles; ++tile) {
-      if constexpr (!kKeepsInputs) LoadUnits(s, s, tile);
       typename Atom::A a[kRows];
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) a[r] = Atom::UnpackA(loads_[s][r], tile);
+      for (int r = 0; r < kRows; ++r) {
+        uint4 loads[Atom::kLoads];  // only those of the tile are read
+#pragma unroll
+        for (int i = 0; i < Atom::kLoads; ++i) {
+          loads[i] =
+              *reinterpret_cast<const uint4*>(slot + (r * Atom::kLoads + i) * kWarpLoadBytes);
+        }
+        a[r] = Atom::UnpackA(loads, tile);
+      }
 #pragma unroll
       for (int column = 0; column < kColumns; ++column) {
-        const typename Atom::B b = Atom::UnpackB(units_[s][column][tile]);
+        const typename Atom::B b =
+            Atom::UnpackB(kKeepsInputs ? units_[tile] : Atom::LoadUnit(inputs_[column], tile));
 #pragma unroll
         for (int r = 0; r < kRows; ++r) {
-          Atom::Multiply(total[r][column], part[r][column], a[r], b, row_scale_[s][r],
-                         input_scale_[s][column], tile);
+          Atom::Multiply(total[r][column], part[r][column], a[r], b, row_scale_[r],
+                         input_scale_[column], tile);
         }
       }
-      if (more) {
-        constexpr int kLoads = Atom::kLoads, kTiles = Atom::kTiles;
-#pragma unroll
-        for (int i = tile * kLoads / kTiles; i < (tile + 1) * kLoads / kTiles; ++i) {
-          LoadCodes(s, s + kDepth, i);
-        }
-        if constexpr (kKeepsInputs) LoadUnits(s, s + kDepth, tile);
-      }
+      if (kKeepsInputs && more) units_[tile] = Atom::LoadUnit(inputs_[0], Atom::kTiles + tile);
     }
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
 #pragma unroll
       for (int column = 0; column < kColumns; ++column) {
-        Atom::EndStep(total[r][column], part[r][column], row_scale_[s][r],
-                      input_scale_[s][column]);
+        Atom::EndStep(total[r][column], part[r][column], row_scale_[r], input_scale_[column]);
       }
     }
-    if (more) {
-      LoadRowScales(s, s + kDepth);
-      if constexpr (kKeepsInputs) LoadInputScales(s, s + kDepth);
+    if (!more) return;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      scale_rows_[r] += Atom::kScaleBytes;
+      row_scale_[r] = Atom::LoadRowScale(scale_rows_[r]);
+    }
+#pragma unroll
+    for (int column = 0; column < kColumns; ++column) {
+      Atom::Advance(inputs_[column], 1);
+      input_scale_[column] = Atom::LoadInputScale(inputs_[column], 0);
     }
   }
 
-  int left_;        // steps
-  int loads_left_;  // in the row
-  const uint8_t* codes_[kRows];
+  int left_;                     // steps
+  int loads_left_;               // in the row, from the next copy on
+  uint8_t* ring_;                // this lane's part
+  const uint8_t* codes_[kRows];  // of the next copy
   const uint8_t* scale_rows_[kRows];
   InputRow inputs_[kColumns];
-  uint4 loads_[kDepth][kRows][Atom::kLoads];
-  typename Atom::RowScale row_scale_[kDepth][kRows];
-  typename Atom::Unit units_[kDepth][kColumns][Atom::kTiles];
-  typename Atom::InputScale input_scale_[kDepth][kColumns];
+  typename Atom::RowScale row_scale_[kRows];  // of the step at hand
+  typename Atom::InputScale input_scale_[kColumns];
+  typename Atom::Unit units_[Atom::kTiles];
 };
 
-// Sums of a warp, [token][row] for its kRows·16 rows; padded, so that a store meets every bank once.
+// Sums of a warp, [token][row] for its kRows·16 rows; padded, so that a store meets every bank
+// once.
 template <int kRows>
-inline constexpr int kSumStride = kRows * kTileRows + 4;
+inline constexpr int kSumStride = kRows* kTileRows + 4;
 
 template <int kRows, int kColumns>
 __device__ __forceinline__ void KeepSums(const float (&total)[kRows][kColumns][4], int tokens,
@@ -229,61 +209,83 @@ __device__ __forceinline__ void StoreOutput(Bf16* y, int64_t at, float value) {
   y[at] = RoundToBf16(value);
 }
 
+// What the rows of a row tile are multiplied with.
+template <typename Atom>
+__device__ __forceinline__ InputView InputsOf(const StreamArgs& args, int64_t row_tile) {
+  constexpr int kInputBytes = sizeof(typename Atom::Unit) / kUnitCodes;
+  const int64_t group = row_tile * kTileRows / args.group_rows;
+  return {.x = static_cast<const uint8_t*>(args.x) + group * args.weight.k * kInputBytes,
+          .scale = args.scale,
+          .x_stride = static_cast<uint32_t>(args.x_stride * kInputBytes),
+          .scale_stride = static_cast<uint32_t>(args.weight.k / 128),
+          .k = static_cast<int>(args.weight.k),
+          .tokens = static_cast<int>(args.tokens)};
+}
+
+// Shared memory of a block: sums [row warp][part of K in a round][token][row], the outputs so far
+// of more rounds than one, then the warps' rings.
+template <int kRows>
+struct StreamShared {
+  int sums;   // floats of one warp
+  int rings;  // bytes to there
+
+  __host__ __device__ StreamShared(const StreamPlan& plan, int tokens)
+      : sums(tokens * kSumStride<kRows>),
+        rings(4 * sums * plan.row_warps * (plan.split_warps + (plan.split > plan.split_warps))) {}
+};
+
 // Blocks of `row_warps`·`split_warps` warps; warp = row_warp · split_warps + part of K.
 template <typename Atom, typename Output, int kRows, int kColumns, int kDepth, int kRegisters>
-__global__ void __maxnreg__(kRegisters)
-    StreamKernel(StreamArgs args, StreamPlan plan) {
+__global__ void __maxnreg__(kRegisters) StreamKernel(StreamArgs args, StreamPlan plan) {
   ptx::GridDependencyLaunch();
-  extern __shared__ float shared[];  // [row warp][part][token][row]
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int row_warp = warp / plan.split_warps, tokens = static_cast<int>(args.tokens);
+  using Walk = StreamWalk<Atom, kRows, kColumns, kDepth>;
+  extern __shared__ __align__(16) float shared[];
+  const int warp = static_cast<int>(threadIdx.x) / 32, tokens = static_cast<int>(args.tokens);
+  const int row_warp = warp / plan.split_warps, part_warp = warp % plan.split_warps;
+  const StreamShared<kRows> layout(plan, tokens);
+  uint8_t* ring =
+      reinterpret_cast<uint8_t*>(shared) + layout.rings + warp * kDepth * Walk::kStepBytes;
+  float* sums = shared + row_warp * plan.split_warps * layout.sums;
+  float* so_far = shared + (plan.row_warps * plan.split_warps + row_warp) * layout.sums;
   const int64_t row_tile = (int64_t{blockIdx.x} * plan.row_warps + row_warp) * kRows;
-  const int sums = tokens * kSumStride<kRows>;
+  const bool has_rows = row_tile < RowTiles(args.weight.n);
   const int tiles = static_cast<int>((args.weight.k + kTileColumns - 1) / kTileColumns);
   const int steps = (tiles + Atom::kTiles - 1) / Atom::kTiles;
-  const int64_t rows = RowTiles(args.weight.n);
-  const int64_t group = row_tile * kTileRows / args.group_rows;
-  constexpr int kInputBytes = sizeof(typename Atom::Unit) / kUnitCodes;
-  const InputView in = {.x = static_cast<const uint8_t*>(args.x) +
-                             group * args.weight.k * kInputBytes,
-                        .scale = args.scale,
-                        .x_stride = static_cast<uint32_t>(args.x_stride * kInputBytes),
-                        .scale_stride = static_cast<uint32_t>(args.weight.k / 128),
-                        .k = static_cast<int>(args.weight.k),
-                        .tokens = tokens};
-  bool wait = true;
-  for (int part = warp % plan.split_warps; part < plan.split && row_tile < rows;
-       part += plan.split_warps) {
-    const int begin = steps * part / plan.split, end = steps * (part + 1) / plan.split;
-    StreamWalk<Atom, kRows, kColumns, kDepth> walk(args.weight, row_tile, begin, end);
-    if (wait) {
-      if (plan.prefetch) walk.Prefetch();
+  const InputView in = InputsOf<Atom>(args, row_tile);
+  constexpr bool kRounds = kColumns > 2;  // fewer tokens have a warp for every part
+  for (int round = 0; round < (kRounds ? plan.split : 1); round += plan.split_warps) {
+    if (has_rows) {
+      const int part = round + part_warp, begin = steps * part / plan.split;
+      Walk walk(args.weight, row_tile, begin, steps * (part + 1) / plan.split, ring);
       ptx::GridDependencyWait();
-      wait = false;
+      float total[kRows][kColumns][4] = {};
+      walk.Run(in, begin, total);
+      KeepSums<kRows, kColumns>(total, tokens, sums + part_warp * layout.sums);
     }
-    float total[kRows][kColumns][4] = {};
-    walk.Run(in, begin, total);
-    KeepSums<kRows, kColumns>(total, tokens, shared + (row_warp * plan.split + part) * sums);
-  }
-  if (wait) ptx::GridDependencyWait();
-  if (plan.split_warps == 1) {
-    __syncwarp();
-  } else {
-    __syncthreads();
-  }
-  // The warps of a row tile share its outputs.
-  constexpr int kBlockRows = kRows * kTileRows;
-  const float* mine = shared + row_warp * plan.split * sums;
-  const int first = static_cast<int>(threadIdx.x) - 32 * row_warp * plan.split_warps;
-  for (int i = first; i < tokens * kBlockRows; i += 32 * plan.split_warps) {
-    const int row = i % kBlockRows, token = i / kBlockRows;
-    const int64_t n = row_tile * kTileRows + row;
-    if (n >= args.weight.n) continue;
-    float sum = mine[token * kSumStride<kRows> + row];
-    for (int part = 1; part < plan.split; ++part) {
-      sum += mine[part * sums + token * kSumStride<kRows> + row];
+    if (plan.split_warps == 1) {
+      __syncwarp();
+    } else {
+      __syncthreads();
     }
-    StoreOutput(static_cast<Output*>(args.y), token * args.weight.n + n, sum);
+    if (has_rows) {
+      constexpr int kBlockRows = kRows * kTileRows;
+      const bool last = !kRounds || round + plan.split_warps >= plan.split;
+      // The warps of a row tile share its outputs.
+      for (int i = 32 * part_warp + static_cast<int>(threadIdx.x) % 32; i < tokens * kBlockRows;
+           i += 32 * plan.split_warps) {
+        const int row = i % kBlockRows, token = i / kBlockRows;
+        const int at = token * kSumStride<kRows> + row;
+        float sum = round == 0 ? sums[at] : so_far[at] + sums[at];
+        for (int p = 1; p < plan.split_warps; ++p) sum += sums[p * layout.sums + at];
+        const int64_t n = row_tile * kTileRows + row;
+        if (!last) {
+          so_far[at] = sum;
+        } else if (n < args.weight.n) {
+          StoreOutput(static_cast<Output*>(args.y), token * args.weight.n + n, sum);
+        }
+      }
+    }
+    if (kRounds && plan.split > plan.split_warps) __syncthreads();
   }
 }
 
@@ -291,18 +293,22 @@ template <typename Atom, typename Output, int kRows, int kColumns, int kDepth, i
 void LaunchStream(const char* name, const StreamArgs& args, const StreamPlan& plan,
                   Stream& stream) {
   const int64_t row_groups = (RowTiles(args.weight.n) + kRows - 1) / kRows;
+  const int warps = plan.row_warps * plan.split_warps;
+  constexpr int kStepBytes = StreamWalk<Atom, kRows, kColumns, kDepth>::kStepBytes;
+  const StreamShared<kRows> layout(plan, static_cast<int>(args.tokens));
+  KERNEL_CHECK_MULTIPLE(plan.split, plan.split_warps);
   Launch({.name = name,
           .grid = dim3(Blocks(row_groups, plan.row_warps)),
-          .threads = 32 * plan.row_warps * plan.split_warps,
-          .shared_bytes = int64_t{plan.row_warps} * plan.split * args.tokens * kSumStride<kRows> *
-                          static_cast<int64_t>(sizeof(float))},
+          .threads = 32 * warps,
+          .shared_bytes = layout.rings + int64_t{warps} * kDepth * kStepBytes},
          stream, StreamKernel<Atom, Output, kRows, kColumns, kDepth, kRegisters>, args, plan);
 }
 
 // y = x·Wᵀ for 1 .. kStreamTokens tokens.
 template <typename Atom, typename Output>
 void StreamLinear(const char* name, const StreamArgs& args, Stream& stream) {
-  constexpr int kBlockWarps = 8;
+  constexpr int kBlockWarps = 8, kDepth = 2;
+  constexpr int kRegisters = Atom::kFormat == WeightFormat::kFp4 || Atom::kRagged ? 80 : 64;
   const int64_t tiles = (args.weight.k + kTileColumns - 1) / kTileColumns;
   const int64_t steps = (tiles + Atom::kTiles - 1) / Atom::kTiles;
   StreamPlan plan = {.split = StreamSplit(RowTiles(args.weight.n), steps, Multiprocessors())};
@@ -310,13 +316,13 @@ void StreamLinear(const char* name, const StreamArgs& args, Stream& stream) {
   plan.split_warps = std::min(plan.split, args.tokens <= 16 ? 2 * kBlockWarps : kBlockWarps);
   plan.row_warps = std::max(1, kBlockWarps / plan.split_warps);
   if (args.tokens <= 8) {
-    LaunchStream<Atom, Output, 1, 1, 1, 80>(name, args, plan, stream);
+    LaunchStream<Atom, Output, 1, 1, kDepth, kRegisters>(name, args, plan, stream);
   } else if (args.tokens <= 16) {
-    LaunchStream<Atom, Output, 1, 2, 1, 128>(name, args, plan, stream);
+    LaunchStream<Atom, Output, 1, 2, kDepth, 128>(name, args, plan, stream);
   } else if (args.tokens <= 32) {
-    LaunchStream<Atom, Output, 1, 4, 1, 224>(name, args, plan, stream);
+    LaunchStream<Atom, Output, 1, 4, kDepth, 168>(name, args, plan, stream);
   } else {
-    LaunchStream<Atom, Output, 1, 8, 1, 255>(name, args, plan, stream);
+    LaunchStream<Atom, Output, 1, 8, kDepth, 255>(name, args, plan, stream);
   }
 }
 

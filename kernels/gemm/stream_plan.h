@@ -14,13 +14,13 @@ inline constexpr int64_t kStreamTokens = 64;  // the most of one launch
 struct StreamPlan {
   int split = 1;        // parts of K, each summed from zero
   int row_warps = 1;    // warps of a block side by side along N
-  int split_warps = 1;  // and along K; a warp takes every split_warps-th part
-  bool prefetch = true;
+  int split_warps = 1;  // and along K; of `split` parts in rounds
 };
 
-// Parts of K for a weight of `row_tiles` tiles of 16 rows and `steps` steps of K, whatever T. Enough
-// warps that all memory a card can have under way is under way (16 a multiprocessor, 2 KiB each,
-// twice what latency times bandwidth wants), but two steps a warp, so that one is always loading.
+// Parts of K for a weight of `row_tiles` tiles of 16 rows and `steps` steps of K, whatever T.
+// Enough warps that all memory a card can have under way is under way (16 a multiprocessor, 2 KiB
+// each, twice what latency times bandwidth wants), but two steps a warp, so that one is always
+// loading.
 constexpr int StreamSplit(int64_t row_tiles, int64_t steps, int processors) {
   constexpr int kMostParts = 16;
   const int64_t wanted = int64_t{16} * processors;

@@ -2,10 +2,9 @@
 // Goal: the BF16 linear on a device. Method: the golden; fresh random input against sums in double
 // at sizes that fill neither a tile nor a step, and at the model's; a row's bits whatever T; twice,
 // for the same bits.
-#include "kernels/gemm/bf16_linear.h"
-
 #include <utility>
 
+#include "kernels/gemm/bf16_linear.h"
 #include "tests/kernels/cuda/device.h"
 #include "tests/kernels/gemm/product.h"
 
@@ -45,8 +44,8 @@ TEST_F(Bf16LinearCudaTest, EqualsTheGolden) {
 TEST_F(Bf16LinearCudaTest, StaysWithinTheBoundOfItsSums) {
   Random random(std::random_device{}());
   SCOPED_TRACE(random.Trace());
-  const std::pair<int64_t, int64_t> shapes[] = {{1, 1},    {10, 130}, {15, 31},  {16, 32},
-                                                {17, 33},  {16, 64},  {31, 63},  {33, 65},
+  const std::pair<int64_t, int64_t> shapes[] = {{1, 1},    {10, 130}, {15, 31},   {16, 32},
+                                                {17, 33},  {16, 64},  {31, 63},   {33, 65},
                                                 {16, 256}, {17, 384}, {33, 2048}, {100, 1000}};
   for (const auto& [n, k] : shapes) {
     const OwnedWeight weight(WeightFormat::kBf16, n, k, random);
@@ -55,9 +54,8 @@ TEST_F(Bf16LinearCudaTest, StaysWithinTheBoundOfItsSums) {
       Tensor<Bf16, 2> x(tokens, k);
       random.Fill(x);
       const DeviceTensor device(x);
-      ExpectProduct(
-          {.weight = weight.plain(), .x = Values(x), .tokens = tokens, .rows = 40},
-          Run(prepared[0], device).values, random);
+      ExpectProduct({.weight = weight.plain(), .x = Values(x), .tokens = tokens, .rows = 40},
+                    Run(prepared[0], device).values, random);
     }
   }
 }
@@ -75,10 +73,17 @@ TEST_F(Bf16LinearCudaTest, HoldsAtTheModelsShapesAndARowsBitsDoNotDependOnT) {
     random.Fill(x);
     const DeviceTensor device(x);
     const Tensor<float, 2> all = Run(prepared[0], device);
-    ExpectProduct({.weight = weight.plain(), .x = Values(x), .tokens = 64, .rows = 12},
-                  all.values, random);
-    for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, 1}, {63, 1}, {5, 2}, {1, 8},
-                                       {3, 9}, {48, 16}, {7, 17}, {30, 32}, {10, 33}}) {
+    ExpectProduct({.weight = weight.plain(), .x = Values(x), .tokens = 64, .rows = 12}, all.values,
+                  random);
+    for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, 1},
+                                       {63, 1},
+                                       {5, 2},
+                                       {1, 8},
+                                       {3, 9},
+                                       {48, 16},
+                                       {7, 17},
+                                       {30, 32},
+                                       {10, 33}}) {
       const Tensor<float, 2> some = Run(prepared[0], Rows(device.view(), first, count));
       ASSERT_EQ(std::memcmp(some.values.data(), all.view.row(first), 4 * count * n), 0)
           << n << "x" << k << ", " << count << " tokens from " << first;

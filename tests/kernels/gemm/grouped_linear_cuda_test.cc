@@ -2,10 +2,9 @@
 // Goal: wo_a on a device. Method: the golden group; fresh random input against sums in double, FP8
 // and BF16 weights, at edge sizes and the model's shards; a row's bits whatever T; twice, for the
 // same bits.
-#include "kernels/gemm/grouped_linear.h"
-
 #include <utility>
 
+#include "kernels/gemm/grouped_linear.h"
 #include "tests/kernels/cuda/device.h"
 #include "tests/kernels/gemm/product.h"
 
@@ -87,11 +86,17 @@ TEST_F(GroupedLinearCudaTest, HoldsAtTheModelsShapesAndARowsBitsDoNotDependOnT) 
     ExpectProduct(
         {.weight = weight.plain(), .x = Values(x), .tokens = 64, .groups = groups, .rows = 12},
         all.values, random);
-    for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, 1}, {63, 1}, {5, 2}, {1, 8},
-                                       {3, 9}, {48, 16}, {7, 17}, {30, 32}, {10, 33}}) {
+    for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, 1},
+                                       {63, 1},
+                                       {5, 2},
+                                       {1, 8},
+                                       {3, 9},
+                                       {48, 16},
+                                       {7, 17},
+                                       {30, 32},
+                                       {10, 33}}) {
       const Tensor<Bf16, 3> some = Run(prepared[0], Rows(device.view(), first, count));
-      ASSERT_EQ(
-          std::memcmp(some.values.data(), all.view.row(first), 2 * count * groups * rank), 0)
+      ASSERT_EQ(std::memcmp(some.values.data(), all.view.row(first), 2 * count * groups * rank), 0)
           << groups << " groups, " << count << " tokens from " << first;
     }
   }

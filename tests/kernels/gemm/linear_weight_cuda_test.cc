@@ -2,11 +2,10 @@
 // Goal: weights come into fragment order, byte for byte. Method: fresh random weights of every
 // format, sizes at and around a tile, from host and device memory; every code where FragmentBit and
 // every scale where Fp4ScaleByte says, zeros elsewhere.
-#include "kernels/gemm/linear_weight.h"
-
 #include <utility>
 
 #include "kernels/gemm/fragment_order.h"
+#include "kernels/gemm/linear_weight.h"
 #include "tests/kernels/cuda/device.h"
 
 namespace tandem::kernels {
@@ -21,8 +20,8 @@ uint32_t Code(const LinearWeight& w, int64_t row, int64_t column) {
 
 std::vector<uint8_t> InFragmentOrder(const LinearWeight& w) {
   const int64_t offset = FragmentScaleOffset(w.format, w.n, w.k);
-  const int64_t scales = w.format == WeightFormat::kFp4 ? RowTiles(w.n) * 16 * (w.k / 32)
-                                                        : ScaleCount(w);
+  const int64_t scales =
+      w.format == WeightFormat::kFp4 ? RowTiles(w.n) * 16 * (w.k / 32) : ScaleCount(w);
   std::vector<uint8_t> out(offset + scales);
   for (int64_t row = 0; row < w.n; ++row) {
     for (int64_t column = 0; column < w.k; ++column) {

@@ -49,8 +49,7 @@ void ExpectProduct(const Product& p, const std::vector<Output>& y, Random& rando
         sum += product;
         size += std::abs(product);
       }
-      const double bound =
-          static_cast<double>(127 + (k + 127) / 128) * 0x1p-24 * size;
+      const double bound = static_cast<double>(127 + (k + 127) / 128) * 0x1p-24 * size;
       ASSERT_NEAR(ToDouble(y[t * n + row]), sum, bound + (std::abs(sum) + bound) * kRounding)
           << "row " << row << " of " << n << "x" << k << ", token " << t << " of " << p.tokens;
     }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: the FP8 and FP4 linear on a device. Method: the goldens; fresh random input against sums in
-// double, at edge sizes and the model's shards; identity inputs give back each weight, at scales far
-// from one too; a row's bits whatever T; twice, for the same bits.
-#include "kernels/gemm/quant_linear.h"
-
+// double, at edge sizes and the model's shards; identity inputs give back each weight, at scales
+// far from one too; a row's bits whatever T; twice, for the same bits.
 #include <utility>
 
+#include "kernels/gemm/quant_linear.h"
 #include "tests/kernels/cuda/device.h"
 #include "tests/kernels/gemm/product.h"
 
@@ -120,8 +119,16 @@ TEST_F(QuantLinearCudaTest, HoldsAtTheModelsShapesAndARowsBitsDoNotDependOnT) {
     const Tensor<Bf16, 2> all = Run(prepared[0], q, scale);
     ExpectProduct({.weight = weight.plain(), .x = input.Values(), .tokens = 64, .rows = 12},
                   all.values, random);
-    for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, 1}, {63, 1}, {5, 2}, {9, 3},
-                                       {1, 8}, {3, 9}, {48, 16}, {7, 17}, {30, 32}, {10, 33}}) {
+    for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, 1},
+                                       {63, 1},
+                                       {5, 2},
+                                       {9, 3},
+                                       {1, 8},
+                                       {3, 9},
+                                       {48, 16},
+                                       {7, 17},
+                                       {30, 32},
+                                       {10, 33}}) {
       const Tensor<Bf16, 2> some =
           Run(prepared[0], Rows(q.view(), first, count), Rows(scale.view(), first, count));
       ASSERT_EQ(std::memcmp(some.values.data(), all.view.row(first), 2 * count * n), 0)
@@ -144,7 +151,8 @@ TEST_F(QuantLinearCudaTest, GivesBackEveryWeightAtScalesFarFromOne) {
     ExpectTheSameMatrix(fp8, scale == 10 ? 240 : 20);
   }
   for (const uint8_t scale : {uint8_t{40}, uint8_t{220}}) {
-    ExpectTheSameMatrix(OwnedWeight(kFp4, 16, 128, pairs, std::vector<uint8_t>(16 * 4, scale)), 127);
+    ExpectTheSameMatrix(OwnedWeight(kFp4, 16, 128, pairs, std::vector<uint8_t>(16 * 4, scale)),
+                        127);
   }
 }
 

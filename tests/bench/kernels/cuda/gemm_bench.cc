@@ -15,14 +15,17 @@ struct Shape {
 };
 
 std::string Title(const char* op, const Shape& s) {
-  return std::string(op) + " " + s.name + " N=" + std::to_string(s.n) +
-         " K=" + std::to_string(s.k);
+  return std::string(op) + " " + s.name + " N=" + std::to_string(s.n) + " K=" + std::to_string(s.k);
 }
 
 // `sets` weights that are said to be prepared.
 struct Weights {
   Weights(WeightFormat format, const Shape& s, int64_t sets)
-      : format(format), n(s.n), k(s.k), bytes(Bytes(format, s)), data(RandomBytes(sets * bytes, 1)) {}
+      : format(format),
+        n(s.n),
+        k(s.k),
+        bytes(Bytes(format, s)),
+        data(RandomBytes(sets * bytes, 1)) {}
   static int64_t Bytes(WeightFormat format, const Shape& s) {
     const int64_t scales = format == WeightFormat::kFp8 ? s.n / 128 * s.k / 128 : 0;
     return (FragmentScaleOffset(format, s.n, s.k) + scales + 255) / 256 * 256;
@@ -86,11 +89,10 @@ BenchCase Grouped(int64_t groups, const Shape& s, int64_t tokens) {
             auto* y = reinterpret_cast<Bf16*>(RandomBytes(2 * sets * tokens * s.n, 3));
             return [=](int64_t set, Stream& stream) {
               const int64_t at = set * tokens;
-              kCudaKernels.grouped_linear(
-                  {.x = {x + at * groups * s.k, {tokens, groups, s.k}},
-                   .weight = weights.At(set),
-                   .y = {y + at * s.n, {tokens, groups, s.n / groups}}},
-                  stream);
+              kCudaKernels.grouped_linear({.x = {x + at * groups * s.k, {tokens, groups, s.k}},
+                                           .weight = weights.At(set),
+                                           .y = {y + at * s.n, {tokens, groups, s.n / groups}}},
+                                          stream);
             };
           }};
 }
