@@ -18,7 +18,7 @@ void Bf16LinearOfFewTokens(const Bf16LinearArgs& args, Stream& stream) {
 }
 
 void Bf16LinearOfManyTokens(const Bf16LinearArgs& args, Stream& stream) {
-  InSlicesOfTokens(args.x.shape[0], [&](int64_t first, int64_t count) {
+  InSlicesOfTokens(args.x.shape[0], kStreamTokens, [&](int64_t first, int64_t count) {
     Bf16LinearOfFewTokens({.x = RowsOf(args.x, first, count),
                            .weight = args.weight,
                            .y = RowsOf(args.y, first, count)},

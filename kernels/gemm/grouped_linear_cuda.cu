@@ -22,7 +22,7 @@ void GroupedLinearOfFewTokens(const GroupedLinearArgs& args, Stream& stream) {
 }
 
 void GroupedLinearOfManyTokens(const GroupedLinearArgs& args, Stream& stream) {
-  InSlicesOfTokens(args.x.shape[0], [&](int64_t first, int64_t count) {
+  InSlicesOfTokens(args.x.shape[0], kStreamTokens, [&](int64_t first, int64_t count) {
     GroupedLinearOfFewTokens({.x = RowsOf(args.x, first, count),
                               .weight = args.weight,
                               .y = RowsOf(args.y, first, count)},

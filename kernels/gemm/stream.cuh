@@ -20,6 +20,7 @@
 #include "kernels/gemm/stream_plan.h"
 #include "kernels/ptx/async_stream.cuh"
 #include "kernels/ptx/grid_dependency.cuh"
+#include "kernels/ptx/load.cuh"
 
 namespace tandem::kernels::cuda {
 
@@ -234,6 +235,25 @@ struct StreamShared {
         rings(4 * sums * plan.row_warps * (plan.split_warps + (plan.split > plan.split_warps))) {}
 };
 
+// Asks for the inputs of steps begin .. end−1 while the kernel before still runs: all arrive at
+// once later, wherever they were. Not a read: it moves lines into L2, where that kernel's writes go
+// too.
+template <typename Atom>
+__device__ __forceinline__ void PrefetchInputs(const InputView& in, int begin, int end) {
+  constexpr int kLine = 128, kTileBytes = 4 * static_cast<int>(sizeof(typename Atom::Unit));
+  const int first = begin * Atom::kTiles * kTileBytes;
+  const int last = min(end * Atom::kTiles * kTileBytes, in.k * kTileBytes / kTileColumns);
+  const int lines = (last - first + kLine - 1) / kLine, lane = static_cast<int>(threadIdx.x) % 32;
+  for (int i = lane; i < in.tokens * lines; i += 32) {
+    ptx::PrefetchL2(in.x + static_cast<uint32_t>(i / lines) * in.x_stride + first +
+                    i % lines * kLine);
+  }
+  if (in.scale == nullptr) return;
+  for (int i = lane; i < in.tokens; i += 32) {
+    ptx::PrefetchL2(in.scale + static_cast<uint32_t>(i) * in.scale_stride + begin);
+  }
+}
+
 // Blocks of `row_warps`·`split_warps` warps; warp = row_warp · split_warps + part of K.
 template <typename Atom, typename Output, int kRows, int kColumns, int kDepth, int kRegisters>
 __global__ void __maxnreg__(kRegisters) StreamKernel(StreamArgs args, StreamPlan plan) {
@@ -256,7 +276,9 @@ __global__ void __maxnreg__(kRegisters) StreamKernel(StreamArgs args, StreamPlan
   for (int round = 0; round < (kRounds ? plan.split : 1); round += plan.split_warps) {
     if (has_rows) {
       const int part = round + part_warp, begin = steps * part / plan.split;
-      Walk walk(args.weight, row_tile, begin, steps * (part + 1) / plan.split, ring);
+      const int end = steps * (part + 1) / plan.split;
+      Walk walk(args.weight, row_tile, begin, end, ring);
+      if (row_warp == 0) PrefetchInputs<Atom>(in, begin, end);
       ptx::GridDependencyWait();
       float total[kRows][kColumns][4] = {};
       walk.Run(in, begin, total);
@@ -304,24 +326,26 @@ void LaunchStream(const char* name, const StreamArgs& args, const StreamPlan& pl
          stream, StreamKernel<Atom, Output, kRows, kColumns, kDepth, kRegisters>, args, plan);
 }
 
-// y = x·Wᵀ for 1 .. kStreamTokens tokens.
+// Scales of every 32 columns leave FP4 no registers for more.
+template <typename Atom>
+inline constexpr int64_t kMostTokens = Atom::kFormat == WeightFormat::kFp4 ? 32 : kStreamTokens;
+
+// y = x·Wᵀ for 1 .. kMostTokens tokens.
 template <typename Atom, typename Output>
 void StreamLinear(const char* name, const StreamArgs& args, Stream& stream) {
-  constexpr int kBlockWarps = 8, kDepth = 2;
+  constexpr int kDepth = 2;
   constexpr int kRegisters = Atom::kFormat == WeightFormat::kFp4 || Atom::kRagged ? 80 : 64;
   const int64_t tiles = (args.weight.k + kTileColumns - 1) / kTileColumns;
   const int64_t steps = (tiles + Atom::kTiles - 1) / Atom::kTiles;
-  StreamPlan plan = {.split = StreamSplit(RowTiles(args.weight.n), steps, Multiprocessors())};
-  // Registers of many tokens allow half as many warps.
-  plan.split_warps = std::min(plan.split, args.tokens <= 16 ? 2 * kBlockWarps : kBlockWarps);
-  plan.row_warps = std::max(1, kBlockWarps / plan.split_warps);
+  const StreamPlan plan =
+      PlanStream(RowTiles(args.weight.n), steps, args.tokens, Multiprocessors());
   if (args.tokens <= 8) {
     LaunchStream<Atom, Output, 1, 1, kDepth, kRegisters>(name, args, plan, stream);
   } else if (args.tokens <= 16) {
     LaunchStream<Atom, Output, 1, 2, kDepth, 128>(name, args, plan, stream);
   } else if (args.tokens <= 32) {
     LaunchStream<Atom, Output, 1, 4, kDepth, 168>(name, args, plan, stream);
-  } else {
+  } else if constexpr (kMostTokens<Atom> > 32) {
     LaunchStream<Atom, Output, 1, 8, kDepth, 255>(name, args, plan, stream);
   }
 }
@@ -353,11 +377,11 @@ TensorView<T, kRank> RowsOf(TensorView<T, kRank> view, int64_t first, int64_t co
   return view;
 }
 
-// Calls run(first, count) for slices of at most kStreamTokens of `tokens` tokens: how a product of
-// many tokens is made of small ones.
+// Calls run(first, count) for slices of at most `most` of `tokens` tokens: how a product of many
+// tokens is made of small ones.
 template <typename Run>
-void InSlicesOfTokens(int64_t tokens, const Run& run) {
-  for (int64_t t = 0; t < tokens; t += kStreamTokens) run(t, std::min(kStreamTokens, tokens - t));
+void InSlicesOfTokens(int64_t tokens, int64_t most, const Run& run) {
+  for (int64_t t = 0; t < tokens; t += most) run(t, std::min(most, tokens - t));
 }
 
 }  // namespace tandem::kernels::cuda
