@@ -80,7 +80,8 @@ __device__ __forceinline__ void SetRowTile(WeightRows<Shape::kRowTiles>& rows, i
                   static_cast<int>(threadIdx.x % 32) * kLoadBytes;
   const uint8_t* scales = prepared + FragmentScaleOffset(kFormat, n, k);
   if constexpr (kFormat == WeightFormat::kFp4) {
-    if (threadIdx.x % 32 / 4 == m) rows.piece = scales + tile * (k / 128) * 64 + threadIdx.x % 4 * 16;
+    if (threadIdx.x % 32 / 4 == m)
+      rows.piece = scales + tile * (k / 128) * 64 + threadIdx.x % 4 * 16;
   } else {
     rows.scales[m] = scales + tile / 8 * (k / 128);
   }
@@ -238,8 +239,7 @@ class TileProduct {
   }
 
   template <int kActive>
-  __device__ __forceinline__ void Step(const uint8_t* stage, int step,
-                                       typename Shape::Sums& sums) {
+  __device__ __forceinline__ void Step(const uint8_t* stage, int step, typename Shape::Sums& sums) {
     const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
     const uint8_t* const codes =
         stage + warp * kRowTiles * Shape::kLoads * kWarpLoadBytes + lane * kLoadBytes;
@@ -251,8 +251,8 @@ class TileProduct {
     for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
       for (int load = 0; load < Shape::kLoads; ++load) {
-        raw[m][load] = *reinterpret_cast<const uint4*>(
-            codes + (m * Shape::kLoads + load) * kWarpLoadBytes);
+        raw[m][load] =
+            *reinterpret_cast<const uint4*>(codes + (m * Shape::kLoads + load) * kWarpLoadBytes);
       }
       if constexpr (kFormat == WeightFormat::kFp4) {
         const uint8_t* const words =

@@ -12,13 +12,13 @@ constexpr int kProcessors = 160;  // between H100's 132 and SM120's 188: for the
 
 struct Product {
   const uint8_t* prepared;
-  int64_t n;        // rows of the weight
-  int64_t k;        // its columns
-  int columns;      // the same, filled up to whole tiles; x has as many
-  int groups;       // of rows, each with its own columns of x
-  int group_rows;   // n / groups
-  const Bf16* x;    // [tokens, groups, columns]
-  void* y;          // [tokens, n]
+  int64_t n;       // rows of the weight
+  int64_t k;       // its columns
+  int columns;     // the same, filled up to whole tiles; x has as many
+  int groups;      // of rows, each with its own columns of x
+  int group_rows;  // n / groups
+  const Bf16* x;   // [tokens, groups, columns]
+  void* y;         // [tokens, n]
   int tokens;
 };
 

@@ -12,9 +12,10 @@ namespace tandem::kernels::cuda {
 
 inline constexpr int kStoreBytes = 1024;  // of shared memory a warp: two blocks of eight tokens
 
-// One block of eight tokens: kMatrices fragments D (bf16 pairs of neighbouring tokens) of eight rows
-// each. y: the first token's first row. Rows from row_limit on and tokens from token_limit on are
-// not written. `buffer` (512 bytes) may be written again after the next call with another buffer.
+// One block of eight tokens: kMatrices fragments D (bf16 pairs of neighbouring tokens) of eight
+// rows each. y: the first token's first row. Rows from row_limit on and tokens from token_limit on
+// are not written. `buffer` (512 bytes) may be written again after the next call with another
+// buffer.
 template <int kMatrices>
 __device__ __forceinline__ void StoreTokens(uint8_t* buffer, const uint32_t (&pairs)[kMatrices],
                                             Bf16* y, int64_t stride, int token_limit,

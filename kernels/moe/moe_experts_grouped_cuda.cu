@@ -25,12 +25,12 @@ struct Matrix {
 struct GroupedProduct {
   Matrix routed[2], shared[2];  // w1 and w3; or w2
   MoeRows rows;
-  const Bf16* x;           // routed input; rows are tokens (w1, w3) or pairs (w2)
-  const Bf16* shared_x;    // [tokens, …]
-  Bf16* out;               // [pairs, n]
-  Bf16* shared_out;        // [tokens, n]
+  const Bf16* x;         // routed input; rows are tokens (w1, w3) or pairs (w2)
+  const Bf16* shared_x;  // [tokens, …]
+  Bf16* out;             // [pairs, n]
+  Bf16* shared_out;      // [tokens, n]
   int tokens;
-  int shared_tiles;        // blockIdx.y below it: tiles of the shared expert
+  int shared_tiles;  // blockIdx.y below it: tiles of the shared expert
   float limit;
 };
 
@@ -42,8 +42,7 @@ struct TileRows {
 };
 
 template <class Shape>
-__device__ __forceinline__ TokenRows<Shape> Tokens(const TileRows& tile, const Bf16* x,
-                                                   int64_t k) {
+__device__ __forceinline__ TokenRows<Shape> Tokens(const TileRows& tile, const Bf16* x, int64_t k) {
   TokenRows<Shape> tokens;
 #pragma unroll
   for (int slot = 0; slot < Shape::kSlots; ++slot) {
@@ -108,8 +107,7 @@ __device__ __forceinline__ void StoreGates(uint8_t* shared, const TileRows& tile
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int token = 8 * j + lane % 4 * 2 + i;
-      const float w =
-          weight != nullptr && token < tile.rows ? weight[tile.begin + token] : 1.0f;
+      const float w = weight != nullptr && token < tile.rows ? weight[tile.begin + token] : 1.0f;
       float most = 0;
 #pragma unroll
       for (int half = 0; half < 4; half += 2) {
@@ -141,8 +139,8 @@ __device__ __forceinline__ void StoreGates(uint8_t* shared, const TileRows& tile
     uint32_t pairs[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const float2 v = E4M3ToFloat2(PackE4M3(sums[0][j][2 * half] * inverse.x,
-                                             sums[0][j][2 * half + 1] * inverse.y));
+      const float2 v = E4M3ToFloat2(
+          PackE4M3(sums[0][j][2 * half] * inverse.x, sums[0][j][2 * half + 1] * inverse.y));
       pairs[half] = PackBf16(v.x * scale.x, v.y * scale.y);
     }
     StoreTokens(shared + warp * kStoreBytes + j % 2 * 512, pairs,
@@ -156,8 +154,8 @@ template <class Shape>
 __device__ __forceinline__ void GateTile(uint8_t* shared, const Matrix (&w)[2], int64_t expert,
                                          const TileRows& tile, const Bf16* x, const float* weight,
                                          float limit, Bf16* out) {
-  const int row = (static_cast<int>(blockIdx.x) * kTileWarps + static_cast<int>(threadIdx.x) / 32) *
-                  kTileRows;
+  const int row =
+      (static_cast<int>(blockIdx.x) * kTileWarps + static_cast<int>(threadIdx.x) / 32) * kTileRows;
   WeightRows<2> rows;
 #pragma unroll
   for (int m = 0; m < 2; ++m) {
@@ -250,7 +248,7 @@ Matrix One(const LinearWeight& weight) {
 }
 
 // The same weight of every expert.
-Matrix Every(TensorView<const ExpertWeights, 1> experts, LinearWeight ExpertWeights::* which) {
+Matrix Every(TensorView<const ExpertWeights, 1> experts, LinearWeight ExpertWeights::*which) {
   const LinearWeight& first = experts[0].*which;
   KERNEL_CHECK(first.format == kRouted);
   KERNEL_CHECK(first.prepared != nullptr);
@@ -275,9 +273,9 @@ void Run(const MoeExpertsArgs& args, Stream& stream) {
   Scratch scratch(stream);
   const int64_t tokens = args.x.shape[0], dim = args.x.shape[1], pairs = args.experts.size();
   const int64_t experts = args.routed.shape[0], tiles = MostTiles(pairs, experts, kTokens);
-  GroupedProduct gate = {.routed = {Every(args.routed, &ExpertWeights::w1),
-                                    Every(args.routed, &ExpertWeights::w3)},
-                         .shared = {One(args.shared.w1), One(args.shared.w3)}};
+  GroupedProduct gate = {
+      .routed = {Every(args.routed, &ExpertWeights::w1), Every(args.routed, &ExpertWeights::w3)},
+      .shared = {One(args.shared.w1), One(args.shared.w3)}};
   GroupedProduct down = {.routed = {Every(args.routed, &ExpertWeights::w2)},
                          .shared = {One(args.shared.w2)}};
   const int64_t inner = gate.routed[0].n, shared_inner = gate.shared[0].n;

@@ -175,11 +175,10 @@ void MoePrepare(const MoeExpertsArgs& args, int tile_rows, const MoeRows& rows, 
 
 void MoeCombine(const MoeExpertsArgs& args, const int32_t* row_of, const Bf16* routed,
                 const Bf16* shared, Stream& stream) {
-  Launch({.name = "moe combine",
-          .grid = dim3(Blocks(args.x.shape[0], 1)),
-          .threads = kCombineThreads},
-         stream, CombineKernel,
-         CombineArgs{.moe = args, .row_of = row_of, .routed = routed, .shared = shared});
+  Launch(
+      {.name = "moe combine", .grid = dim3(Blocks(args.x.shape[0], 1)), .threads = kCombineThreads},
+      stream, CombineKernel,
+      CombineArgs{.moe = args, .row_of = row_of, .routed = routed, .shared = shared});
 }
 
 }  // namespace tandem::kernels::cuda

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// moe_experts for more than a few tokens: what its launches share. Internal to kernels/moe.
+// moe_experts for more than a few tokens: what its launches share.
+// Internal to kernels/moe.
 //
-// A pair is a token's slot: (token, k) with an expert in range. Pairs are put in groups by expert; a
-// pair's place in that order is its row in every buffer. A tile is a part of one expert's pairs.
+// A pair is a token's slot: (token, k) with an expert in range. Pairs are put in groups by expert;
+// a pair's place in that order is its row in every buffer. A tile is a part of one expert's pairs.
 // The order of pairs within an expert may differ from run to run; no result depends on it.
 #pragma once
 

@@ -17,10 +17,10 @@ __device__ __forceinline__ void StoreMatrixTransposed(void* shared, const uint32
                : "memory");
 }
 __device__ __forceinline__ void StoreMatrixTransposed(void* shared, const uint32_t (&r)[2]) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%0], {%1, %2};" ::"r"(
-                   SharedAddress(shared)),
-               "r"(r[0]), "r"(r[1])
-               : "memory");
+  asm volatile(
+      "stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%0], {%1, %2};" ::"r"(SharedAddress(shared)),
+      "r"(r[0]), "r"(r[1])
+      : "memory");
 }
 
 }  // namespace tandem::kernels::ptx

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: the linears of prefill on a device. Method: fresh random input, edge sizes of the tiles, tiny
-// v4's and the model's; sampled outputs against fp64 sums within the bound of tile_linear.h; the
-// same bits twice and whatever T.
-#include "kernels/gemm/tile_linear.h"
-
+// Goal: the linears of prefill on a device. Method: fresh random input, edge sizes of the tiles,
+// tiny v4's and the model's; sampled outputs against fp64 sums within the bound of tile_linear.h;
+// the same bits twice and whatever T.
 #include "kernels/gemm/grouped_linear.h"
+#include "kernels/gemm/tile_linear.h"
 #include "kernels/quant/act_quant.h"
 #include "tests/kernels/gemm/fragments.h"
 
@@ -20,8 +19,8 @@ class TileLinearCudaTest : public OnDevice {
  protected:
   // Activations as fp32 [T, G, K] and the linear's own form of them.
   void Check(WeightFormat format, const Shape& shape, bool quantised) {
-    SCOPED_TRACE(testing::Message() << "T=" << shape.tokens << " N=" << shape.n
-                                    << " K=" << shape.k << " G=" << shape.groups);
+    SCOPED_TRACE(testing::Message() << "T=" << shape.tokens << " N=" << shape.n << " K=" << shape.k
+                                    << " G=" << shape.groups);
     const int64_t t = shape.tokens, k = shape.k, g = shape.groups;
     OwnedWeight weight(format, shape.n, k, random);
     const FragmentWeights device({&weight});

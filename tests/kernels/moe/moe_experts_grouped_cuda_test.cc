@@ -40,8 +40,8 @@ class MoeExpertsGroupedCudaTest : public OnDevice {
     std::vector<ExpertWeights> plain, prepared;  // the last is the shared expert
   };
 
-  static MoeExpertsArgs Args(const std::vector<ExpertWeights>& weights,
-                             TensorView<const Bf16, 2> x, TensorView<const int32_t, 2> experts,
+  static MoeExpertsArgs Args(const std::vector<ExpertWeights>& weights, TensorView<const Bf16, 2> x,
+                             TensorView<const int32_t, 2> experts,
                              TensorView<const float, 2> weight, TensorView<Bf16, 2> y) {
     const int64_t count = static_cast<int64_t>(weights.size()) - 1;
     return {.x = x,
@@ -64,9 +64,8 @@ class MoeExpertsGroupedCudaTest : public OnDevice {
     random.Fill(x);
     for (int32_t& e : experts.values) e = static_cast<int32_t>(random.Below(s.experts + 2)) - 1;
     for (float& w : weight.values) w = 0.1f + std::abs(random.Normal());
-    reference.moe_experts(Args(model.plain, Rows(x.view, 0, judged),
-                               Rows(experts.view, 0, judged), Rows(weight.view, 0, judged),
-                               expected),
+    reference.moe_experts(Args(model.plain, Rows(x.view, 0, judged), Rows(experts.view, 0, judged),
+                               Rows(weight.view, 0, judged), expected),
                           host);
     poison.Poison();
     const DeviceTensor dx(x), y(poison), again(poison), fewer(poison);
@@ -93,8 +92,8 @@ class MoeExpertsGroupedCudaTest : public OnDevice {
     for (const Bf16 v : expected.values) size += std::abs(ToFloat(v));
     size /= static_cast<double>(expected.values.size());
     // A flipped rounding of an intermediate may reach an output.
-    ExpectNear(std::vector<Bf16>(result.begin(), result.begin() + judged * s.dim),
-               expected.values, 0.02 * size);
+    ExpectNear(std::vector<Bf16>(result.begin(), result.begin() + judged * s.dim), expected.values,
+               0.02 * size);
   }
 
   Random random{std::random_device{}()};

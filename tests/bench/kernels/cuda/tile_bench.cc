@@ -67,27 +67,27 @@ BenchCase Quant(const char* name, WeightFormat format, int64_t tokens, int64_t n
 BenchCase Grouped(int64_t tokens, int64_t groups, int64_t rank, int64_t k) {
   const WeightFormat format = WeightFormat::kFp8;
   const int64_t n = groups * rank;
-  return {.name = "grouped_linear wo_a G=" + std::to_string(groups) +
-                  " R=" + std::to_string(rank) + " K=" + std::to_string(k),
-          .tokens = tokens,
-          .bytes = WeightBytes(format, n, k) + 2 * tokens * (groups * k + n),
-          .flop = 2 * tokens * n * k,
-          .bar = tokens == 4096 ? kBar : 0,
-          .make = [=](int64_t sets) {
-            uint8_t* w = RandomBytes(WeightBytes(format, n, k), 1);
-            uint8_t* x = RandomBytes(2 * sets * tokens * groups * k, 2);
-            uint8_t* y = RandomBytes(2 * sets * tokens * n, 4);
-            const LinearWeight weight = Prepared(format, n, k, w);
-            return [=](int64_t set, Stream& stream) {
-              cuda::TileGroupedLinear(
-                  {.x = {reinterpret_cast<Bf16*>(x + 2 * set * tokens * groups * k),
-                         {tokens, groups, k}},
-                   .weight = weight,
-                   .y = {reinterpret_cast<Bf16*>(y + 2 * set * tokens * n),
-                         {tokens, groups, rank}}},
-                  stream);
-            };
-          }};
+  return {
+      .name = "grouped_linear wo_a G=" + std::to_string(groups) + " R=" + std::to_string(rank) +
+              " K=" + std::to_string(k),
+      .tokens = tokens,
+      .bytes = WeightBytes(format, n, k) + 2 * tokens * (groups * k + n),
+      .flop = 2 * tokens * n * k,
+      .bar = tokens == 4096 ? kBar : 0,
+      .make = [=](int64_t sets) {
+        uint8_t* w = RandomBytes(WeightBytes(format, n, k), 1);
+        uint8_t* x = RandomBytes(2 * sets * tokens * groups * k, 2);
+        uint8_t* y = RandomBytes(2 * sets * tokens * n, 4);
+        const LinearWeight weight = Prepared(format, n, k, w);
+        return [=](int64_t set, Stream& stream) {
+          cuda::TileGroupedLinear(
+              {.x = {reinterpret_cast<Bf16*>(x + 2 * set * tokens * groups * k),
+                     {tokens, groups, k}},
+               .weight = weight,
+               .y = {reinterpret_cast<Bf16*>(y + 2 * set * tokens * n), {tokens, groups, rank}}},
+              stream);
+        };
+      }};
 }
 
 BenchCase Wide(const char* name, int64_t tokens, int64_t n, int64_t k) {
@@ -135,41 +135,40 @@ BenchCase Experts(int64_t tokens, double bar) {
   const std::vector<int32_t> routes = Routes(tokens, slots, experts, &used);
   const WeightFormat fp4 = WeightFormat::kFp4, fp8 = WeightFormat::kFp8;
   const int64_t w4 = WeightBytes(fp4, inner, dim), w8 = WeightBytes(fp8, inner, dim);
-  return {
-      .name = "moe_experts D=4096 I=1024 E=256 K=6",
-      .tokens = tokens,
-      .bytes = 3 * (used * w4 + w8) + 4 * tokens * dim,
-      .flop = 6 * dim * inner * tokens * (slots + 1),
-      .bar = bar,
-      .make = [=](int64_t sets) {
-        const int64_t stride = (std::max(w4, w8) + 255) / 256 * 256;
-        uint8_t* w = RandomBytes(3 * (experts + 1) * stride, 1);
-        uint8_t* x = RandomBytes(2 * sets * tokens * dim, 2);
-        uint8_t* y = RandomBytes(2 * sets * tokens * dim, 3);
-        uint8_t* e = RandomBytes(4 * tokens * slots, 4);
-        uint8_t* g = RandomBytes(4 * tokens * slots, 5);
-        (void)cudaMemcpy(e, routes.data(), 4 * routes.size(), cudaMemcpyDefault);
-        (void)cudaMemset(g, 0x3E, 4 * tokens * slots);
-        std::vector<ExpertWeights> weights;
-        for (int64_t i = 0; i <= experts; ++i) {
-          const WeightFormat format = i < experts ? fp4 : fp8;
-          uint8_t* at = w + 3 * i * stride;
-          weights.push_back({Prepared(format, inner, dim, at),
-                             Prepared(format, inner, dim, at + stride),
-                             Prepared(format, dim, inner, at + 2 * stride)});
-        }
-        return [=](int64_t set, Stream& stream) {
-          const int64_t at = 2 * set * tokens * dim;
-          cuda::MoeExpertsGrouped({.x = {reinterpret_cast<Bf16*>(x + at), {tokens, dim}},
-                                   .experts = {reinterpret_cast<int32_t*>(e), {tokens, slots}},
-                                   .weight = {reinterpret_cast<float*>(g), {tokens, slots}},
-                                   .routed = {weights.data(), {experts}},
-                                   .shared = weights[experts],
-                                   .limit = 10,
-                                   .y = {reinterpret_cast<Bf16*>(y + at), {tokens, dim}}},
-                                  stream);
-        };
-      }};
+  return {.name = "moe_experts D=4096 I=1024 E=256 K=6",
+          .tokens = tokens,
+          .bytes = 3 * (used * w4 + w8) + 4 * tokens * dim,
+          .flop = 6 * dim * inner * tokens * (slots + 1),
+          .bar = bar,
+          .make = [=](int64_t sets) {
+            const int64_t stride = (std::max(w4, w8) + 255) / 256 * 256;
+            uint8_t* w = RandomBytes(3 * (experts + 1) * stride, 1);
+            uint8_t* x = RandomBytes(2 * sets * tokens * dim, 2);
+            uint8_t* y = RandomBytes(2 * sets * tokens * dim, 3);
+            uint8_t* e = RandomBytes(4 * tokens * slots, 4);
+            uint8_t* g = RandomBytes(4 * tokens * slots, 5);
+            (void)cudaMemcpy(e, routes.data(), 4 * routes.size(), cudaMemcpyDefault);
+            (void)cudaMemset(g, 0x3E, 4 * tokens * slots);
+            std::vector<ExpertWeights> weights;
+            for (int64_t i = 0; i <= experts; ++i) {
+              const WeightFormat format = i < experts ? fp4 : fp8;
+              uint8_t* at = w + 3 * i * stride;
+              weights.push_back({Prepared(format, inner, dim, at),
+                                 Prepared(format, inner, dim, at + stride),
+                                 Prepared(format, dim, inner, at + 2 * stride)});
+            }
+            return [=](int64_t set, Stream& stream) {
+              const int64_t at = 2 * set * tokens * dim;
+              cuda::MoeExpertsGrouped({.x = {reinterpret_cast<Bf16*>(x + at), {tokens, dim}},
+                                       .experts = {reinterpret_cast<int32_t*>(e), {tokens, slots}},
+                                       .weight = {reinterpret_cast<float*>(g), {tokens, slots}},
+                                       .routed = {weights.data(), {experts}},
+                                       .shared = weights[experts],
+                                       .limit = 10,
+                                       .y = {reinterpret_cast<Bf16*>(y + at), {tokens, dim}}},
+                                      stream);
+            };
+          }};
 }
 
 BenchCase Peak() {
