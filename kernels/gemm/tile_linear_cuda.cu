@@ -8,8 +8,6 @@
 namespace tandem::kernels::cuda {
 namespace {
 
-constexpr int kProcessors = 160;  // between H100's 132 and SM120's 188: for the choice of a tile
-
 struct Product {
   const uint8_t* prepared;
   int64_t n;       // rows of the weight
@@ -89,21 +87,32 @@ void LaunchShape(const char* name, const Product& p, Stream& stream) {
          stream, TileLinearKernel<Shape, Output>, p);
 }
 
+int64_t Processors() {
+  static const int64_t processors = [] {
+    int device = 0, count = 1;
+    (void)cudaGetDevice(&device);
+    (void)cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
+    return count;
+  }();
+  return processors;
+}
+
 // Rounds of tiles over the machine, times what a tile takes.
-int64_t Cost(const Product& p, int64_t rows, int64_t tokens, int64_t in_flight, int64_t tile) {
+int64_t Cost(const Product& p, int64_t rows, int64_t tokens, int64_t a_processor, int64_t tile) {
   const int64_t tiles =
       (p.group_rows + rows - 1) / rows * p.groups * ((p.tokens + tokens - 1) / tokens);
-  return (tiles + in_flight - 1) / in_flight * tile;
+  const int64_t at_once = Processors() * a_processor;
+  return (tiles + at_once - 1) / at_once * tile;
 }
 
 // 256 x 128 does the most with a byte of shared memory; where that leaves processors idle, smaller
-// tiles win although each product costs more: relative times of a tile 256x128 : 128x128 : 128x32
-// are 16 : 10 : 5 (two of the last share a processor).
+// tiles win although each product costs more: a tile of 256x128, 128x128, 128x32 takes 16 : 10
+// : 7.5 on H100 (two of the last share a processor).
 template <WeightFormat kFormat, typename Output>
 void LaunchBest(const char* name, const Product& p, Stream& stream) {
-  const int64_t large = Cost(p, 256, 128, kProcessors, 16);
-  const int64_t middle = Cost(p, 128, 128, kProcessors, 10);
-  const int64_t small = Cost(p, 128, 32, 2 * kProcessors, 5);
+  const int64_t large = Cost(p, 256, 128, 1, 32);
+  const int64_t middle = Cost(p, 128, 128, 1, 20);
+  const int64_t small = Cost(p, 128, 32, 2, 15);
   if (large <= std::min(middle, small)) {
     LaunchShape<TileShape<kFormat, 2, 128>, Output>(name, p, stream);
   } else if (middle <= small) {

@@ -55,32 +55,24 @@ __device__ __forceinline__ TokenRows<Shape> Tokens(const TileRows& tile, const B
   return tokens;
 }
 
-// The product on just so many blocks of eight tokens as there are, or a few more.
+// The product on just so many blocks of eight tokens as `rows` want, or one more.
+template <class Shape, int kActive, int... kMore>
+__device__ __forceinline__ void RunFor(int rows, TileProduct<Shape>& product,
+                                       typename Shape::Sums& sums) {
+  if constexpr (sizeof...(kMore) > 0) {
+    if (rows > 8 * kActive) return RunFor<Shape, kMore...>(rows, product, sums);
+  }
+  product.template Run<kActive>(sums);
+}
 template <class Shape>
 __device__ __forceinline__ void RunFor(int rows, TileProduct<Shape>& product,
                                        typename Shape::Sums& sums) {
   if constexpr (Shape::kTokens == kFewTokens) {
-    if (rows <= 8) {
-      product.template Run<1>(sums);
-    } else if (rows <= 16) {
-      product.template Run<2>(sums);
-    } else {
-      product.template Run<4>(sums);
-    }
+    RunFor<Shape, 1, 2, 3, 4>(rows, product, sums);
   } else if constexpr (Shape::kFormat == kRouted) {
-    if (rows <= 64) {
-      product.template Run<8>(sums);
-    } else if (rows <= 80) {
-      product.template Run<10>(sums);
-    } else if (rows <= 96) {
-      product.template Run<12>(sums);
-    } else if (rows <= 112) {
-      product.template Run<14>(sums);
-    } else {
-      product.template Run<16>(sums);
-    }
+    RunFor<Shape, 4, 6, 8, 10, 11, 12, 13, 14, 16>(rows, product, sums);
   } else {
-    product.template Run<Shape::kBlocks>(sums);
+    RunFor<Shape, Shape::kBlocks>(rows, product, sums);
   }
 }
 

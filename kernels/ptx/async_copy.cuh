@@ -17,6 +17,11 @@ __device__ __forceinline__ void CopyAsync16(void* shared, const void* global, in
                : "memory");
 }
 
+// The same with an address of shared memory, all 16 bytes.
+__device__ __forceinline__ void CopyAsync16(uint32_t shared, const void* global) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(global) : "memory");
+}
+
 __device__ __forceinline__ void CopyAsyncCommit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }

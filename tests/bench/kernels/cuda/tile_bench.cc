@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "kernels/gemm/fragment_order.h"
@@ -197,13 +198,13 @@ const Cases kTiles("tile", [] {
       Grouped(128, 4, 1024, 4096),
       Wide("gate", 4096, 256, 4096),
       Wide("wkv", 4096, 1024, 4096),
-      Experts(16, 0),
-      Experts(64, 0.75),
-      Experts(128, 0),
-      Experts(512, 0),
-      Experts(1024, 0),
-      Experts(2048, 0),
-      Experts(4096, kBar),
+  };
+});
+
+const Cases kExperts("tile_moe", [] {
+  return std::vector<BenchCase>{
+      Experts(4096, kBar), Experts(2048, 0),  Experts(1024, 0), Experts(512, 0),
+      Experts(128, 0),     Experts(64, 0.75), Experts(16, 0),
   };
 });
 
