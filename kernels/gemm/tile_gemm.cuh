@@ -32,7 +32,6 @@ inline constexpr int kTileWarps = 8;
 inline constexpr int kTileThreads = 32 * kTileWarps;
 inline constexpr int kTokenTileBytes = 2 * kTileColumns;  // of one token in one k32 tile
 inline constexpr int kMostStages = 6;                     // more do not help
-inline constexpr int kStagesBytes = 98304;                // of kMaxSharedBytes; the rest is static
 
 template <WeightFormat kFormat_, int kRowTiles_, int kTokens_>
 struct TileShape {
@@ -48,6 +47,8 @@ struct TileShape {
       kFormat == WeightFormat::kFp4 ? kTileWarps * kRowTiles * 64 : 0;
   static constexpr int kTokenBytes = kStageTiles * kTokens * kTokenTileBytes;
   static constexpr int kStageBytes = kCodeBytes + kScaleBytes + kTokenBytes;
+  // 99 KB a block at most; half of it where SM120's 100 KB shall hold two.
+  static constexpr int kStagesBytes = kRowTiles == 1 ? 49152 : 98304;
   static constexpr int kStages =
       kStagesBytes / kStageBytes < kMostStages ? kStagesBytes / kStageBytes : kMostStages;
   static constexpr int kSharedBytes = kStages * kStageBytes;
@@ -417,5 +418,15 @@ class TileProduct {
   uint32_t half_ = 16;  // bits to drop from scale words: a stage is half of 128 columns
   uint4 raw_[kRowTiles];
 };
+
+// The product on just so many blocks of eight tokens as `rows` want, or one more.
+template <class Shape, int kActive, int... kMore>
+__device__ __forceinline__ void RunFor(int rows, TileProduct<Shape>& product,
+                                       typename Shape::Sums& sums) {
+  if constexpr (sizeof...(kMore) > 0) {
+    if (rows > 8 * kActive) return RunFor<Shape, kMore...>(rows, product, sums);
+  }
+  product.template Run<kActive>(sums);
+}
 
 }  // namespace tandem::kernels::cuda

@@ -18,6 +18,7 @@ struct Product {
   const Bf16* x;   // [tokens, groups, columns]
   void* y;         // [tokens, n]
   int tokens;
+  int tile_tokens;  // of a block
 };
 
 // blockIdx.x: rows of a group, group by group; blockIdx.y: tokens.
@@ -31,7 +32,8 @@ __global__ void __launch_bounds__(kTileThreads, Shape::kBlocksPerProcessor)
   const int row = group * p.group_rows + static_cast<int>(blockIdx.x) % blocks * Shape::kRows +
                   warp * Shape::kRowTiles * kTileRows;
   const int end = (group + 1) * p.group_rows;
-  const int first = static_cast<int>(blockIdx.y) * Shape::kTokens;
+  const int first = static_cast<int>(blockIdx.y) * p.tile_tokens;
+  const int limit = min(first + p.tile_tokens, p.tokens);
   WeightRows<Shape::kRowTiles> rows;
 #pragma unroll
   for (int m = 0; m < Shape::kRowTiles; ++m) {
@@ -44,22 +46,26 @@ __global__ void __launch_bounds__(kTileThreads, Shape::kBlocksPerProcessor)
   for (int slot = 0; slot < Shape::kSlots; ++slot) {
     const int64_t token = first + TokenOfSlot<Shape>(slot);
     tokens.piece[slot] =
-        token < p.tokens ? p.x + (token * p.groups + group) * p.columns + OctetOfThread() : nullptr;
+        token < limit ? p.x + (token * p.groups + group) * p.columns + OctetOfThread() : nullptr;
   }
   typename Shape::Sums sums = {};
   TileProduct<Shape> product(shared, rows, tokens, p.columns);
-  product.template Run<Shape::kBlocks>(sums);
+  if constexpr (Shape::kTokens == 128) {
+    RunFor<Shape, 12, 14, 16>(limit - first, product, sums);
+  } else {
+    RunFor<Shape, Shape::kBlocks>(limit - first, product, sums);
+  }
   ptx::GridDependencyLaunch();
 #pragma unroll
   for (int j = 0; j < Shape::kBlocks; ++j) {
     const int token = first + 8 * j;
-    if (token >= p.tokens) break;
+    if (token >= limit) break;
     if constexpr (sizeof(Output) == 4) {
 #pragma unroll
       for (int i = 0; i < 4 * Shape::kRowTiles; ++i) {
         const int64_t t = token + lane % 4 * 2 + i % 2;
         const int r = row + i / 2 * 8 + lane / 4;
-        if (t < p.tokens && r < end) {
+        if (t < limit && r < end) {
           static_cast<float*>(p.y)[t * p.n + r] = Lift<Shape>(sums[i / 4][j][i % 4]);
         }
       }
@@ -71,17 +77,18 @@ __global__ void __launch_bounds__(kTileThreads, Shape::kBlocksPerProcessor)
                             Lift<Shape>(sums[i / 2][j][i % 2 * 2 + 1]));
       }
       StoreTokens(shared + warp * kStoreBytes + j % 2 * 512, pairs,
-                  static_cast<Bf16*>(p.y) + int64_t{token} * p.n + row, p.n, p.tokens - token,
+                  static_cast<Bf16*>(p.y) + int64_t{token} * p.n + row, p.n, limit - token,
                   end - row);
     }
   }
 }
 
 template <class Shape, typename Output>
-void LaunchShape(const char* name, const Product& p, Stream& stream) {
+void LaunchShape(const char* name, Product p, int tile_tokens, Stream& stream) {
+  p.tile_tokens = tile_tokens;
   Launch({.name = name,
           .grid = dim3(Blocks(p.group_rows, Shape::kRows) * static_cast<unsigned>(p.groups),
-                       Blocks(p.tokens, Shape::kTokens)),
+                       Blocks(p.tokens, tile_tokens)),
           .threads = kTileThreads,
           .shared_bytes = Shape::kSharedBytes},
          stream, TileLinearKernel<Shape, Output>, p);
@@ -97,28 +104,38 @@ int64_t Processors() {
   return processors;
 }
 
-// Rounds of tiles over the machine, times what a tile takes.
-int64_t Cost(const Product& p, int64_t rows, int64_t tokens, int64_t a_processor, int64_t tile) {
-  const int64_t tiles =
-      (p.group_rows + rows - 1) / rows * p.groups * ((p.tokens + tokens - 1) / tokens);
-  const int64_t at_once = Processors() * a_processor;
-  return (tiles + at_once - 1) / at_once * tile;
+struct Choice {
+  int rows, tokens;  // of a tile
+  int a_processor;   // tiles at once
+  int time;          // that these take, whatever the unit
+};
+
+// 256 rows by 128 tokens do the most with a byte of shared memory; where rounds of them would leave
+// processors idle, other tiles win although a product costs more there. Times as on H100.
+inline constexpr Choice kChoices[] = {
+    {256, 128, 1, 64}, {256, 112, 1, 57}, {256, 96, 1, 50}, {128, 64, 2, 42}, {128, 32, 2, 30}};
+
+Choice BestTile(const Product& p) {
+  Choice best = {};
+  int64_t least = 0;
+  for (const Choice& c : kChoices) {
+    const int64_t tiles =
+        int64_t{Blocks(p.group_rows, c.rows)} * p.groups * Blocks(p.tokens, c.tokens);
+    const int64_t rounds = Blocks(tiles, Processors() * c.a_processor);
+    if (best.rows == 0 || rounds * c.time < least) best = c, least = rounds * c.time;
+  }
+  return best;
 }
 
-// 256 x 128 does the most with a byte of shared memory; where that leaves processors idle, smaller
-// tiles win although each product costs more: a tile of 256x128, 128x128, 128x32 takes 16 : 10
-// : 7.5 on H100 (two of the last share a processor).
 template <WeightFormat kFormat, typename Output>
 void LaunchBest(const char* name, const Product& p, Stream& stream) {
-  const int64_t large = Cost(p, 256, 128, 1, 32);
-  const int64_t middle = Cost(p, 128, 128, 1, 20);
-  const int64_t small = Cost(p, 128, 32, 2, 15);
-  if (large <= std::min(middle, small)) {
-    LaunchShape<TileShape<kFormat, 2, 128>, Output>(name, p, stream);
-  } else if (middle <= small) {
-    LaunchShape<TileShape<kFormat, 1, 128>, Output>(name, p, stream);
+  const Choice c = BestTile(p);
+  if (c.rows == 256) {
+    LaunchShape<TileShape<kFormat, 2, 128>, Output>(name, p, c.tokens, stream);
+  } else if (c.tokens == 64) {
+    LaunchShape<TileShape<kFormat, 1, 64>, Output>(name, p, c.tokens, stream);
   } else {
-    LaunchShape<TileShape<kFormat, 1, 32>, Output>(name, p, stream);
+    LaunchShape<TileShape<kFormat, 1, 32>, Output>(name, p, c.tokens, stream);
   }
 }
 

@@ -55,18 +55,10 @@ __device__ __forceinline__ TokenRows<Shape> Tokens(const TileRows& tile, const B
   return tokens;
 }
 
-// The product on just so many blocks of eight tokens as `rows` want, or one more.
-template <class Shape, int kActive, int... kMore>
-__device__ __forceinline__ void RunFor(int rows, TileProduct<Shape>& product,
-                                       typename Shape::Sums& sums) {
-  if constexpr (sizeof...(kMore) > 0) {
-    if (rows > 8 * kActive) return RunFor<Shape, kMore...>(rows, product, sums);
-  }
-  product.template Run<kActive>(sums);
-}
+// The product on just so many blocks of tokens as an expert's rows want, or one more.
 template <class Shape>
-__device__ __forceinline__ void RunFor(int rows, TileProduct<Shape>& product,
-                                       typename Shape::Sums& sums) {
+__device__ __forceinline__ void RunTile(int rows, TileProduct<Shape>& product,
+                                        typename Shape::Sums& sums) {
   if constexpr (Shape::kTokens == kFewTokens) {
     RunFor<Shape, 1, 2, 3, 4>(rows, product, sums);
   } else if constexpr (Shape::kFormat == kRouted) {
@@ -157,7 +149,7 @@ __device__ __forceinline__ void GateTile(uint8_t* shared, const Matrix (&w)[2], 
   typename Shape::Sums sums = {};
   TileProduct<Shape> product(shared, rows, Tokens<Shape>(tile, x, w[0].k),
                              static_cast<int>(w[0].k));
-  RunFor<Shape>(tile.rows, product, sums);
+  RunTile<Shape>(tile.rows, product, sums);
   StoreGates<Shape>(shared, tile, weight, limit, row, w[0].n, out, sums);
 }
 
@@ -198,7 +190,7 @@ __device__ __forceinline__ void DownTile(uint8_t* shared, const Matrix& w, int64
   }
   typename Shape::Sums sums = {};
   TileProduct<Shape> product(shared, rows, Tokens<Shape>(tile, x, w.k), static_cast<int>(w.k));
-  RunFor<Shape>(tile.rows, product, sums);
+  RunTile<Shape>(tile.rows, product, sums);
 #pragma unroll
   for (int j = 0; j < Shape::kBlocks; ++j) {
     if (8 * j >= tile.rows) break;

@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kPrepareThreads = 1024;
 constexpr int kCombineThreads = 256;
+constexpr int kBatch = 8;  // pairs that a thread has under way
 
 struct PrepareArgs {
   MoeExpertsArgs moe;
@@ -41,16 +42,33 @@ __device__ int2 BlockScan(int value) {
   return {before + sum - value, all};
 }
 
+// Experts of the pairs `first`, and every kPrepareThreads on; −1: none. All loads at once.
+__device__ __forceinline__ void LoadExperts(const PrepareArgs& p, int first, int pairs,
+                                            int (&experts)[kBatch]) {
+#pragma unroll
+  for (int i = 0; i < kBatch; ++i) {
+    const int pair = first + i * kPrepareThreads;
+    experts[i] = pair < pairs ? p.moe.experts[pair] : -1;
+  }
+#pragma unroll
+  for (int i = 0; i < kBatch; ++i) {
+    if (experts[i] >= p.expert_count) experts[i] = -1;
+  }
+}
+
 __device__ void SortPairs(const PrepareArgs& p) {
   __shared__ int count[kMostExperts];  // then the next free row
   const int thread = static_cast<int>(threadIdx.x);
   count[thread] = 0;
   __syncthreads();
-  const int64_t pairs = p.moe.experts.size(), slots = p.moe.experts.shape[1];
-  const auto valid = [&p](int expert) { return expert >= 0 && expert < p.expert_count; };
-  for (int64_t i = thread; i < pairs; i += kPrepareThreads) {
-    const int expert = p.moe.experts[i];
-    if (valid(expert)) atomicAdd(&count[expert], 1);
+  const int pairs = static_cast<int>(p.moe.experts.size());
+  for (int base = thread; base < pairs; base += kBatch * kPrepareThreads) {
+    int experts[kBatch];
+    LoadExperts(p, base, pairs, experts);
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      if (experts[i] >= 0) atomicAdd(&count[experts[i]], 1);
+    }
   }
   __syncthreads();
   const int rows = count[thread];
@@ -66,15 +84,23 @@ __device__ void SortPairs(const PrepareArgs& p) {
   }
   count[thread] = begin;
   __syncthreads();
-  for (int64_t i = thread; i < pairs; i += kPrepareThreads) {
-    const int expert = p.moe.experts[i];
-    int row = -1;
-    if (valid(expert)) {
-      row = atomicAdd(&count[expert], 1);
-      p.rows.token[row] = static_cast<int32_t>(i / slots);
-      p.rows.weight[row] = p.moe.weight[i];
+  const unsigned slots = static_cast<unsigned>(p.moe.experts.shape[1]);
+  for (int base = thread; base < pairs; base += kBatch * kPrepareThreads) {
+    int experts[kBatch], row[kBatch];
+    LoadExperts(p, base, pairs, experts);
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      row[i] = experts[i] >= 0 ? atomicAdd(&count[experts[i]], 1) : -1;
     }
-    p.rows.row_of[i] = row;
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int pair = base + i * kPrepareThreads;
+      if (pair >= pairs) break;
+      p.rows.row_of[pair] = row[i];
+      if (row[i] < 0) continue;
+      p.rows.token[row[i]] = static_cast<int32_t>(static_cast<unsigned>(pair) / slots);
+      p.rows.weight[row[i]] = p.moe.weight[pair];
+    }
   }
 }
 
