@@ -14,8 +14,14 @@ const KernelTable kCudaKernels = {
     // gemm
     // hc
     // attention: index, write
+    .window_index = cuda::WindowIndex,
+    .compressed_index = cuda::CompressedIndex,
+    .kv_write = cuda::KvWrite,
+    .qkv_finish = cuda::QkvFinish,
+    .window_commit = cuda::WindowCommit,
     // attention: compressor, indexer
     // attention: sparse
+    .sparse_attention = cuda::SparseAttention,
     // moe
     // sampling
 };
