@@ -16,6 +16,7 @@
 #include "kernels/common/cuda/codec.cuh"
 #include "kernels/common/cuda/reduce.cuh"
 #include "kernels/ptx/mma.cuh"
+#include "kernels/ptx/named_barrier.cuh"
 
 namespace tandem::kernels::cuda {
 
@@ -71,18 +72,20 @@ class HeadTiles {
       *reinterpret_cast<uint4*>(tile + TileOffset(first + kRowStep * i, chunk)) = values[i];
     }
     Meet();
-    const int row = lane() % 16, chunk0 = part() * (kPartDims / 8) + lane() / 16;
+    const uint32_t from =
+        ptx::SharedAddress(tile) + TileOffset(lane() % 16, part() * (kPartDims / 8) + lane() / 16);
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
       for (int k = 0; k < kPartDims / 16; ++k) {
-        ptx::LoadMatrix4(q_[m][k], tile + TileOffset(16 * m + row, chunk0 + 2 * k));
+        ptx::LoadMatrix4(q_[m][k],
+                         (from ^ (2 * k % 8 << 4)) + 2 * k / 8 * 128 + 16 * m * kTileRowBytes);
       }
     }
   }
 
-  // Attends to a tile with `valid` keys, times `scale`.
-  __device__ __forceinline__ void Attend(const uint8_t* tile, int valid, float scale) {
+  // Attends to a tile with `valid` keys, times `scale`; the tile by its shared address.
+  __device__ __forceinline__ void Attend(uint32_t tile, int valid, float scale) {
     Scores(tile);
     Meet();
     Softmax(valid, scale);
@@ -168,16 +171,16 @@ class HeadTiles {
     return warp() / 2;
   }
 
-  __device__ __forceinline__ void Scores(const uint8_t* tile) {
+  __device__ __forceinline__ void Scores(uint32_t tile) {
     const int keys = 16 * (warp() % 2);
     // Matrices: keys 0..7 of the low and the high eight dims, then keys 8..15.
     const int row = keys + lane() / 16 * 8 + lane() % 8;
-    const int chunk0 = part() * (kPartDims / 8) + lane() / 8 % 2;
+    const uint32_t first = tile + TileOffset(row, part() * (kPartDims / 8) + lane() / 8 % 2);
     float s[kM][2][4] = {};
 #pragma unroll
     for (int k = 0; k < kPartDims / 16; ++k) {
       uint32_t b[4];
-      ptx::LoadMatrix4(b, tile + TileOffset(row, chunk0 + 2 * k));
+      ptx::LoadMatrix4(b, (first ^ (2 * k % 8 << 4)) + 2 * k / 8 * 128);
       const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
 #pragma unroll
       for (int m = 0; m < kM; ++m) {
@@ -234,10 +237,10 @@ class HeadTiles {
     if (first_lane()) share_->factors[head()] = factor;
   }
 
-  __device__ __forceinline__ void Values(const uint8_t* tile) {
+  __device__ __forceinline__ void Values(uint32_t tile) {
     Rescale();
     // Matrices: keys 0..7 and 8..15 of eight dims, then of the next eight.
-    const int row = lane() % 16, chunk0 = warp() * (kValueDims / 8) + lane() / 16;
+    const uint32_t first = tile + TileOffset(lane() % 16, warp() * (kValueDims / 8) + lane() / 16);
 #pragma unroll
     for (int k = 0; k < kTileKeys / 16; ++k) {
       uint32_t a[kM][4];
@@ -248,7 +251,7 @@ class HeadTiles {
 #pragma unroll
       for (int n = 0; n < kValueDims / 8; n += 2) {
         uint32_t b[4];
-        ptx::LoadMatrix4Transposed(b, tile + TileOffset(16 * k + row, chunk0 + n));
+        ptx::LoadMatrix4Transposed(b, (first ^ (n << 4)) + 16 * k * kTileRowBytes);
         const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
 #pragma unroll
         for (int m = 0; m < kM; ++m) {

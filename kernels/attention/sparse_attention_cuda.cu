@@ -12,17 +12,16 @@ namespace tandem::kernels::cuda {
 namespace {
 
 constexpr int kThreads = kHeadThreads + kLoaderThreads;
-constexpr int kBuffers = 2;
 // Of the 168 that each thread of 384 has at first; heads keep queries and sums in theirs.
 constexpr int kHeadRegisters = 184, kLoaderRegisters = 136;
-static_assert(kHeadThreads * kHeadRegisters + kLoaderThreads * kLoaderRegisters <= 384 * 168);
+static_assert(kHeadThreads * kHeadRegisters + kLoaderThreads * kLoaderRegisters <= kThreads * 168);
 constexpr float kLog2E = 1.4426950408889634f;
 constexpr float kLn2 = 0.6931471805599453f;
 constexpr int kMostSplits = 64;  // what the merge's weights have room for
 constexpr int kMergeThreads = kHeadDim / 4;
-// Named barriers.
-constexpr int kFull = 1, kEmpty = kFull + kBuffers, kHeadsMeet = kEmpty + kBuffers,
-              kLoadersMeet = kHeadsMeet + 1;
+// Named barriers: of the heads and one group, for its buffer; of the heads.
+constexpr int kPairThreads = kHeadThreads + kGroupThreads;
+constexpr int kFull = 1, kEmpty = kFull + kGroups, kHeadsMeet = kEmpty + kGroups;
 
 struct SplitStats {
   float most;  // -inf: the split has no key, and its sums are not written
@@ -47,57 +46,75 @@ struct Parameters {
 
 template <int kM>
 struct Shared {
-  uint8_t tiles[kBuffers][kTileBytes];
+  uint8_t tiles[kGroups][kTileBytes];
   HeadShare<kM> heads;
   KeyList list;
-  int32_t valid[kBuffers];
 };
+
+// The raw entries of this block: begin .. end−1.
+struct Range {
+  int begin;
+  int end;
+};
+__device__ __forceinline__ Range MyRange(const Parameters& p) {
+  const int begin = static_cast<int>(blockIdx.z) * p.split_columns;
+  return {begin, min(begin + p.split_columns, p.columns)};
+}
 
 __device__ __forceinline__ float Lse(float most, float total) {
   return most == kNoScore ? kNoScore : (most + log2f(total)) * kLn2;
 }
 
+// A group fills its buffer with every second tile.
 template <int kM>
-__device__ __forceinline__ void LoadKeys(const Parameters& p, Shared<kM>& shared, int64_t t,
-                                         int thread) {
-  const int begin = static_cast<int>(blockIdx.z) * p.split_columns;
-  KeyTiles tiles(p.sources, t, begin, min(begin + p.split_columns, p.columns), &shared.list, thread,
-                 kLoadersMeet);
-  RawKeys keys[kBuffers];
-#pragma unroll
-  for (RawKeys& raw : keys) tiles.Load(raw);
-  for (bool more = true; more;) {
-#pragma unroll
-    for (int b = 0; b < kBuffers; ++b) {
-      if (!more) break;
-      ptx::BarrierWait(kEmpty + b, kThreads);
-      more = keys[b].valid > 0;
-      if (more) tiles.Store(keys[b], shared.tiles[b]);
-      if (thread == 0) shared.valid[b] = keys[b].valid;
-      ptx::BarrierArrive(kFull + b, kThreads);
-      if (more) tiles.Load(keys[b]);
+__device__ __forceinline__ void FillTiles(const Parameters& p, Shared<kM>& shared, int t,
+                                          int loader) {
+  const int group = loader / kGroupThreads, thread = loader % kGroupThreads;
+  const Range range = MyRange(p);
+  uint8_t* tile = shared.tiles[group];
+  int turn = group;  // 0: the next tile is mine
+  for (int at = range.begin; at < range.end; at += kSegmentEntries) {
+    const int count = ReadSegment(shared.list, t, at, range.end, loader);
+    RawKeys keys;
+    int next = turn * kTileKeys;
+    if (next < count) {
+      LoadKeys(shared.list, shared.list.entries + next, count - next, thread, keys);
     }
+    while (next < count) {
+      ptx::BarrierWait(kEmpty + group, kPairThreads);
+      StoreKeys(keys, thread, tile);
+      ptx::BarrierArrive(kFull + group, kPairThreads);
+      next += kGroups * kTileKeys;
+      if (next < count) {
+        LoadKeys(shared.list, shared.list.entries + next, count - next, thread, keys);
+      }
+    }
+    turn ^= (count + kTileKeys - 1) / kTileKeys % kGroups;
   }
+  ptx::BarrierWait(kEmpty + group, kPairThreads);
 }
 
 template <int kM>
-__device__ __forceinline__ void AttendHeads(const Parameters& p, Shared<kM>& shared, int64_t t,
+__device__ __forceinline__ void AttendHeads(const Parameters& p, Shared<kM>& shared, int t,
                                             int thread) {
   const int head0 = static_cast<int>(blockIdx.x % static_cast<unsigned>(p.groups)) * 16 * kM;
   const int heads = min(16 * kM, p.heads - head0);
-  const int64_t first = t * p.heads + head0;  // of the heads in [T·H]
+  const int64_t first = int64_t{t} * p.heads + head0;  // of the heads in [T·H]
+  const Range range = MyRange(p);
   HeadTiles<kM> mine(&shared.heads, thread, kHeadsMeet);
-  mine.LoadQueries(p.q + first * kHeadDim, heads, shared.tiles[kBuffers - 1]);
+  mine.LoadQueries(p.q + first * kHeadDim, heads, shared.tiles[0]);
 #pragma unroll
-  for (int b = 0; b < kBuffers; ++b) ptx::BarrierArrive(kEmpty + b, kThreads);
+  for (int b = 0; b < kGroups; ++b) ptx::BarrierArrive(kEmpty + b, kPairThreads);
+  const uint32_t tiles = ptx::SharedAddress(shared.tiles);
   int tile = 0;
-  for (;; ++tile) {
-    const int b = tile % kBuffers;
-    ptx::BarrierWait(kFull + b, kThreads);
-    const int valid = shared.valid[b];
-    if (valid == 0) break;
-    mine.Attend(shared.tiles[b], valid, p.scale);
-    ptx::BarrierArrive(kEmpty + b, kThreads);
+  for (int at = range.begin; at < range.end; at += kSegmentEntries) {
+    const int count = AwaitSegment(shared.list);
+    for (int key = 0; key < count; key += kTileKeys, ++tile) {
+      const int b = tile % kGroups;
+      ptx::BarrierWait(kFull + b, kPairThreads);
+      mine.Attend(tiles + b * kTileBytes, count - key, p.scale);
+      ptx::BarrierArrive(kEmpty + b, kPairThreads);
+    }
   }
   const float total = mine.Total(), most = mine.most();
   const int head = mine.head();
@@ -114,7 +131,7 @@ __device__ __forceinline__ void AttendHeads(const Parameters& p, Shared<kM>& sha
     if (p.lse != nullptr) p.lse[first + head] = Lse(most, total);
   }
   mine.Meet();
-  mine.WriteOut(p.out + first * kHeadDim, heads, shared.tiles[tile % kBuffers]);
+  mine.WriteOut(p.out + first * kHeadDim, heads, shared.tiles[tile % kGroups]);
 }
 
 // Block (t·groups + group, 0, split).
@@ -123,26 +140,36 @@ __global__ void __launch_bounds__(kThreads, 1)
     SparseAttentionKernel(const __grid_constant__ Parameters p) {
   extern __shared__ __align__(1024) uint8_t memory[];
   Shared<kM>& shared = *reinterpret_cast<Shared<kM>*>(memory);
+  const int thread = static_cast<int>(threadIdx.x);
+  if (thread < kMaxKeySources) shared.list.sources[thread] = p.sources[thread];
+  __syncthreads();
   ptx::GridDependencyWait();
   ptx::GridDependencyLaunch();
-  const int64_t t = blockIdx.x / static_cast<unsigned>(p.groups);
-  const int thread = static_cast<int>(threadIdx.x);
+  const int t = static_cast<int>(blockIdx.x / static_cast<unsigned>(p.groups));
   if (thread < kHeadThreads) {
     ptx::TakeRegisters<kHeadRegisters>();
     AttendHeads<kM>(p, shared, t, thread);
   } else {
     ptx::GiveRegisters<kLoaderRegisters>();
-    LoadKeys<kM>(p, shared, t, thread - kHeadThreads);
+    FillTiles<kM>(p, shared, t, thread - kHeadThreads);
   }
 }
 
 // One block a head: the splits' sums under one maximum, then the sink, in order of the splits.
 __global__ void __launch_bounds__(kMergeThreads) MergeKernel(const __grid_constant__ Parameters p) {
+  constexpr int kAhead = 4;  // splits whose sums are asked for before their weights are known
   __shared__ float weights[kMostSplits];
   __shared__ float inverse;
   ptx::GridDependencyWait();
   ptx::GridDependencyLaunch();
   const int64_t row = blockIdx.x;
+  const float4* sums =
+      reinterpret_cast<const float4*>(p.sums + row * p.splits * kHeadDim) + threadIdx.x;
+  float4 ahead[kAhead];
+#pragma unroll
+  for (int split = 0; split < kAhead; ++split) {
+    if (split < p.splits) ahead[split] = sums[split * kMergeThreads];
+  }
   if (threadIdx.x < 32) {
     SplitStats stats[kMostSplits / 32];
     float most = kNoScore, total = 0;
@@ -167,17 +194,21 @@ __global__ void __launch_bounds__(kMergeThreads) MergeKernel(const __grid_consta
     }
   }
   __syncthreads();
-  const float4* sums = reinterpret_cast<const float4*>(p.sums + row * p.splits * kHeadDim);
   float4 sum = make_float4(0, 0, 0, 0);
-#pragma unroll 8
-  for (int split = 0; split < p.splits; ++split) {
-    const float weight = weights[split];
-    if (weight == 0) continue;  // its sums may not be written
-    const float4 v = sums[split * kMergeThreads + static_cast<int>(threadIdx.x)];
+  const auto add = [&](float weight, const float4& v) {
+    if (weight == 0) return;  // its sums may not be written
     sum.x += weight * v.x;
     sum.y += weight * v.y;
     sum.z += weight * v.z;
     sum.w += weight * v.w;
+  };
+#pragma unroll
+  for (int split = 0; split < kAhead; ++split) {
+    if (split < p.splits) add(weights[split], ahead[split]);
+  }
+#pragma unroll 8
+  for (int split = kAhead; split < p.splits; ++split) {
+    add(weights[split], sums[split * kMergeThreads]);
   }
   reinterpret_cast<uint2*>(p.out + row * kHeadDim)[threadIdx.x] = make_uint2(
       PackBf16(sum.x * inverse, sum.y * inverse), PackBf16(sum.z * inverse, sum.w * inverse));
@@ -187,6 +218,7 @@ DeviceKeySource OnDevice(const KeySource& source) {
   if (source.rows.base == nullptr || source.index.shape[1] == 0) return {};
   const auto rows = static_cast<uint64_t>(source.rows.rows_per_page);
   KERNEL_CHECK(std::has_single_bit(rows));
+  KERNEL_CHECK_LE(source.rows.rows(), int64_t{1} << kRowBits);
   return {.base = source.rows.base,
           .index = source.index.data,
           .columns = static_cast<int32_t>(source.index.shape[1]),

@@ -147,7 +147,6 @@ BenchCase Finish(int64_t tokens, int64_t heads) {
 const Cases kAttention("attention", [] {
   std::vector<BenchCase> cases;
   for (const int64_t heads : {32, 16, 64}) {
-    const bool shard = heads == 32;
     for (const int64_t tokens : {1, 8, 64}) {
       cases.push_back(Attention({.name = "CSA",
                                  .tokens = tokens,
@@ -155,9 +154,20 @@ const Cases kAttention("attention", [] {
                                  .ring = 127,
                                  .chunk = 1,
                                  .rows = 512,
-                                 .bar = shard && tokens == 64 ? 0.6 : 0,
-                                 .bar_us = shard && tokens == 1 ? 15.0 : 0}));
+                                 .bar = heads == 32 && tokens == 64 ? 0.6 : 0,
+                                 .bar_us = heads == 32 && tokens == 1 ? 15.0 : 0}));
     }
+  }
+  for (const int64_t tokens : {1, 8}) {
+    cases.push_back(Attention(
+        {.name = "HCA 1M", .tokens = tokens, .heads = 32, .ring = 127, .chunk = 1, .rows = 8192}));
+  }
+  return cases;
+});
+
+const Cases kPrefill("prefill_attention", [] {
+  std::vector<BenchCase> cases;
+  for (const int64_t heads : {32, 16, 64}) {
     cases.push_back(Attention({.name = "prefill",
                                .tokens = 4096,
                                .heads = heads,
@@ -165,14 +175,13 @@ const Cases kAttention("attention", [] {
                                .chunk = 1,
                                .rows = 512,
                                .prefill = true,
-                               .bar = shard ? 0.3 : 0}));
+                               .bar = heads == 32 ? 0.3 : 0}));
   }
-  for (const int64_t tokens : {1, 8}) {
-    cases.push_back(Attention(
-        {.name = "HCA 1M", .tokens = tokens, .heads = 32, .ring = 127, .chunk = 1, .rows = 8192}));
-  }
-  for (const int64_t tokens : {1, 64, 4096}) cases.push_back(Finish(tokens, 32));
   return cases;
+});
+
+const Cases kFinish("qkv_finish", [] {
+  return std::vector<BenchCase>{Finish(1, 32), Finish(64, 32), Finish(4096, 32)};
 });
 
 }  // namespace
