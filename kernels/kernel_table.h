@@ -15,6 +15,7 @@
 #include "kernels/attention/compressor.h"
 #include "kernels/attention/indexer_topk.h"
 #include "kernels/attention/kv_write.h"
+#include "kernels/attention/qkv_finish.h"
 #include "kernels/attention/sparse_attention.h"
 #include "kernels/attention/window_commit.h"
 #include "kernels/attention/window_index.h"
@@ -80,6 +81,7 @@ struct KernelTable {
   void (*window_index)(const WindowIndexArgs& args, Stream& stream);
   void (*compressed_index)(const CompressedIndexArgs& args, Stream& stream);
   void (*kv_write)(const KvWriteArgs& args, Stream& stream);
+  void (*qkv_finish)(const QkvFinishArgs& args, Stream& stream);
   void (*window_commit)(const WindowCommitArgs& args, Stream& stream);
   void (*compressor)(const CompressorArgs& args, Stream& stream);
   void (*indexer_topk)(const IndexerTopkArgs& args, Stream& stream);

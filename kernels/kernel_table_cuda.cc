@@ -19,8 +19,14 @@ const KernelTable kCudaKernels = {
     .grouped_linear = cuda::GroupedLinear,
     // hc
     // attention: index, write
+    .window_index = cuda::WindowIndex,
+    .compressed_index = cuda::CompressedIndex,
+    .kv_write = cuda::KvWrite,
+    .qkv_finish = cuda::QkvFinish,
+    .window_commit = cuda::WindowCommit,
     // attention: compressor, indexer
     // attention: sparse
+    .sparse_attention = cuda::SparseAttention,
     // moe
     // sampling
 };

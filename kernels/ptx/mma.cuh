@@ -33,17 +33,23 @@ __device__ __forceinline__ void MmaF16(float (&d)[4], const uint32_t (&a)[4],
 }
 
 // Four 8x8 matrices of 16-bit values; lane 8·i + r gives the address of row r of matrix i.
-__device__ __forceinline__ void LoadMatrix4(uint32_t (&r)[4], const void* shared) {
+__device__ __forceinline__ void LoadMatrix4(uint32_t (&r)[4], uint32_t shared) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(SharedAddress(shared)));
+               : "r"(shared));
+}
+__device__ __forceinline__ void LoadMatrix4(uint32_t (&r)[4], const void* shared) {
+  LoadMatrix4(r, SharedAddress(shared));
 }
 
 // The same, each matrix transposed.
-__device__ __forceinline__ void LoadMatrix4Transposed(uint32_t (&r)[4], const void* shared) {
+__device__ __forceinline__ void LoadMatrix4Transposed(uint32_t (&r)[4], uint32_t shared) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(SharedAddress(shared)));
+               : "r"(shared));
+}
+__device__ __forceinline__ void LoadMatrix4Transposed(uint32_t (&r)[4], const void* shared) {
+  LoadMatrix4Transposed(r, SharedAddress(shared));
 }
 
 }  // namespace tandem::kernels::ptx
