@@ -15,6 +15,7 @@ const KernelTable kCudaKernels = {
     // hc
     // attention: index, write
     // attention: compressor, indexer
+    .indexer_topk = cuda::IndexerTopk,
     // attention: sparse
     // moe
     // sampling
