@@ -11,14 +11,22 @@ const KernelTable kCudaKernels = {
     .rms_norm = cuda::RmsNorm,
     // rope
     // quant
+    .act_quant = cuda::ActQuant,
+    .hadamard = cuda::Hadamard,
+    .fp4_quant = cuda::Fp4Quant,
     // gemm
     // hc
     // attention: index, write
     // attention: compressor, indexer
+    .index_query = cuda::IndexQuery,
     .indexer_topk = cuda::IndexerTopk,
     // attention: sparse
     // moe
     // sampling
+    .penalties = cuda::Penalties,
+    .uniform = cuda::Uniform,
+    .sample = cuda::Sample,
+    .top_logprobs = cuda::TopLogprobs,
 };
 
 }  // namespace tandem::kernels

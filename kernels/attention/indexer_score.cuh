@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scores of the indexer's rows: persistent warps over units of 32 key rows, codes straight from
-// memory into the byte matrix product.
+// Scores of the indexer's rows: persistent warps over units of 32 key rows, codes from memory
+// through a warp's own ring of shared memory into the byte matrix product.
 //
 // A lane's 16 bytes of a key row are one scale group, and its scale shifts the table that turns
 // codes into bytes, so a unit costs no multiplication by scales; the same of the query was made
@@ -13,26 +13,35 @@
 #include <cstdint>
 
 #include "kernels/attention/indexer_query.cuh"
-#include "kernels/ptx/load.cuh"
+#include "kernels/ptx/async_copy.cuh"
 
 namespace tandem::kernels::cuda {
 
 inline constexpr int kScoreThreads = 128;
 inline constexpr int kScoreWarps = kScoreThreads / 32;
 inline constexpr int kScoreBlocksPerSm = 3;
+inline constexpr int kStages = 2;  // of a warp's ring; a stage is a unit
+inline constexpr int kUnitTiles = kUnit / 8;
+inline constexpr int kTileBytes = 8 * kIndexRowBytes;
+inline constexpr int kUnitCodeBytes = kUnitTiles * kTileBytes;
+inline constexpr int kStageBytes = kUnitCodeBytes + kUnit * kIndexRowScales;
+inline constexpr int kRingBytes = kScoreWarps * kStages * kStageBytes;
+// A block counts in 16 bits, so it empties its bins after so many units of a token.
+inline constexpr int32_t kUnitsCounted = 65535 / kUnit;
+static_assert(kStageBytes % 16 == 0 && kBlockRows == 2 * kUnit && kScoreWarps % 2 == 0);
 
 // A query's operands in a warp's registers.
 template <int kTiles>
 struct IndexerQuery {
   uint32_t a[kTiles][4][4];
   float weight[kTiles][2], offset[kTiles][2];
-  bool irregular;
 };
 
-// One unit's key rows: of row 8i + g, group c, codes[i]; of row `lane`, the scales.
-struct IndexerUnit {
-  uint4 codes[4];
-  uint32_t scales;
+// What blocks know of the slice's tokens, in shared memory.
+struct SliceTokens {
+  int32_t* prefix;    // [tokens + 1] units of the tokens before
+  int32_t* rows;      // [tokens]
+  int32_t* sequence;  // [tokens]
 };
 
 template <int kTiles>
@@ -56,29 +65,22 @@ __device__ __forceinline__ void LoadQuery(const IndexerWork& work, int64_t local
       query->offset[m][r] = work.offset[head];
     }
   }
-  query->irregular = work.irregular[local] != 0;
 }
 
-// The lane, asked anew: what follows from it need not be kept in registers between.
-__device__ __forceinline__ int LaneAgain() {
-  int lane;
-  asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));
-  return lane;
-}
-
-// This lane's part of a unit, which is one half of `page`; page −1 loads nothing.
-__device__ __forceinline__ void LoadCodes(const IndexerTopkArgs& args, int32_t page, int half,
-                                          int lane, int i, IndexerUnit* unit) {
-  if (page < 0) return;
-  unit->codes[i] = ptx::LoadStream(args.keys.base + int64_t{kIndexPageBytes} * page +
-                                   kIndexRowBytes * (kUnit * half + 8 * i) + 16 * lane);
-}
-__device__ __forceinline__ void LoadScales(const IndexerTopkArgs& args, int32_t page, int half,
-                                           IndexerUnit* unit) {
-  if (page < 0) return;
-  const uint8_t* scales =
-      args.keys.base + int64_t{kIndexPageBytes} * page + kIndexRowBytes * kBlockRows;
-  unit->scales = __ldg(reinterpret_cast<const uint32_t*>(scales) + kUnit * half + LaneAgain());
+// Starts the copy of one half of a page to a stage.
+__device__ __forceinline__ void FetchUnit(const uint8_t* base, int32_t page, int half, int lane,
+                                          uint8_t* stage) {
+  const uint8_t* from = base + int64_t{kIndexPageBytes} * page;
+  const uint8_t* codes = from + kUnitCodeBytes * half + 16 * lane;
+#pragma unroll
+  for (int i = 0; i < kUnitTiles; ++i) {
+    ptx::CopyAsync16(stage + kTileBytes * i + 16 * lane, codes + kTileBytes * i);
+  }
+  constexpr int kScaleBytes = kUnit * kIndexRowScales;
+  if (lane < kScaleBytes / 16) {
+    ptx::CopyAsync16(stage + kUnitCodeBytes + 16 * lane,
+                     from + kIndexRowBytes * kBlockRows + kScaleBytes * half + 16 * lane);
+  }
 }
 
 __device__ __forceinline__ float SaturatingFma(float a, float b, float c) {
@@ -162,58 +164,51 @@ __device__ __forceinline__ void ScoreIrregular(const IndexerWork& work, int64_t 
   }
 }
 
-// The row of a unit whose sum ReduceUnit leaves in a lane.
+// The row of a unit whose sum a lane ends with.
 __device__ __forceinline__ int RowOfLane(int lane) {
-  return 8 * (lane >> 3) + 2 * (lane & 3) + ((lane >> 2) & 1);
+  return 8 * ((lane >> 2) & 3) + 2 * (lane & 3) + (lane >> 4);
 }
 
-// Sums over the eight lanes of a column; halving what is exchanged, a lane ends with one row.
-__device__ __forceinline__ float ReduceUnit(const float (&sums)[4][2], int lane) {
-  float two[2][2], one[2];
-  const bool far = (lane & 16) != 0, middle = (lane & 8) != 0, near = (lane & 4) != 0;
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-#pragma unroll
-    for (int b = 0; b < 2; ++b) {
-      const float kept = far ? sums[i + 2][b] : sums[i][b];
-      two[i][b] = kept + __shfl_xor_sync(0xFFFFFFFFu, far ? sums[i][b] : sums[i + 2][b], 16);
-    }
-  }
-#pragma unroll
-  for (int b = 0; b < 2; ++b) {
-    const float kept = middle ? two[1][b] : two[0][b];
-    one[b] = kept + __shfl_xor_sync(0xFFFFFFFFu, middle ? two[0][b] : two[1][b], 8);
-  }
-  return (near ? one[1] : one[0]) + __shfl_xor_sync(0xFFFFFFFFu, near ? one[0] : one[1], 4);
+// Sums of a tile over the eight lanes of its columns: row 2c + lane/16 of it.
+__device__ __forceinline__ float ReduceTile(const float (&sum)[2], int lane) {
+  const bool odd = lane >= 16;
+  float all = (odd ? sum[1] : sum[0]) + __shfl_xor_sync(0xFFFFFFFFu, odd ? sum[0] : sum[1], 16);
+  all += __shfl_xor_sync(0xFFFFFFFFu, all, 8);
+  return all + __shfl_xor_sync(0xFFFFFFFFu, all, 4);
 }
 
-// Scores of a unit's rows, row RowOfLane(lane) in a lane. Its registers are filled with the next
-// unit as they fall free. What stands behind the last row must not make a unit irregular: `real`.
+// Scores of a stage's rows, row RowOfLane(lane) in a lane; rows from `rows` on are not keys.
 template <int kTiles>
-__device__ __forceinline__ float ScoreUnit(const IndexerTopkArgs& args, const IndexerWork& work,
-                                           int64_t local, const IndexerQuery<kTiles>& query,
-                                           bool real, int32_t next, int half, IndexerUnit* unit) {
-  const int lane = LaneAgain();
-  const uint32_t scales = real ? unit->scales : 0x7F7F7F7Fu;
-  LoadScales(args, next, half, unit);
+__device__ __forceinline__ float ScoreUnit(const IndexerWork& work, int64_t local,
+                                           const IndexerQuery<kTiles>& query, bool regular_query,
+                                           const uint8_t* stage, int32_t rows, int lane) {
+  // What stands behind the last row must not make the unit irregular.
+  const uint32_t loaded = reinterpret_cast<const uint32_t*>(stage + kUnitCodeBytes)[lane];
+  const uint32_t scales = lane < rows ? loaded : 0x7F7F7F7Fu;
   const RowScales split = SplitScales(scales);
-  float sums[4][2];
-  if (__all_sync(0xFFFFFFFFu, split.regular && !query.irregular)) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const uint32_t distance = __shfl_sync(0xFFFFFFFFu, split.distance, 8 * i + lane / 4);
-      ScoreRegular(query, unit->codes[i], (distance >> (8 * (lane % 4))) & 255u, sums[i]);
-      LoadCodes(args, next, half, lane, i, unit);
+  const auto* codes = reinterpret_cast<const uint4*>(stage) + lane;
+  float sum[2] = {}, score = 0;
+  const int own_tile = (lane >> 2) & 3;
+  if (__all_sync(0xFFFFFFFFu, split.regular && regular_query)) {
+    // A tile's sum over lanes is taken beside the next tile's product.
+#pragma unroll 1
+    for (int tile = 0; tile < kUnitTiles; ++tile) {
+      const uint32_t distance = __shfl_sync(0xFFFFFFFFu, split.distance, 8 * tile + lane / 4);
+      const float before = ReduceTile(sum, lane);
+      score = own_tile == tile - 1 ? before : score;
+      ScoreRegular(query, codes[32 * tile], (distance >> (8 * (lane % 4))) & 255u, sum);
     }
-    const float score = ReduceUnit(sums, LaneAgain());
-    return score * ScaleFloat(__shfl_sync(0xFFFFFFFFu, split.least, RowOfLane(LaneAgain())));
+    const float before = ReduceTile(sum, lane);
+    score = own_tile == kUnitTiles - 1 ? before : score;
+    return score * ScaleFloat(__shfl_sync(0xFFFFFFFFu, split.least, RowOfLane(lane)));
   }
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    ScoreIrregular(work, local, unit->codes[i], scales, i, sums[i]);
-    LoadCodes(args, next, half, lane, i, unit);
+#pragma unroll 1
+  for (int tile = 0; tile < kUnitTiles; ++tile) {
+    ScoreIrregular(work, local, codes[32 * tile], scales, tile, sum);
+    const float all = ReduceTile(sum, lane);
+    score = own_tile == tile ? all : score;
   }
-  return ReduceUnit(sums, lane);
+  return score;
 }
 
 // Integers in the order of the floats; NaN as −∞, both zeros alike.
@@ -223,22 +218,22 @@ __device__ __forceinline__ uint32_t OrderedKey(float score) {
   return u ^ ((u >> 31) != 0 ? 0xFFFFFFFFu : 0x80000000u);
 }
 
-// Units of a token: none where every row is chosen.
-__device__ __forceinline__ int32_t UnitsOf(const IndexerTopkArgs& args, int64_t t) {
-  const int32_t rows = VisibleRows(args.batch, t);
-  return rows > args.rows.shape[1] ? (rows + kUnit - 1) / kUnit : 0;
-}
-
-// prefix[i] = units of the slice's tokens before i, i = 0 .. tokens.
-__device__ __forceinline__ void PrefixUnits(const IndexerTopkArgs& args, const IndexerWork& work,
-                                            int32_t* prefix) {
+// What the block needs to know of the slice's tokens; a token whose rows are all chosen has no
+// units.
+__device__ __forceinline__ void ReadTokens(const IndexerTopkArgs& args, const IndexerWork& work,
+                                           const SliceTokens& slice) {
   __shared__ int32_t warp_sums[kScoreWarps];
   const int tid = static_cast<int>(threadIdx.x), lane = tid % 32, warp = tid / 32;
   const auto tokens = static_cast<int32_t>(work.tokens);
   const int32_t per = (tokens + kScoreThreads - 1) / kScoreThreads, begin = tid * per;
   const int32_t end = min(begin + per, tokens);
   int32_t own = 0;
-  for (int32_t i = begin; i < end; ++i) own += UnitsOf(args, work.first + i);
+  for (int32_t i = begin; i < end; ++i) {
+    const int32_t rows = VisibleRows(args.batch, work.first + i);
+    slice.rows[i] = rows;
+    slice.sequence[i] = args.batch.sequence[work.first + i];
+    own += rows > args.rows.shape[1] ? (rows + kUnit - 1) / kUnit : 0;
+  }
   int32_t scan = own;
 #pragma unroll
   for (int offset = 1; offset < 32; offset *= 2) {
@@ -250,9 +245,10 @@ __device__ __forceinline__ void PrefixUnits(const IndexerTopkArgs& args, const I
   scan -= own;
   for (int w = 0; w < warp; ++w) scan += warp_sums[w];
   for (int32_t i = begin; i < end; ++i) {
-    prefix[i] = scan;
-    scan += UnitsOf(args, work.first + i);
-    if (i == tokens - 1) prefix[tokens] = scan;
+    slice.prefix[i] = scan;
+    const int32_t rows = slice.rows[i];
+    scan += rows > args.rows.shape[1] ? (rows + kUnit - 1) / kUnit : 0;
+    if (i == tokens - 1) slice.prefix[tokens] = scan;
   }
   __syncthreads();
 }
@@ -260,62 +256,78 @@ __device__ __forceinline__ void PrefixUnits(const IndexerTopkArgs& args, const I
 // Scores units begin .. end−1 of one token, a warp every kScoreWarps-th.
 template <int kTiles>
 __device__ __forceinline__ void ScoreToken(const IndexerTopkArgs& args, const IndexerWork& work,
-                                           int64_t local, int32_t begin, int32_t end,
-                                           uint32_t* bins) {
+                                           const SliceTokens& slice, int32_t local, int32_t begin,
+                                           int32_t end, uint8_t* ring, uint32_t* bins) {
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int64_t t = work.first + local;
-  const int32_t rows = VisibleRows(args.batch, t);
-  const int32_t* pages = args.batch.pages.row(args.batch.sequence[t]);
   int32_t index = begin + warp;  // of the unit
   if (index >= end) return;
-  static_assert(kScoreWarps % 2 == 0);
+  const int32_t* pages = args.batch.pages.row(slice.sequence[local]);
+  const int32_t rows = slice.rows[local];
   const int half = index % 2;  // of a page: the same for all units of the warp
-  IndexerUnit unit;
-  const int32_t first = pages[index / 2];
-  LoadScales(args, first, half, &unit);
-#pragma unroll
-  for (int i = 0; i < 4; ++i) LoadCodes(args, first, half, lane, i, &unit);
-  int32_t next = index + kScoreWarps < end ? pages[(index + kScoreWarps) / 2] : -1;
+  FetchUnit(args.keys.base, pages[index / 2], half, lane, ring);
+  ptx::CopyAsyncCommit();
+  int32_t page = index + kScoreWarps < end ? pages[(index + kScoreWarps) / 2] : 0;
   IndexerQuery<kTiles> query;
   LoadQuery<kTiles>(work, local, lane, &query);
+  const bool regular = work.irregular[local] == 0;
   uint32_t* keys = work.keys + local * work.capacity;
+  int stage = 0;
   for (; index < end; index += kScoreWarps) {
+    if (index + kScoreWarps < end) {
+      FetchUnit(args.keys.base, page, half, lane, ring + kStageBytes * (stage ^ 1));
+    }
+    ptx::CopyAsyncCommit();
     const int32_t ahead = index + 2 * kScoreWarps;
-    const int32_t after = ahead < end ? pages[ahead / 2] : -1;
-    const bool real = index * kUnit + LaneAgain() < rows;
-    const uint32_t key =
-        OrderedKey(ScoreUnit<kTiles>(args, work, local, query, real, next, half, &unit));
-    next = after;
-    const int32_t row = index * kUnit + RowOfLane(LaneAgain());
+    if (ahead < end) page = pages[ahead / 2];
+    ptx::CopyAsyncWait<1>();
+    __syncwarp();
+    const uint32_t key = OrderedKey(ScoreUnit<kTiles>(
+        work, local, query, regular, ring + kStageBytes * stage, rows - index * kUnit, lane));
+    __syncwarp();  // the stage is filled again
+    stage ^= 1;
+    const int32_t row = index * kUnit + RowOfLane(lane);
     if (row >= rows) continue;
     keys[row] = key;
-    if (bins != nullptr) atomicAdd(&bins[key >> kBinShift], 1u);
+    const uint32_t bin = key >> kBinShift;
+    if (bins != nullptr) atomicAdd(&bins[bin / 2], bin % 2 == 0 ? 1u : 0x10000u);
   }
+  ptx::CopyAsyncWait<0>();
 }
 
 // Adds the block's counts to the token's, and clears them.
 __device__ __forceinline__ void FlushBins(uint32_t* bins, uint32_t* total) {
   __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < kBins; i += kScoreThreads) {
-    if (bins[i] == 0) continue;
-    atomicAdd(&total[i], bins[i]);
+  for (int i = static_cast<int>(threadIdx.x); i < kBins / 2; i += kScoreThreads) {
+    const uint32_t pair = bins[i];
+    if (pair == 0) continue;
+    if ((pair & 0xFFFFu) != 0) atomicAdd(&total[2 * i], pair & 0xFFFFu);
+    if (pair >> 16 != 0) atomicAdd(&total[2 * i + 1], pair >> 16);
     bins[i] = 0;
   }
   __syncthreads();
+}
+
+// Shared memory: rings, bins if wanted, tokens.
+inline int64_t ScoreSharedBytes(int64_t tokens, bool histogram) {
+  return kRingBytes + (histogram ? 2 * kBins : 0) + 4 * (3 * tokens + 1);
 }
 
 // A block takes an equal share of all units of the slice's tokens.
 template <int kTiles, bool kHistogram>
 __global__ void __launch_bounds__(kScoreThreads, kScoreBlocksPerSm)
     IndexerScoreKernel(IndexerTopkArgs args, IndexerWork work) {
-  extern __shared__ int32_t prefix[];  // [tokens + 1]
-  __shared__ uint32_t bins[kHistogram ? kBins : 1];
+  extern __shared__ uint4 shared[];
+  auto* ring = reinterpret_cast<uint8_t*>(shared);
+  auto* bins = reinterpret_cast<uint32_t*>(ring + kRingBytes);
+  auto* prefix = reinterpret_cast<int32_t*>(bins + (kHistogram ? kBins / 2 : 0));
+  const SliceTokens slice{prefix, prefix + work.tokens + 1, prefix + 2 * work.tokens + 1};
+  ring += threadIdx.x / 32 * (kStages * kStageBytes);
   ptx::GridDependencyLaunch();
   if constexpr (kHistogram) {
-    for (int i = static_cast<int>(threadIdx.x); i < kBins; i += kScoreThreads) bins[i] = 0;
+    for (int i = static_cast<int>(threadIdx.x); i < kBins / 2; i += kScoreThreads) bins[i] = 0;
   }
   ptx::GridDependencyWait();
-  PrefixUnits(args, work, prefix);
+  ReadTokens(args, work, slice);
   const int64_t units = prefix[work.tokens];
   auto begin = static_cast<int32_t>(units * blockIdx.x / gridDim.x);
   const auto last = static_cast<int32_t>(units * (blockIdx.x + 1) / gridDim.x);
@@ -325,8 +337,11 @@ __global__ void __launch_bounds__(kScoreThreads, kScoreBlocksPerSm)
       const int32_t middle = (low + high) / 2;
       (prefix[middle] <= begin ? low : high) = middle;
     }
-    const int32_t first = prefix[low], end = min(last, prefix[low + 1]);
-    ScoreToken<kTiles>(args, work, low, begin - first, end - first, kHistogram ? bins : nullptr);
+    const int32_t first = prefix[low];
+    int32_t end = min(last, prefix[low + 1]);
+    if (kHistogram) end = min(end, begin + kUnitsCounted);
+    ScoreToken<kTiles>(args, work, slice, low, begin - first, end - first, ring,
+                       kHistogram ? bins : nullptr);
     if constexpr (kHistogram) FlushBins(bins, work.histogram + int64_t{low} * kBins);
     begin = end;
   }

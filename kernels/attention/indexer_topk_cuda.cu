@@ -15,7 +15,7 @@ namespace {
 
 constexpr int64_t kMostHeads = kQueryThreads / 2;
 constexpr int64_t kSliceBytes = int64_t{64} << 20;  // of scores: they should stay in L2
-constexpr int64_t kSliceTokens = 4096;              // and their prefix in shared memory
+constexpr int64_t kSliceTokens = 1024;              // which blocks keep in shared memory
 // Up to so many rows, one block a token selects faster than several with a histogram made before.
 constexpr int64_t kRowsOfOneBlock = 16384;
 
@@ -61,7 +61,7 @@ void Score(const IndexerTopkArgs& args, const IndexerWork& work, Stream& stream)
       .name = "indexer_topk: score",
       .grid = dim3(static_cast<unsigned>(kScoreBlocksPerSm * Multiprocessors())),
       .threads = kScoreThreads,
-      .shared_bytes = (work.tokens + 1) * 4};
+      .shared_bytes = ScoreSharedBytes(work.tokens, work.histogram != nullptr)};
   if (work.histogram != nullptr) {
     Launch(config, stream, IndexerScoreKernel<kTiles, true>, args, work);
   } else {
@@ -78,14 +78,15 @@ void RunSlice(const IndexerTopkArgs& args, const IndexerWork& work, Stream& stre
     if (work.heads == 32) Score<2>(args, work, stream);
     if (work.heads == 64) Score<4>(args, work, stream);
   }
+  const LaunchConfig select{
+      .name = "indexer_topk: select",
+      .grid = dim3(work.histogram != nullptr ? Blocks(work.capacity, kChunkRows) : 1, tokens),
+      .threads = kSelectThreads,
+      .shared_bytes = work.capacity / 8};
   if (work.histogram != nullptr) {
-    Launch({.name = "indexer_topk: select",
-            .grid = dim3(Blocks(work.capacity, kChunkRows), tokens),
-            .threads = kSelectThreads},
-           stream, IndexerSelectKernel<true>, args, work);
+    Launch(select, stream, IndexerSelectKernel<true>, args, work);
   } else {
-    Launch({.name = "indexer_topk: select", .grid = dim3(1, tokens), .threads = kSelectThreads},
-           stream, IndexerSelectKernel<false>, args, work);
+    Launch(select, stream, IndexerSelectKernel<false>, args, work);
   }
 }
 

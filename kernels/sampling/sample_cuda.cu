@@ -38,6 +38,7 @@ struct SampleRow {
   double min_p;
   uint64_t cutoff;  // places below it are dropped
 
+  __device__ __forceinline__ float Logit(int64_t id) const { return logits[id]; }
   // e^{(l − most)/temperature}, 0 where min_p drops it.
   __device__ __forceinline__ double Ratio(float l) const {
     double ratio = 1;
@@ -97,7 +98,7 @@ __device__ __forceinline__ void CountChunk(const SampleRow& row, const RowBins& 
 }
 
 // Grid (chunks, T).
-__global__ void __launch_bounds__(kSearchThreads) CutoffKernel(SampleArgs args, SampleWork work) {
+__global__ void __launch_bounds__(kSearchThreads, 1) CutoffKernel(SampleArgs args, SampleWork work) {
   __shared__ SearchShared shared;
   ptx::GridDependencyLaunch();
   ptx::GridDependencyWait();
@@ -109,7 +110,7 @@ __global__ void __launch_bounds__(kSearchThreads) CutoffKernel(SampleArgs args, 
   CountChunk(row, bins, &shared);
   if (!ArriveLast(ArrivalsOf(work, t), static_cast<int32_t>(gridDim.x))) return;
   unsigned long long own = 0, sum = 0;
-  for (int k = 0; k < 2; ++k) own += __ldcg(bins.mass + 2 * threadIdx.x + k);
+  for (int k = 0; k < kOwnBins; ++k) own += __ldcg(bins.mass + kOwnBins * threadIdx.x + k);
   BlockPrefix(own, &sum);
   if (HasTopK(args, t)) {
     const SearchResult found = Search<true>(row, bins, args.top_k[t], &shared);

@@ -15,13 +15,13 @@
 
 namespace tandem::kernels::cuda {
 
-inline constexpr int kSearchThreads = 1024;
-inline constexpr int64_t kSearchChunk = 8 * kSearchThreads;  // logits a block
-inline constexpr int kSearchBins = 2 * kSearchThreads;
+inline constexpr int kSearchThreads = 512;
+inline constexpr int64_t kSearchChunk = 16 * kSearchThreads;  // logits a block
 inline constexpr int kDigitBits = 11;
+inline constexpr int kSearchBins = 1 << kDigitBits;
+inline constexpr int kOwnBins = kSearchBins / kSearchThreads;
 inline constexpr int kListed = 4096;
 inline constexpr double kMassUnit = 0x1p44;
-static_assert(kSearchBins == 1 << kDigitBits);
 
 // First level, in device memory: counts and masses of a row's bins.
 struct RowBins {
@@ -69,10 +69,21 @@ struct SearchResult {
   unsigned long long mass;
 };
 
-// A thread's bins: 2i and 2i + 1.
+// A thread's bins, kOwnBins neighbours; `Load` reads a bin's word.
 struct OwnBins {
-  uint32_t count[2];
-  unsigned long long mass[2];
+  uint32_t count[kOwnBins];
+  unsigned long long mass[kOwnBins];
+
+  template <typename Load>
+  __device__ __forceinline__ OwnBins(const uint32_t* counts, const unsigned long long* masses,
+                                     Load load) {
+    const int first = kOwnBins * static_cast<int>(threadIdx.x);
+#pragma unroll
+    for (int k = 0; k < kOwnBins; ++k) {
+      count[k] = load(counts + first + k);
+      mass[k] = load(masses + first + k);
+    }
+  }
 };
 
 // Leaves in `shared` the bin whose weight reaches the goal, if one does.
@@ -80,22 +91,26 @@ template <bool kByCount>
 __device__ __forceinline__ bool ReachBin(const OwnBins& own, double goal,
                                          unsigned long long weight_before,
                                          unsigned long long mass_before, SearchShared* shared) {
-  unsigned long long weights[2], all = 0, all_mass = 0;
+  unsigned long long weights = 0, masses = 0, all = 0, all_mass = 0;
 #pragma unroll
-  for (int k = 0; k < 2; ++k) weights[k] = kByCount ? own.count[k] : own.mass[k];
-  unsigned long long weight = weight_before + BlockPrefix(weights[0] + weights[1], &all);
-  unsigned long long sum = mass_before + BlockPrefix(own.mass[0] + own.mass[1], &all_mass);
+  for (int k = 0; k < kOwnBins; ++k) {
+    weights += kByCount ? own.count[k] : own.mass[k];
+    masses += own.mass[k];
+  }
+  unsigned long long weight = weight_before + BlockPrefix(weights, &all);
+  unsigned long long mass = mass_before + BlockPrefix(masses, &all_mass);
   if (static_cast<double>(weight_before + all) < goal) return false;
 #pragma unroll
-  for (int k = 0; k < 2; ++k) {
-    if (static_cast<double>(weight) < goal && static_cast<double>(weight + weights[k]) >= goal) {
-      shared->bin = 2 * static_cast<int>(threadIdx.x) + k;
+  for (int k = 0; k < kOwnBins; ++k) {
+    const unsigned long long more = kByCount ? own.count[k] : own.mass[k];
+    if (static_cast<double>(weight) < goal && static_cast<double>(weight + more) >= goal) {
+      shared->bin = kOwnBins * static_cast<int>(threadIdx.x) + k;
       shared->in_bin = own.count[k];
       shared->weight_before = weight;
-      shared->mass_before = sum;
+      shared->mass_before = mass;
     }
-    weight += weights[k];
-    sum += own.mass[k];
+    weight += more;
+    mass += own.mass[k];
   }
   __syncthreads();
   return true;
@@ -106,7 +121,7 @@ template <typename Row, typename Visit>
 __device__ __forceinline__ void ForState(const Row& row, const SearchState& state, Visit visit) {
 #pragma unroll 4
   for (int64_t id = threadIdx.x; id < row.size; id += kSearchThreads) {
-    const float l = row.logits[id];
+    const float l = row.Logit(id);
     if (BinOf(l, row.most) != state.bin) continue;
     const uint64_t place = PlaceOf(l, id);
     if (state.shift < 64 && place >> state.shift != state.prefix) continue;
@@ -133,12 +148,7 @@ __device__ __forceinline__ void SplitState(const Row& row, double goal, SearchSh
     atomicAdd(&shared->bins.mass[digit], mass);
   });
   __syncthreads();
-  OwnBins own;
-#pragma unroll
-  for (int k = 0; k < 2; ++k) {
-    own.count[k] = shared->bins.count[2 * threadIdx.x + k];
-    own.mass[k] = shared->bins.mass[2 * threadIdx.x + k];
-  }
+  const OwnBins own(shared->bins.count, shared->bins.mass, [](const auto* word) { return *word; });
   ReachBin<kByCount>(own, goal, state->weight_before, state->mass_before, shared);
   const uint64_t digit = most - static_cast<uint32_t>(shared->bin);
   state->prefix = (state->shift < 64 ? state->prefix << bits : 0) | digit;
@@ -177,12 +187,7 @@ __device__ __forceinline__ void SortList(SearchShared* shared) {
 template <bool kByCount, typename Row>
 __device__ __forceinline__ SearchResult Search(const Row& row, const RowBins& bins, double goal,
                                                SearchShared* shared) {
-  OwnBins own_bins;
-#pragma unroll
-  for (int k = 0; k < 2; ++k) {
-    own_bins.count[k] = __ldcg(bins.count + 2 * threadIdx.x + k);
-    own_bins.mass[k] = __ldcg(bins.mass + 2 * threadIdx.x + k);
-  }
+  const OwnBins own_bins(bins.count, bins.mass, [](const auto* word) { return __ldcg(word); });
   if (!ReachBin<kByCount>(own_bins, goal, 0, 0, shared)) return {0, 0};
   SearchState state{shared->bin, 64, 0, shared->weight_before, shared->mass_before, shared->in_bin};
   while (state.count > kListed) SplitState<kByCount>(row, goal, shared, &state);
