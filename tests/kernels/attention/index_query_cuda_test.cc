@@ -33,7 +33,11 @@ TEST_F(IndexQueryCudaTest, EqualsTheReference) {
       poison_q.Poison();
       poison_scale.Poison();
       reference.index_query({.x = x, .cos = cos, .sin = sin, .q = q, .scale = scale}, host);
-      const DeviceTensor dx(x), dcos(cos), dsin(sin), dq(poison_q), again(poison_q);
+      const DeviceTensor dx(x);
+      const DeviceTensor dcos(cos);
+      const DeviceTensor dsin(sin);
+      const DeviceTensor dq(poison_q);
+      const DeviceTensor again(poison_q);
       const DeviceTensor dscale(poison_scale);
       cuda.index_query({.x = dx, .cos = dcos, .sin = dsin, .q = dq, .scale = dscale}, stream);
       cuda.index_query({.x = dx, .cos = dcos, .sin = dsin, .q = again, .scale = dscale}, stream);

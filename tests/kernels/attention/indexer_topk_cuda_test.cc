@@ -88,7 +88,8 @@ class IndexerTopkCudaTest : public OnDevice {
       return moved;
     };
     Tensor<int32_t, 2> rows(tokens, topk), again(tokens, topk);
-    const DeviceTensor d_rows(rows.Poison()), d_again(again.Poison());
+    const DeviceTensor d_rows(rows.Poison());
+    const DeviceTensor d_again(again.Poison());
     IndexerTopkArgs args = Args(steps, topk);
     args.q = copy(args.q);
     args.q_scale = copy(args.q_scale);

@@ -40,7 +40,9 @@ TEST_F(QuantCudaTest, ActQuantEqualsTheReference) {
       Tensor<E4M3, 2> q(tokens, k), poison(tokens, k);
       Tensor<Ue8m0, 2> scale(tokens, k / 128), poison_scale(tokens, k / 128);
       reference.act_quant({.x = x, .q = q, .scale = scale}, host);
-      const DeviceTensor dx(x), dq(poison.Poison()), again(poison);
+      const DeviceTensor dx(x);
+      const DeviceTensor dq(poison.Poison());
+      const DeviceTensor again(poison);
       const DeviceTensor dscale(poison_scale.Poison());
       cuda.act_quant({.x = dx, .q = dq, .scale = dscale}, stream);
       cuda.act_quant({.x = dx, .q = again, .scale = dscale}, stream);
@@ -61,7 +63,9 @@ TEST_F(QuantCudaTest, Fp4QuantEqualsTheReference) {
     Tensor<uint8_t, 2> q(rows, 64), poison(rows, 64);
     Tensor<Ue8m0, 2> scale(rows, 4), poison_scale(rows, 4);
     reference.fp4_quant({.x = x, .q = q, .scale = scale}, host);
-    const DeviceTensor dx(x), dq(poison.Poison()), again(poison);
+    const DeviceTensor dx(x);
+    const DeviceTensor dq(poison.Poison());
+    const DeviceTensor again(poison);
     const DeviceTensor dscale(poison_scale.Poison());
     cuda.fp4_quant({.x = dx, .q = dq, .scale = dscale}, stream);
     cuda.fp4_quant({.x = dx, .q = again, .scale = dscale}, stream);
@@ -77,7 +81,8 @@ TEST_F(QuantCudaTest, HadamardEqualsTheReference) {
   for (const int64_t rows : {1, 2, 15, 16, 17, 64, 4096}) {
     Tensor<Bf16, 2> x(rows, 128);
     Fill(x, false);
-    const DeviceTensor dx(x), again(x);
+    const DeviceTensor dx(x);
+    const DeviceTensor again(x);
     reference.hadamard({.x = x}, host);
     cuda.hadamard({.x = dx}, stream);
     cuda.hadamard({.x = again}, stream);

@@ -123,7 +123,8 @@ class SampleCudaTest : public OnDevice {
       DeviceTensor<int32_t, 1> top_k;
     } device{DeviceTensor(rows.logits), DeviceTensor(rows.temperature), DeviceTensor(rows.top_p),
              DeviceTensor(rows.min_p),  DeviceTensor(rows.u),           DeviceTensor(rows.top_k)};
-    const DeviceTensor token(poison.Poison()), again(poison);
+    const DeviceTensor token(poison.Poison());
+    const DeviceTensor again(poison);
     cuda.sample(args(device, token.view()), stream);
     cuda.sample(args(device, again.view()), stream);
     Wait();

@@ -39,7 +39,9 @@ TEST_F(SamplingCudaTest, UniformEqualsTheReference) {
       counter[t] = t % 3 == 0 ? ~uint64_t{0} - t : static_cast<uint64_t>(random_.Below(100000));
     }
     reference.uniform({.seed = seed, .counter = counter, .u = u}, host);
-    const DeviceTensor d_seed(seed), d_counter(counter), d_u(poison.Poison());
+    const DeviceTensor d_seed(seed);
+    const DeviceTensor d_counter(counter);
+    const DeviceTensor d_u(poison.Poison());
     cuda.uniform({.seed = d_seed, .counter = d_counter, .u = d_u}, stream);
     Wait();
     EXPECT_EQ(d_u.Fetch().values, u.values);
@@ -74,8 +76,13 @@ TEST_F(SamplingCudaTest, PenaltiesEqualTheReference) {
       presence[t] = t == 0 ? 0 : random_.Normal();
       frequency[t] = t == 0 ? 0 : random_.Normal();
     }
-    const DeviceTensor d_logits(logits), d_begin(begin), d_token(token), d_count(count);
-    const DeviceTensor d_repetition(repetition), d_presence(presence), d_frequency(frequency);
+    const DeviceTensor d_logits(logits);
+    const DeviceTensor d_begin(begin);
+    const DeviceTensor d_token(token);
+    const DeviceTensor d_count(count);
+    const DeviceTensor d_repetition(repetition);
+    const DeviceTensor d_presence(presence);
+    const DeviceTensor d_frequency(frequency);
     reference.penalties({logits, begin, token, count, repetition, presence, frequency}, host);
     cuda.penalties({d_logits, d_begin, d_token, d_count, d_repetition, d_presence, d_frequency},
                    stream);
@@ -108,9 +115,11 @@ TEST_F(SamplingCudaTest, TopLogprobsEqualTheReference) {
       Tensor<float, 1> chosen(kTokens), poison_chosen(kTokens);
       Tensor<int32_t, 2> ids(kTokens, k), poison_ids(kTokens, k);
       reference.top_logprobs({logits, token, chosen, ids, values}, host);
-      const DeviceTensor d_logits(logits), d_chosen(poison_chosen.Poison());
+      const DeviceTensor d_logits(logits);
+      const DeviceTensor d_chosen(poison_chosen.Poison());
       const DeviceTensor d_token(token);
-      const DeviceTensor d_ids(poison_ids.Poison()), d_values(poison.Poison());
+      const DeviceTensor d_ids(poison_ids.Poison());
+      const DeviceTensor d_values(poison.Poison());
       cuda.top_logprobs({d_logits, d_token, d_chosen, d_ids, d_values}, stream);
       Wait();
       EXPECT_EQ(d_ids.Fetch().values, ids.values) << vocabulary << " " << k;
