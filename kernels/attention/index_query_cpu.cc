@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/attention/index_query.h"
-
 #include <algorithm>
 
+#include "kernels/attention/index_query.h"
 #include "kernels/quant/fp4_quant.h"
 #include "kernels/quant/hadamard.h"
 #include "kernels/rope/rope.h"

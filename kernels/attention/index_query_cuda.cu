@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/attention/index_query.h"
-
 #include "kernels/common/cuda/launch.h"
 #include "kernels/ptx/grid_dependency.cuh"
 #include "kernels/quant/lanes.cuh"

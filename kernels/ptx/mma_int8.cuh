@@ -16,7 +16,8 @@ namespace tandem::kernels::ptx {
 // A signed, B unsigned.
 __device__ __forceinline__ void MmaS8U8(uint32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0,
                                         uint32_t b1, const uint32_t (&c)[4]) {
-  asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32 "
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32 "
       "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
       : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(c[0]), "r"(c[1]),
@@ -26,7 +27,8 @@ __device__ __forceinline__ void MmaS8U8(uint32_t (&d)[4], const uint32_t (&a)[4]
 // Both signed.
 __device__ __forceinline__ void MmaS8S8(uint32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0,
                                         uint32_t b1, const uint32_t (&c)[4]) {
-  asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
       "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
       : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(c[0]), "r"(c[1]),

@@ -98,7 +98,8 @@ __device__ __forceinline__ void CountChunk(const SampleRow& row, const RowBins& 
 }
 
 // Grid (chunks, T).
-__global__ void __launch_bounds__(kSearchThreads, 1) CutoffKernel(SampleArgs args, SampleWork work) {
+__global__ void __launch_bounds__(kSearchThreads, 1)
+    CutoffKernel(SampleArgs args, SampleWork work) {
   __shared__ SearchShared shared;
   ptx::GridDependencyLaunch();
   ptx::GridDependencyWait();
