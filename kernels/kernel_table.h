@@ -13,6 +13,7 @@
 
 #include "kernels/attention/compressed_index.h"
 #include "kernels/attention/compressor.h"
+#include "kernels/attention/index_query.h"
 #include "kernels/attention/indexer_topk.h"
 #include "kernels/attention/kv_write.h"
 #include "kernels/attention/qkv_finish.h"
@@ -84,6 +85,7 @@ struct KernelTable {
   void (*qkv_finish)(const QkvFinishArgs& args, Stream& stream);
   void (*window_commit)(const WindowCommitArgs& args, Stream& stream);
   void (*compressor)(const CompressorArgs& args, Stream& stream);
+  void (*index_query)(const IndexQueryArgs& args, Stream& stream);
   void (*indexer_topk)(const IndexerTopkArgs& args, Stream& stream);
   void (*sparse_attention)(const SparseAttentionArgs& args, Stream& stream);
 

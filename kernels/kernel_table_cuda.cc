@@ -13,6 +13,9 @@ const KernelTable kCudaKernels = {
     .rms_norm = cuda::RmsNorm,
     // rope
     // quant
+    .act_quant = cuda::ActQuant,
+    .hadamard = cuda::Hadamard,
+    .fp4_quant = cuda::Fp4Quant,
     // gemm
     .quant_linear = cuda::QuantLinear,
     .bf16_linear = cuda::Bf16Linear,
@@ -25,10 +28,16 @@ const KernelTable kCudaKernels = {
     .qkv_finish = cuda::QkvFinish,
     .window_commit = cuda::WindowCommit,
     // attention: compressor, indexer
+    .index_query = cuda::IndexQuery,
+    .indexer_topk = cuda::IndexerTopk,
     // attention: sparse
     .sparse_attention = cuda::SparseAttention,
     // moe
     // sampling
+    .penalties = cuda::Penalties,
+    .uniform = cuda::Uniform,
+    .sample = cuda::Sample,
+    .top_logprobs = cuda::TopLogprobs,
 };
 
 }  // namespace tandem::kernels
