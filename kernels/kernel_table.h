@@ -26,7 +26,9 @@
 #include "kernels/hc/hc_embed.h"
 #include "kernels/hc/hc_head.h"
 #include "kernels/hc/hc_post.h"
+#include "kernels/hc/hc_post_pre.h"
 #include "kernels/hc/hc_pre.h"
+#include "kernels/hc/hc_pre_norm_quant.h"
 #include "kernels/moe/gate_hash.h"
 #include "kernels/moe/gate_score.h"
 #include "kernels/moe/moe_experts.h"
@@ -75,6 +77,8 @@ struct KernelTable {
   void (*hc_pre)(const HcPreArgs& args, Stream& stream);
   void (*hc_post)(const HcPostArgs& args, Stream& stream);
   void (*hc_head)(const HcHeadArgs& args, Stream& stream);
+  void (*hc_pre_norm_quant)(const HcPreNormQuantArgs& args, Stream& stream);
+  void (*hc_post_pre)(const HcPostPreArgs& args, Stream& stream);
 
   // attention
   void (*window_index)(const WindowIndexArgs& args, Stream& stream);

@@ -9,10 +9,19 @@ const KernelTable kCudaKernels = {
     // loading
     // norm
     .rms_norm = cuda::RmsNorm,
+    .head_norm = cuda::HeadNorm,
     // rope
+    .rope_table = cuda::RopeTable,
+    .rope = cuda::Rope,
     // quant
     // gemm
     // hc
+    .hc_embed = cuda::HcEmbed,
+    .hc_pre = cuda::HcPre,
+    .hc_post = cuda::HcPost,
+    .hc_head = cuda::HcHead,
+    .hc_pre_norm_quant = cuda::HcPreNormQuant,
+    .hc_post_pre = cuda::HcPostPre,
     // attention: index, write
     // attention: compressor, indexer
     // attention: sparse
