@@ -18,6 +18,7 @@
 #include "kernels/attention/sparse_attention.h"
 #include "kernels/attention/window_commit.h"
 #include "kernels/attention/window_index.h"
+#include "kernels/comm/all_reduce.h"
 #include "kernels/common/stream.h"
 #include "kernels/gemm/bf16_linear.h"
 #include "kernels/gemm/grouped_linear.h"
@@ -79,6 +80,9 @@ struct KernelTable {
   void (*hc_head)(const HcHeadArgs& args, Stream& stream);
   void (*hc_pre_norm_quant)(const HcPreNormQuantArgs& args, Stream& stream);
   void (*hc_post_pre)(const HcPostPreArgs& args, Stream& stream);
+
+  // comm
+  void (*all_reduce)(const AllReduceArgs& args, Stream& stream);
 
   // attention
   void (*window_index)(const WindowIndexArgs& args, Stream& stream);

@@ -22,8 +22,11 @@ const KernelTable kCudaKernels = {
     .hc_head = cuda::HcHead,
     .hc_pre_norm_quant = cuda::HcPreNormQuant,
     .hc_post_pre = cuda::HcPostPre,
+    // comm
+    .all_reduce = cuda::AllReduce,
     // attention: index, write
     // attention: compressor, indexer
+    .compressor = cuda::Compressor,
     // attention: sparse
     // moe
     // sampling

@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "kernels/common/contract.h"
-
 namespace tandem::kernels {
 namespace {
 
@@ -26,15 +24,6 @@ int64_t Aligned(const uint8_t* base, int64_t offset) {
 }
 
 }  // namespace
-
-uint32_t* Stream::arrivals() {
-  KERNEL_CHECK(backend_.allocate != nullptr);
-  if (arrivals_.empty()) {
-    constexpr int64_t kBytes = kArrivals * static_cast<int64_t>(sizeof(uint32_t));
-    arrivals_.push_back({.bytes = {backend_.allocate(kBytes), backend_.release}, .size = kBytes});
-  }
-  return reinterpret_cast<uint32_t*>(arrivals_[0].bytes.get());
-}
 
 uint8_t* Scratch::TakeBytes(int64_t bytes) {
   auto& blocks = stream_.blocks_;

@@ -21,7 +21,7 @@ namespace tandem::kernels {
 // Where a stream's operations are queued and its scratch memory comes from.
 struct StreamBackend {
   void* queue = nullptr;                          // a cudaStream_t; null on the CPU
-  uint8_t* (*allocate)(int64_t bytes) = nullptr;  // null: the heap; else filled with zeros
+  uint8_t* (*allocate)(int64_t bytes) = nullptr;  // null: the heap
   void (*release)(uint8_t* bytes) = nullptr;
 };
 
@@ -39,12 +39,6 @@ class Stream {
   const std::string& error() const { return error_; }
   void* queue() const { return backend_.queue; }
 
-  // kArrivals words that are zero when an operation begins and that it leaves zero: its blocks count
-  // themselves in them, and the last to arrive resets them. Always the same words; device backends
-  // only.
-  static constexpr int kArrivals = 16384;
-  uint32_t* arrivals();
-
  private:
   friend class Scratch;
 
@@ -55,7 +49,6 @@ class Stream {
   StreamBackend backend_;
   std::string error_;
   std::vector<Block> blocks_;
-  std::vector<Block> arrivals_;  // none, or one
   size_t block_ = 0;    // the block in use
   int64_t offset_ = 0;  // and its first free byte
 };

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What follows the mixing product of one token, by one block: its partial sums, the weights of the
-// streams, the collapse and, where wanted, norm and quantisation; Sinkhorn beside them.
+// What follows the mixing product of a token: its partial sums to the weights of the streams and,
+// by Sinkhorn, to post and comb (one warp); collapse and, where wanted, norm and quantisation (any
+// number of warps, vectors of eight dims).
 //
-// A block is kFinishThreads: 16 warps for the dims, one for Sinkhorn, which nothing here waits for.
 // Sinkhorn keeps the matrix as diag(r)·K·diag(c), K the softmax, all in each lane's registers: a
-// step is four sums and four reciprocals, the same function as hc_pre.h's but for roundings. M = 4.
-// Internal to kernels/hc.
+// step is four sums of four and four reciprocals, the same function as hc_pre.h's but for
+// roundings. M = 4. Internal to kernels/hc.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +17,8 @@
 
 namespace tandem::kernels::cuda {
 
-inline constexpr int kFinishWarps = 16;
-inline constexpr int kFinishThreads = 32 * (kFinishWarps + 1);
-inline constexpr int kFinishVectors = 2;                                  // of eight dims a thread
-inline constexpr int kMaxHcDim = 32 * kFinishWarps * 8 * kFinishVectors;  // 8,192
+inline constexpr int kMaxHcWarps = 31;                  // with one vector a lane
+inline constexpr int kMaxHcDim = kMaxHcWarps * 32 * 8;  // 7,936
 inline constexpr int kMaxHcGroups = kMaxHcDim / kHcChunk / kHcGroup;
 
 enum class HcOutput { kHead, kPre, kQuant };
@@ -32,23 +30,18 @@ struct HcFinishArgs {
   const Bf16* streams = nullptr;
   const float* base = nullptr;
   const float* scale = nullptr;
+  int tokens = 0;
   int dim = 0;
   float norm_eps = 0;
   float hc_eps = 0;
   int iterations = 0;
   Bf16* x = nullptr;      // [T, D]
+  float* pre = nullptr;   // [T, 4], between HcWeigh and HcCollapse
   float* post = nullptr;  // [T, 4]
   float* comb = nullptr;  // [T, 4, 4]
   const Bf16* norm = nullptr;
   E4M3* q = nullptr;
   Ue8m0* q_scale = nullptr;
-};
-
-// What a step leaves in shared memory for the next.
-struct HcFinishShared {
-  float sums[kMaxHcGroups][kHcPartial];
-  float pre[kHcStreams];
-  PairSum squares[kFinishWarps];
 };
 
 __device__ __forceinline__ float Sigmoid(float z) {
@@ -61,14 +54,10 @@ __device__ __forceinline__ float Reciprocal(float x) {
   return y;
 }
 
-__device__ __forceinline__ uint4 LoadL2(const Bf16* address) {
-  return __ldcg(reinterpret_cast<const uint4*>(address));
-}
-
 // Σ of one group's entries, in order.
 __device__ __forceinline__ float GroupSum(const HcFinishArgs& args, int64_t token, int group,
                                           int lane) {
-  const int first = group * args.per_group, n = min(args.per_group, args.entries - first);
+  const int first = group * kHcGroup, n = min(kHcGroup, args.entries - first);
   const float* p = args.partial + (token * args.entries + first) * kHcPartial + lane;
   float value[kHcGroup];
 #pragma unroll
@@ -94,21 +83,24 @@ __device__ __forceinline__ float Sinkhorn(float logit, float eps, int iterations
   for (int i = 0; i < kHcStreams * kHcStreams; ++i) {
     k[i / kHcStreams][i % kHcStreams] = __shfl_sync(kAll, own, 2 * kHcStreams + i);
   }
+  // r and c with their reciprocals: r ← r / (r·(K·c) + eps) is 1/r ← K·c + eps·(1/r).
   float r[kHcStreams] = {1, 1, 1, 1}, c[kHcStreams];
-#pragma unroll
-  for (int i = 0; i < kHcStreams; ++i) {
-    c[i] = Reciprocal(((k[0][i] + k[1][i]) + (k[2][i] + k[3][i])) + eps);
-  }
-  for (int step = 1; step < iterations; ++step) {
+  float over_r[kHcStreams] = {1, 1, 1, 1}, over_c[kHcStreams] = {1, 1, 1, 1};
+  for (int step = 0; step < iterations; ++step) {
 #pragma unroll
     for (int j = 0; j < kHcStreams; ++j) {
-      const float row = (k[j][0] * c[0] + k[j][1] * c[1]) + (k[j][2] * c[2] + k[j][3] * c[3]);
-      r[j] *= Reciprocal(r[j] * row + eps);
+      if (step == 0) continue;  // the rows are a softmax's
+      over_r[j] *= eps;
+#pragma unroll
+      for (int i = 0; i < kHcStreams; ++i) over_r[j] = __fmaf_rn(k[j][i], c[i], over_r[j]);
+      r[j] = Reciprocal(over_r[j]);
     }
 #pragma unroll
     for (int i = 0; i < kHcStreams; ++i) {
-      const float column = (k[0][i] * r[0] + k[1][i] * r[1]) + (k[2][i] * r[2] + k[3][i] * r[3]);
-      c[i] *= Reciprocal(c[i] * column + eps);
+      over_c[i] *= eps;
+#pragma unroll
+      for (int j = 0; j < kHcStreams; ++j) over_c[i] = __fmaf_rn(k[j][i], r[j], over_c[i]);
+      c[i] = Reciprocal(over_c[i]);
     }
   }
   const int j = (lane / kHcStreams + 2) % kHcStreams, i = lane % kHcStreams;
@@ -117,32 +109,39 @@ __device__ __forceinline__ float Sinkhorn(float logit, float eps, int iterations
   return own * row * column;
 }
 
-// The last warp: lane n has mix n. Leaves pre in shared memory for the others.
+// What the warp that weighs a token's streams needs beside the token: lane n has mix n's.
+struct MixWeights {
+  float scale = 0, base = 0;
+};
+
 template <HcOutput kOutput>
-__device__ __forceinline__ void WeighStreams(const HcFinishArgs& args, int64_t token,
-                                             HcFinishShared* shared) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int groups = (args.entries + args.per_group - 1) / args.per_group;
+__device__ __forceinline__ MixWeights LoadMixWeights(const HcFinishArgs& args, int lane) {
   constexpr int kMixes = kOutput == HcOutput::kHead ? kHcStreams : kHcMixes;
-  const int kind = lane < kHcStreams ? 0 : lane < 2 * kHcStreams ? 1 : 2;
-  const float scale = lane < kMixes ? args.scale[kind] : 0.0f;
-  const float base = lane < kMixes ? args.base[lane] : 0.0f;
-  float mix = shared->sums[0][lane];
-  for (int i = 1; i < groups; ++i) mix = __fadd_rn(mix, shared->sums[i][lane]);
-  const float squares = __shfl_sync(0xFFFFFFFFu, mix, kHcSquare);
+  if (lane >= kMixes) return {};
+  return {args.scale[lane < kHcStreams ? 0 : lane < 2 * kHcStreams ? 1 : 2], args.base[lane]};
+}
+
+// Lane n has the whole sum of mix n, lane kHcSquare the squares'. Gives pre in lanes 0..3, in time;
+// `logit` is what PostAndComb wants.
+__device__ __forceinline__ float PreOf(const HcFinishArgs& args, float sum,
+                                       const MixWeights& weights, float* logit) {
+  const float squares = __shfl_sync(0xFFFFFFFFu, sum, kHcSquare);
   const float r =
       InverseRms({squares, 0}, static_cast<float>(kHcStreams * args.dim), args.norm_eps);
-  const float logit = lane < kMixes ? __fmaf_rn(__fmul_rn(mix, r), scale, base) : 0.0f;
-  const float weight = Sigmoid(logit);
-  if (lane < kHcStreams) shared->pre[lane] = weight + args.hc_eps;
-  __syncthreads();
-  if constexpr (kOutput != HcOutput::kHead) {
-    if (kind == 1) args.post[token * kHcStreams + lane - kHcStreams] = 2 * weight;
-    const float comb = Sinkhorn(logit, args.hc_eps, args.iterations, lane);
-    const int place = lane - 2 * kHcStreams;
-    if (place >= 0 && place < kHcStreams * kHcStreams) {
-      args.comb[token * kHcStreams * kHcStreams + place] = comb;
-    }
+  *logit = __fmaf_rn(__fmul_rn(sum, r), weights.scale, weights.base);
+  return Sigmoid(*logit) + args.hc_eps;
+}
+
+// post in lanes 4..7, comb in lanes 8..23; the whole warp.
+__device__ __forceinline__ void PostAndComb(const HcFinishArgs& args, int64_t token, float logit) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  if (lane / kHcStreams == 1) {
+    args.post[token * kHcStreams + lane - kHcStreams] = 2 * Sigmoid(logit);
+  }
+  const float comb = Sinkhorn(lane < kHcMixes ? logit : 0.0f, args.hc_eps, args.iterations, lane);
+  const int place = lane - 2 * kHcStreams;
+  if (place >= 0 && place < kHcStreams * kHcStreams) {
+    args.comb[token * kHcStreams * kHcStreams + place] = comb;
   }
 }
 
@@ -154,20 +153,19 @@ __device__ __forceinline__ uint4 CollapseVector(const uint4 (&x)[kHcStreams],
   return PostVector(x, zero, weights, 0.0f);
 }
 
-// Norm, weight and quantisation of the row whose vectors the block's threads hold.
+// Norm, weight and quantisation of a row, of which `threads` threads have kVectors vectors each (as
+// RowSum).
+template <int kVectors>
 __device__ __forceinline__ void NormAndQuantise(const HcFinishArgs& args, int64_t token,
-                                                uint4 (&x)[kFinishVectors],
-                                                const uint4 (&norm)[kFinishVectors],
-                                                HcFinishShared* shared) {
+                                                const uint4 (&x)[kVectors],
+                                                const uint4 (&norm)[kVectors], int threads,
+                                                PairSum* shared) {
   constexpr int kGroupLanes = kActGroup / 8;
-  PairSum sum;
+  const float r =
+      InverseRms(RowSum(x, threads, shared), static_cast<float>(args.dim), args.norm_eps);
 #pragma unroll
-  for (int v = 0; v < kFinishVectors; ++v) AddSquares(x[v], &sum);
-  const float r = InverseRms(BlockSum(sum, 32 * kFinishWarps, shared->squares),
-                             static_cast<float>(args.dim), args.norm_eps);
-#pragma unroll
-  for (int v = 0; v < kFinishVectors; ++v) {
-    const int d = 8 * (static_cast<int>(threadIdx.x) + 32 * kFinishWarps * v);
+  for (int v = 0; v < kVectors; ++v) {
+    const int d = 8 * (static_cast<int>(threadIdx.x) + threads * v);
     const uint4 y = NormAndWeigh(x[v], norm[v], r);
     const uint32_t pairs[4] = {y.x, y.y, y.z, y.w};
     float most = kE4M3Floor;
@@ -181,7 +179,6 @@ __device__ __forceinline__ void NormAndQuantise(const HcFinishArgs& args, int64_
     }
     if (d >= args.dim) continue;
     const Ue8m0 scale = ScaleOf(most, kInverse448);
-    const bool nan = scale.bits == 0xFF;
     const float inverse = InverseScale(scale);
     uint32_t codes[2];
 #pragma unroll
@@ -190,7 +187,7 @@ __device__ __forceinline__ void NormAndQuantise(const HcFinishArgs& args, int64_
           PackE4M3(LowBf16(pairs[2 * h]) * inverse, HighBf16(pairs[2 * h]) * inverse);
       const uint32_t high =
           PackE4M3(LowBf16(pairs[2 * h + 1]) * inverse, HighBf16(pairs[2 * h + 1]) * inverse);
-      codes[h] = nan ? 0x7F7F7F7Fu : low | (high << 16);
+      codes[h] = scale.bits == 0xFF ? 0x7F7F7F7Fu : low | (high << 16);
     }
     const int64_t at = token * args.dim + d;
     *reinterpret_cast<uint4*>(args.x + at) = y;
@@ -199,44 +196,49 @@ __device__ __forceinline__ void NormAndQuantise(const HcFinishArgs& args, int64_
   }
 }
 
-// Every thread of the block. The token's partial sums and streams are written and visible in L2.
-template <HcOutput kOutput>
-__device__ void FinishToken(const HcFinishArgs& args, int64_t token, HcFinishShared* shared) {
-  const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
-  const int groups = (args.entries + args.per_group - 1) / args.per_group;
-  uint4 raw[kFinishVectors][kHcStreams] = {}, norm[kFinishVectors] = {};
-  if (warp < kFinishWarps) {
-    const Bf16* streams = args.streams + token * kHcStreams * args.dim;
+// The threads' vectors of a token's streams, and of the norm's weight.
+template <int kVectors>
+__device__ __forceinline__ void LoadStreams(const HcFinishArgs& args, int64_t token, int threads,
+                                            uint4 (&raw)[kVectors][kHcStreams]) {
+  const Bf16* streams = args.streams + token * kHcStreams * args.dim;
 #pragma unroll
-    for (int v = 0; v < kFinishVectors; ++v) {
-      const int d = 8 * (thread + 32 * kFinishWarps * v);
-      if (d >= args.dim) continue;
+  for (int v = 0; v < kVectors; ++v) {
+    const int d = 8 * (static_cast<int>(threadIdx.x) + threads * v);
 #pragma unroll
-      for (int i = 0; i < kHcStreams; ++i) raw[v][i] = LoadL2(streams + i * args.dim + d);
-      if constexpr (kOutput == HcOutput::kQuant) {
-        norm[v] = *reinterpret_cast<const uint4*>(args.norm + d);
-      }
+    for (int i = 0; i < kHcStreams; ++i) {
+      raw[v][i] = d < args.dim ? LoadL2(streams + i * args.dim + d) : uint4{};
     }
   }
-  for (int group = warp; group < groups; group += kFinishWarps + 1) {
-    if (lane <= kHcSquare) shared->sums[group][lane] = GroupSum(args, token, group, lane);
-  }
-  __syncthreads();
-  if (warp == kFinishWarps) {
-    WeighStreams<kOutput>(args, token, shared);
-    return;
-  }
-  __syncthreads();
-  const float pre[kHcStreams] = {shared->pre[0], shared->pre[1], shared->pre[2], shared->pre[3]};
-  uint4 x[kFinishVectors];
+}
+
+template <HcOutput kOutput, int kVectors>
+__device__ __forceinline__ void LoadNorm(const HcFinishArgs& args, int threads,
+                                         uint4 (&norm)[kVectors]) {
 #pragma unroll
-  for (int v = 0; v < kFinishVectors; ++v) x[v] = CollapseVector(raw[v], pre);
+  for (int v = 0; v < kVectors; ++v) {
+    const int d = 8 * (static_cast<int>(threadIdx.x) + threads * v);
+    norm[v] = kOutput == HcOutput::kQuant && d < args.dim
+                  ? *reinterpret_cast<const uint4*>(args.norm + d)
+                  : uint4{};
+  }
+}
+
+// The end of a token, its streams' vectors and weights in hand.
+template <HcOutput kOutput, int kVectors>
+__device__ __forceinline__ void CollapseToken(const HcFinishArgs& args, int64_t token,
+                                              const float (&pre)[kHcStreams],
+                                              const uint4 (&raw)[kVectors][kHcStreams],
+                                              const uint4 (&norm)[kVectors], int threads,
+                                              PairSum* shared) {
+  uint4 x[kVectors];
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v) x[v] = CollapseVector(raw[v], pre);
   if constexpr (kOutput == HcOutput::kQuant) {
-    NormAndQuantise(args, token, x, norm, shared);
+    NormAndQuantise(args, token, x, norm, threads, shared);
   } else {
 #pragma unroll
-    for (int v = 0; v < kFinishVectors; ++v) {
-      const int d = 8 * (thread + 32 * kFinishWarps * v);
+    for (int v = 0; v < kVectors; ++v) {
+      const int d = 8 * (static_cast<int>(threadIdx.x) + threads * v);
       if (d < args.dim) *reinterpret_cast<uint4*>(args.x + token * args.dim + d) = x[v];
     }
   }

@@ -43,4 +43,10 @@ HcJob JobOf(const HcPreNormQuantArgs& args);
 
 void RunHcJob(const HcJob& job, Stream& stream);
 
+// Its two halves (hc_mix.cuh, hc_finish.cuh); `name` is the operation's, for errors.
+struct HcMixArgs;
+struct HcFinishArgs;
+void RunHcMix(const char* name, const HcMixArgs& args, Stream& stream);
+void RunHcFinish(const char* name, const HcFinishArgs& args, Stream& stream);
+
 }  // namespace tandem::kernels::cuda

@@ -43,6 +43,11 @@ struct HcMixArgs {
   int entries = 0;
 };
 
+// 16 bytes that another kernel has just written.
+__device__ __forceinline__ uint4 LoadL2(const Bf16* address) {
+  return __ldcg(reinterpret_cast<const uint4*>(address));
+}
+
 // Eight weights as three terms of four pairs.
 struct SplitWeights {
   uint4 term[3];

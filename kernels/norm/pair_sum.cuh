@@ -49,12 +49,31 @@ __device__ __forceinline__ PairSum WarpSum(PairSum sum) {
   return sum;
 }
 
-// Over the first `threads` (a multiple of 32, at most 1,024) of a block, which alone may call it;
-// `shared` has a place a warp. Synchronises them by hardware barrier 1.
+// Over a row whose vectors of eight the first `threads` of a block (a multiple of 32) hold, vector
+// v of a thread at v·threads + threadIdx.x; only they may call it. The sum of 32 vectors is a tree,
+// and so are those sums: the same bits for any number of threads. At most 32 such sums, `shared`
+// has their places. Synchronises the threads by hardware barrier 1.
+template <int kVectors>
+__device__ __forceinline__ PairSum RowSum(const uint4 (&x)[kVectors], int threads,
+                                          PairSum* shared) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v) {
+    PairSum sum;
+    AddSquares(x[v], &sum);
+    sum = WarpSum(sum);
+    if (kVectors == 1 && threads == 32) return sum;
+    if (lane == 0) shared[v * (threads / 32) + warp] = sum;
+  }
+  asm volatile("bar.sync 1, %0;" ::"r"(threads) : "memory");
+  return WarpSum(lane < threads / 32 * kVectors ? shared[lane] : PairSum{});
+}
+
+// Over the first `threads` of a block, a value each; as RowSum.
 __device__ __forceinline__ PairSum BlockSum(PairSum sum, int threads, PairSum* shared) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
   sum = WarpSum(sum);
   if (threads == 32) return sum;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
   if (lane == 0) shared[threadIdx.x / 32] = sum;
   asm volatile("bar.sync 1, %0;" ::"r"(threads) : "memory");
   return WarpSum(lane < threads / 32 ? shared[lane] : PairSum{});

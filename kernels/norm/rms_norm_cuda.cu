@@ -11,37 +11,35 @@
 namespace tandem::kernels::cuda {
 namespace {
 
-constexpr int kVector = 8;      // values of a 16-byte load
-constexpr int kMaxVectors = 2;  // a thread keeps in registers
+constexpr int kVector = 8;  // values of a 16-byte load
 constexpr int kMaxThreads = 512;
-constexpr int64_t kMaxVectorDim = int64_t{kVector} * kMaxVectors * kMaxThreads;
+constexpr int64_t kMaxVectorDim = int64_t{kVector} * 2 * kMaxThreads;
 
-// One block a token; the row is read once, the weights before the kernel before has ended.
+// One block a token, kVectors vectors a thread; the row is read once, the weights before the kernel
+// before has ended.
+template <int kVectors>
 __global__ void __launch_bounds__(kMaxThreads) RmsNormVectors(RmsNormArgs args) {
   __shared__ PairSum shared[32];
   const int threads = static_cast<int>(blockDim.x);
   const int64_t dim = args.x.shape[1];
   const Bf16* x = args.x.data + int64_t{blockIdx.x} * dim;
   Bf16* y = args.y.data + int64_t{blockIdx.x} * dim;
-  uint4 weight[kMaxVectors] = {}, value[kMaxVectors] = {};
+  uint4 weight[kVectors] = {}, value[kVectors] = {};
 #pragma unroll
-  for (int v = 0; v < kMaxVectors; ++v) {
+  for (int v = 0; v < kVectors; ++v) {
     const int64_t d = int64_t{kVector} * (threadIdx.x + v * threads);
     if (d < dim) weight[v] = *reinterpret_cast<const uint4*>(args.weight.data + d);
   }
   ptx::GridDependencyLaunch();
   ptx::GridDependencyWait();
-  PairSum sum;
 #pragma unroll
-  for (int v = 0; v < kMaxVectors; ++v) {
+  for (int v = 0; v < kVectors; ++v) {
     const int64_t d = int64_t{kVector} * (threadIdx.x + v * threads);
     if (d < dim) value[v] = *reinterpret_cast<const uint4*>(x + d);
   }
+  const float r = InverseRms(RowSum(value, threads, shared), static_cast<float>(dim), args.eps);
 #pragma unroll
-  for (int v = 0; v < kMaxVectors; ++v) AddSquares(value[v], &sum);
-  const float r = InverseRms(BlockSum(sum, threads, shared), static_cast<float>(dim), args.eps);
-#pragma unroll
-  for (int v = 0; v < kMaxVectors; ++v) {
+  for (int v = 0; v < kVectors; ++v) {
     const int64_t d = int64_t{kVector} * (threadIdx.x + v * threads);
     if (d < dim) *reinterpret_cast<uint4*>(y + d) = NormAndWeigh(value[v], weight[v], r);
   }
@@ -79,7 +77,11 @@ void RmsNorm(const RmsNormArgs& args, Stream& stream) {
   Launch({.name = "rms_norm",
           .grid = dim3(Blocks(args.x.shape[0], 1)),
           .threads = static_cast<int>(32 * warps)},
-         stream, vectors ? RmsNormVectors : RmsNormScalars, args);
+         stream,
+         !vectors                       ? RmsNormScalars
+         : dim <= kVector * kMaxThreads ? RmsNormVectors<1>
+                                        : RmsNormVectors<2>,
+         args);
 }
 
 }  // namespace tandem::kernels::cuda

@@ -11,9 +11,6 @@ namespace {
 uint8_t* DeviceAllocate(int64_t bytes) {
   void* memory = nullptr;
   KERNEL_CHECK_EQ(cudaMalloc(&memory, static_cast<size_t>(bytes)), cudaSuccess);
-  // Zeros before any queue may look: waits for the device, as the allocation itself may.
-  KERNEL_CHECK_EQ(cudaMemset(memory, 0, static_cast<size_t>(bytes)), cudaSuccess);
-  KERNEL_CHECK_EQ(cudaDeviceSynchronize(), cudaSuccess);
   return static_cast<uint8_t*>(memory);
 }
 
