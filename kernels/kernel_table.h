@@ -20,6 +20,7 @@
 #include "kernels/attention/sparse_attention.h"
 #include "kernels/attention/window_commit.h"
 #include "kernels/attention/window_index.h"
+#include "kernels/comm/all_reduce.h"
 #include "kernels/common/stream.h"
 #include "kernels/gemm/bf16_linear.h"
 #include "kernels/gemm/grouped_linear.h"
@@ -28,7 +29,9 @@
 #include "kernels/hc/hc_embed.h"
 #include "kernels/hc/hc_head.h"
 #include "kernels/hc/hc_post.h"
+#include "kernels/hc/hc_post_pre.h"
 #include "kernels/hc/hc_pre.h"
+#include "kernels/hc/hc_pre_norm_quant.h"
 #include "kernels/moe/gate_hash.h"
 #include "kernels/moe/gate_score.h"
 #include "kernels/moe/moe_experts.h"
@@ -77,6 +80,11 @@ struct KernelTable {
   void (*hc_pre)(const HcPreArgs& args, Stream& stream);
   void (*hc_post)(const HcPostArgs& args, Stream& stream);
   void (*hc_head)(const HcHeadArgs& args, Stream& stream);
+  void (*hc_pre_norm_quant)(const HcPreNormQuantArgs& args, Stream& stream);
+  void (*hc_post_pre)(const HcPostPreArgs& args, Stream& stream);
+
+  // comm
+  void (*all_reduce)(const AllReduceArgs& args, Stream& stream);
 
   // attention
   void (*window_index)(const WindowIndexArgs& args, Stream& stream);

@@ -11,7 +11,10 @@ const KernelTable kCudaKernels = {
     .prepare_linear = cuda::PrepareLinear,
     // norm
     .rms_norm = cuda::RmsNorm,
+    .head_norm = cuda::HeadNorm,
     // rope
+    .rope_table = cuda::RopeTable,
+    .rope = cuda::Rope,
     // quant
     .act_quant = cuda::ActQuant,
     .hadamard = cuda::Hadamard,
@@ -21,6 +24,14 @@ const KernelTable kCudaKernels = {
     .bf16_linear = cuda::Bf16Linear,
     .grouped_linear = cuda::GroupedLinear,
     // hc
+    .hc_embed = cuda::HcEmbed,
+    .hc_pre = cuda::HcPre,
+    .hc_post = cuda::HcPost,
+    .hc_head = cuda::HcHead,
+    .hc_pre_norm_quant = cuda::HcPreNormQuant,
+    .hc_post_pre = cuda::HcPostPre,
+    // comm
+    .all_reduce = cuda::AllReduce,
     // attention: index, write
     .window_index = cuda::WindowIndex,
     .compressed_index = cuda::CompressedIndex,
@@ -30,6 +41,7 @@ const KernelTable kCudaKernels = {
     // attention: compressor, indexer
     .index_query = cuda::IndexQuery,
     .indexer_topk = cuda::IndexerTopk,
+    .compressor = cuda::Compressor,
     // attention: sparse
     .sparse_attention = cuda::SparseAttention,
     // moe

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: the norms at Flash's sizes. Method: bench.h.
+// Goal: the norms and rotary positions at Flash's sizes (TP=2: 32 heads). Method: bench.h.
 #include "kernels/kernel_table.h"
 #include "tests/bench/kernels/cuda/bench.h"
 
@@ -26,8 +26,72 @@ BenchCase RmsNorm(int64_t tokens, int64_t dim) {
           }};
 }
 
+BenchCase HeadNorm(int64_t tokens, int64_t heads) {
+  constexpr int64_t kDim = 512;
+  const int64_t size = tokens * heads * kDim;
+  return {.name = "head_norm H=" + std::to_string(heads),
+          .tokens = tokens,
+          .bytes = 4 * size,
+          .flop = 3 * size,
+          .make = [=](int64_t sets) {
+            auto* q = reinterpret_cast<Bf16*>(RandomBytes(2 * sets * size, 1));
+            return [=](int64_t set, Stream& stream) {
+              kCudaKernels.head_norm({.q = {q + set * size, {tokens, heads, kDim}}, .eps = 1e-6f},
+                                     stream);
+            };
+          }};
+}
+
+BenchCase Rope(int64_t tokens, int64_t heads) {
+  constexpr int64_t kDim = 512;
+  const int64_t size = tokens * heads * kDim;
+  return {.name = "rope H=" + std::to_string(heads),
+          .tokens = tokens,
+          .bytes = tokens * (256 * heads + 256),
+          .flop = 192 * tokens * heads,
+          .set_bytes = 2 * size,
+          .make = [=](int64_t sets) {
+            auto* x = reinterpret_cast<Bf16*>(RandomBytes(2 * sets * size, 1));
+            auto* table = reinterpret_cast<float*>(RandomBytes(128 * tokens, 2));
+            return [=](int64_t set, Stream& stream) {
+              kCudaKernels.rope({.x = {x + set * size, {tokens, heads, kDim}},
+                                 .cos = {table, {tokens, 32}},
+                                 .sin = {table, {tokens, 32}}},
+                                stream);
+            };
+          }};
+}
+
+BenchCase RopeTable(int64_t tokens) {
+  return {.name = "rope_table",
+          .tokens = tokens,
+          .bytes = 260 * tokens,
+          .flop = 0,
+          .make = [=](int64_t /*sets*/) {
+            auto* positions = reinterpret_cast<int32_t*>(RandomBytes(4 * tokens, 1));
+            auto* frequencies = reinterpret_cast<float*>(RandomBytes(128, 2));
+            auto* table = reinterpret_cast<float*>(RandomBytes(256 * tokens, 2));
+            return [=](int64_t /*set*/, Stream& stream) {
+              kCudaKernels.rope_table({.positions = {positions, {tokens}},
+                                       .frequencies = {frequencies, {32}},
+                                       .cos = {table, {tokens, 32}},
+                                       .sin = {table + 32 * tokens, {tokens, 32}}},
+                                      stream);
+            };
+          }};
+}
+
 const Cases kNorms("norm", [] {
-  return std::vector<BenchCase>{RmsNorm(1, 4096), RmsNorm(64, 4096), RmsNorm(4096, 4096)};
+  std::vector<BenchCase> cases;
+  for (const int64_t tokens : {1, 64, 4096}) {
+    cases.push_back(RmsNorm(tokens, 512));
+    cases.push_back(RmsNorm(tokens, 1024));
+    cases.push_back(RmsNorm(tokens, 4096));
+    cases.push_back(HeadNorm(tokens, 32));
+    cases.push_back(Rope(tokens, 32));
+    cases.push_back(RopeTable(tokens));
+  }
+  return cases;
 });
 
 }  // namespace
