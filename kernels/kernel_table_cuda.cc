@@ -17,6 +17,11 @@ const KernelTable kCudaKernels = {
     // attention: compressor, indexer
     // attention: sparse
     // moe
+    .gate_score = cuda::GateScore,
+    .gate_hash = cuda::GateHash,
+    .swiglu = cuda::Swiglu,
+    .moe_experts = cuda::MoeExperts,
+    .moe_layer = cuda::MoeLayer,
     // sampling
 };
 
