@@ -7,11 +7,16 @@ namespace tandem::kernels {
 const KernelTable kCudaKernels = {
     .name = "cuda",
     // loading
+    .prepared_bytes = cuda::PreparedBytes,
+    .prepare_linear = cuda::PrepareLinear,
     // norm
     .rms_norm = cuda::RmsNorm,
     // rope
     // quant
     // gemm
+    .quant_linear = cuda::QuantLinear,
+    .bf16_linear = cuda::Bf16Linear,
+    .grouped_linear = cuda::GroupedLinear,
     // hc
     // attention: index, write
     // attention: compressor, indexer

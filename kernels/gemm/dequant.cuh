@@ -67,15 +67,21 @@ __device__ __forceinline__ void Bf16sOfFp4(uint32_t unit, uint32_t scale, uint32
   }
 }
 
-// The same for E4M3, 2^120 too low.
-__device__ __forceinline__ void Bf16sOfFp8(const uint32_t (&unit)[2], uint32_t scale,
-                                           uint32_t (&pairs)[4]) {
+// E4M3 codes without a scale: bits at bf16's places are 2^120 too low.
+__device__ __forceinline__ void Bf16CodesOfFp8(const uint32_t (&unit)[2], uint32_t (&pairs)[4]) {
 #pragma unroll
   for (int p = 0; p < 4; ++p) {
     const uint32_t wide = __byte_perm(unit[p / 2], 0, p % 2 == 0 ? 0x1404 : 0x3424);
     const uint32_t bits = (wide & 0x80008000u) | ((wide & 0x7F007F00u) >> 4);
-    pairs[p] = MultiplyBf16(MultiplyBf16(bits, Bf16Scale(127 + 120)), scale);
+    pairs[p] = MultiplyBf16(bits, Bf16Scale(127 + 120));
   }
+}
+
+__device__ __forceinline__ void Bf16sOfFp8(const uint32_t (&unit)[2], uint32_t scale,
+                                           uint32_t (&pairs)[4]) {
+  Bf16CodesOfFp8(unit, pairs);
+#pragma unroll
+  for (int p = 0; p < 4; ++p) pairs[p] = MultiplyBf16(pairs[p], scale);
 }
 
 }  // namespace tandem::kernels::cuda
