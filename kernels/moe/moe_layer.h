@@ -8,8 +8,8 @@
 // Layout    as in those operations. `arrivals` is one word of device memory that only this
 //           operation on this stream uses: zero before the first call, and again after every call.
 //           The CPU does not touch it. y may be x.
-// Numerics  as those operations. CUDA, T ≤ 8: the router's sums of 128 products are added in
-//           ascending k, a token's bits do not depend on T; three kernels.
+// Numerics  as those operations. CUDA, T ≤ 8: three kernels; the router's sums of 128 products are
+//           added in up to 16 parts of K, those in ascending order.
 // Cost      as moe_experts, and 2·E·D bytes of the router
 // Roofline  D=4096, I=2048, 6 of 256, FP4: T=1 → 107 MB → 22 µs at 4.8 TB/s
 // Source    reference/deepseek_v4.md 3.10

@@ -22,6 +22,7 @@
 #include "kernels/common/tensor.h"
 #include "kernels/gemm/dequant.cuh"
 #include "kernels/gemm/fragment_order.h"
+#include "kernels/ptx/bulk_prefetch.cuh"
 #include "kernels/ptx/load.cuh"
 #include "kernels/ptx/mma.cuh"
 
@@ -190,11 +191,24 @@ struct TilePair {
     }
   }
 
+#ifdef MOE_PREFETCH
+  // Asks for the unit's bytes from `slot` on to be in L2.
+  static __device__ __forceinline__ void Prefetch(const Unit& unit, int slot) {
+    if (threadIdx.x % 32 != 0 || slot >= unit.slots) return;
+    const auto bytes = static_cast<uint32_t>((unit.slots - slot) * kSlotBytes);
+    ptx::PrefetchL2Bulk(unit.codes[0] + slot * kSlotBytes, bytes);
+    ptx::PrefetchL2Bulk(unit.codes[1] + slot * kSlotBytes, bytes);
+  }
+#endif
+
   __device__ __forceinline__ void Start(const Unit& unit) {
     LoadWords(unit, 0, 0);
     LoadWords(unit, 1, 1);
 #pragma unroll
     for (int b = 0; b < kSlotsAhead; ++b) Load(unit.codes[0], unit.codes[1], unit.slots, b);
+#ifdef MOE_PREFETCH
+    Prefetch(unit, kSlotsAhead);
+#endif
   }
 
   // Adds the products of `unit`, which is under way, and sets `next` on its way.
@@ -289,6 +303,9 @@ __device__ __forceinline__ void TilePair::Run(const Unit& unit, const Unit& next
                                               const Staged& staged, float (&sum)[2][4]) {
   const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, c = lane % 4;
   const uint8_t* row = staged.codes + (g < pairs ? g : pairs - 1) * kStagedRow + 16 * c;
+#ifdef MOE_PREFETCH
+  Prefetch(next, 0);
+#endif
   const uint8_t* codes0 = unit.codes[0] + kSlotsAhead * kSlotBytes;
   const uint8_t* codes1 = unit.codes[1] + kSlotsAhead * kSlotBytes;
   int left = unit.slots - kSlotsAhead;
