@@ -27,7 +27,8 @@ __device__ __forceinline__ uint32_t OrderedKey(float x) {
 
 // The `topk` largest keys of experts 0 .. count−1, ties to the lowest: lane k returns number k.
 // key[i] is that of expert 32·i + lane, 0 beyond the last.
-__device__ __forceinline__ int ChooseLargest(uint32_t (&key)[kMaxExperts / 32], int topk) {
+template <int kPerLane>
+__device__ __forceinline__ int ChooseLargest(uint32_t (&key)[kPerLane], int topk) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   int mine = 0;
   for (int k = 0; k < topk; ++k) {
@@ -37,17 +38,35 @@ __device__ __forceinline__ int ChooseLargest(uint32_t (&key)[kMaxExperts / 32], 
     best = __reduce_max_sync(0xFFFFFFFFu, best);
     uint32_t first = kMaxExperts;
 #pragma unroll
-    for (int i = kMaxExperts / 32 - 1; i >= 0; --i) {
+    for (int i = kPerLane - 1; i >= 0; --i) {
       if (key[i] == best) first = static_cast<uint32_t>(32 * i + lane);
     }
     first = __reduce_min_sync(0xFFFFFFFFu, first);
 #pragma unroll
-    for (int i = 0; i < kMaxExperts / 32; ++i) {
+    for (int i = 0; i < kPerLane; ++i) {
       if (first == static_cast<uint32_t>(32 * i + lane)) key[i] = 0;
     }
     if (lane == k) mine = static_cast<int>(first);
   }
   return mine;
+}
+
+// The same from scores and biases; score(e) reads one.
+template <int kPerLane, typename Score>
+__device__ __forceinline__ int ChooseByScore(Score score, const float* bias, int count, int topk) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  uint32_t key[kPerLane];
+#pragma unroll
+  for (int i = 0; i < kPerLane; ++i) {
+    const int e = 32 * i + lane;
+    key[i] = e < count ? OrderedKey(score(e) + bias[e]) : 0;
+  }
+  return ChooseLargest(key, topk);
+}
+template <typename Score>
+__device__ __forceinline__ int ChooseByScore(Score score, const float* bias, int count, int topk) {
+  return count <= kMaxExperts / 2 ? ChooseByScore<kMaxExperts / 64>(score, bias, count, topk)
+                                  : ChooseByScore<kMaxExperts / 32>(score, bias, count, topk);
 }
 
 // Lane k < topk: the weight of a score, given those of all lanes; summed in lane order.

@@ -7,27 +7,23 @@
 namespace tandem::kernels::cuda {
 namespace {
 
-constexpr int kWarps = 4;
+constexpr int kThreads = 128;
 
-// A warp a token.
-__global__ void __launch_bounds__(32 * kWarps) GateScoreKernel(const GateScoreArgs args) {
+// A block a token: all threads make scores, the first warp chooses.
+__global__ void __launch_bounds__(kThreads) GateScoreKernel(const GateScoreArgs args) {
+  __shared__ float scores[kMaxExperts];
   ptx::GridDependencyWait();
   ptx::GridDependencyLaunch();
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int64_t t = int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
-  if (t >= args.logits.shape[0]) return;
-  const float* logits = args.logits.row(t);
+  const int64_t t = blockIdx.x;
+  const int lane = static_cast<int>(threadIdx.x);
   const int count = static_cast<int>(args.logits.shape[1]);
   const int topk = static_cast<int>(args.experts.shape[1]);
-  uint32_t key[kMaxExperts / 32];
-#pragma unroll
-  for (int i = 0; i < kMaxExperts / 32; ++i) {
-    const int e = 32 * i + lane;
-    key[i] = e < count ? OrderedKey(ScoreOf(logits[e]) + args.bias[e]) : 0;
-  }
-  const int expert = ChooseLargest(key, topk);
+  for (int e = lane; e < count; e += kThreads) scores[e] = ScoreOf(args.logits.row(t)[e]);
+  __syncthreads();
+  if (threadIdx.x >= 32) return;
+  const int expert = ChooseByScore([&](int e) { return scores[e]; }, args.bias.data, count, topk);
   const float weight =
-      WeightOf(lane < topk ? ScoreOf(logits[expert]) : 0.0f, topk, args.routed_scaling_factor);
+      WeightOf(lane < topk ? scores[expert] : 0.0f, topk, args.routed_scaling_factor);
   if (lane >= topk) return;
   args.experts.row(t)[lane] = expert;
   args.weight.row(t)[lane] = weight;
@@ -40,8 +36,8 @@ void GateScore(const GateScoreArgs& args, Stream& stream) {
   KERNEL_CHECK_LE(args.logits.shape[1], kMaxExperts);
   KERNEL_CHECK_LE(args.experts.shape[1], kMaxTopk);
   Launch({.name = "gate_score",
-          .grid = dim3(Blocks(args.logits.shape[0], kWarps)),
-          .threads = 32 * kWarps},
+          .grid = dim3(static_cast<unsigned>(args.logits.shape[0])),
+          .threads = kThreads},
          stream, GateScoreKernel, args);
 }
 

@@ -18,7 +18,13 @@ void InSlices(const MoeExpertsArgs& args, Stream& stream) {
     part.experts = {args.experts.row(t), {n, topk}};
     part.weight = {args.weight.row(t), {n, topk}};
     part.y = {args.y.row(t), {n, args.y.shape[1]}};
-    MoeExpertsSmall(part, stream);
+    const Routes routes{.experts = part.experts.data,
+                        .weight = part.weight.data,
+                        .tokens = static_cast<int32_t>(n),
+                        .topk = static_cast<int32_t>(topk),
+                        .first_expert = static_cast<int32_t>(args.first_expert),
+                        .expert_count = static_cast<int32_t>(args.routed.shape[0])};
+    MoeExpertsSmall(part, routes, stream);
   }
 }
 

@@ -17,6 +17,24 @@ constexpr int64_t SmallTokens(int64_t topk) {
   return kSmallPairs / topk < kSmallTokens ? kSmallPairs / topk : kSmallTokens;
 }
 
-void MoeExpertsSmall(const MoeExpertsArgs& args, Stream& stream);
+// Where a step's experts and their weights come from: either listed, or to be chosen from the
+// router's scores (gate_score, or gate_hash where bias is null).
+struct Routes {
+  const int32_t* experts = nullptr;  // [T, K]
+  const float* weight = nullptr;     // [T, K]
+
+  const float* scores = nullptr;         // [T, score_count]; null: listed
+  const float* bias = nullptr;           // [score_count]
+  const int32_t* token_ids = nullptr;    // [T]
+  TensorView<const int64_t, 2> tid2eid;  // [V, K]
+  int32_t score_count = 0;
+  float routed_scaling_factor = 0;
+
+  int32_t tokens = 0, topk = 0;
+  int32_t first_expert = 0, expert_count = 0;
+};
+
+// `args` without experts and weight where the routes have scores.
+void MoeExpertsSmall(const MoeExpertsArgs& args, const Routes& routes, Stream& stream);
 
 }  // namespace tandem::kernels::cuda

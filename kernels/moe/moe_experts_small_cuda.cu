@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "kernels/common/cuda/launch.h"
-#include "kernels/common/cuda/reduce.cuh"
 #include "kernels/moe/moe_experts_small.h"
+#include "kernels/moe/plan.cuh"
 #include "kernels/moe/swiglu.cuh"
 #include "kernels/moe/tile_pair.cuh"
 #include "kernels/ptx/grid_dependency.cuh"
@@ -9,69 +11,40 @@
 namespace tandem::kernels::cuda {
 namespace {
 
-// Kernel 1 makes h[pair] = swiglu(w1·x, w3·x), kernel 2 y = Σ w2·h. A pair is a slot of `experts`,
-// token · K + k; the first pair of an expert stands for all of them (FirstOf).
+// Kernel 1 makes h[pair] = swiglu(w1·x, w3·x), kernel 2 y = Σ w2·h; plan.cuh says what a pair is.
 struct Arguments {
-  const Bf16* x = nullptr;           // [T, D]
-  const int32_t* experts = nullptr;  // [T, K]
-  const float* weight = nullptr;     // [T, K]
-  int32_t tokens = 0, topk = 0;
-  int32_t first_expert = 0, expert_count = 0;
+  const Bf16* x = nullptr;  // [T, D]
+  Routes routes;
   MatrixSet w1[2], w3[2], w2[2];  // routed, shared
   int32_t dim = 0, inner = 0, shared_inner = 0;
+  bool prefetch_routed = false;  // whether w2 of all the experts in use fits L2
   float limit = 0;
   Bf16* h = nullptr;         // [T·K, I]
   Bf16* shared_h = nullptr;  // [T, J]
   Bf16* y = nullptr;         // [T, D]
 
-  __device__ int pairs() const { return tokens * topk; }
+  __device__ int tokens() const { return routes.tokens; }
+  __device__ int pairs() const { return routes.tokens * routes.topk; }
 };
 
-// An expert of a pair, counted from the first one here; −1: none of ours.
-__device__ __forceinline__ int ExpertOf(const Arguments& args, int pair) {
-  if (pair >= args.pairs()) return -1;
-  const int e = args.experts[pair] - args.first_expert;
-  return e >= 0 && e < args.expert_count ? e : -1;
-}
-
-// The lane's set bit number `n` of a mask of pairs.
-__device__ __forceinline__ int NthPair(uint64_t mask, int n) {
-  for (int i = 0; i < n; ++i) mask &= mask - 1;
-  return mask == 0 ? 0 : __ffsll(static_cast<int64_t>(mask)) - 1;
-}
-
-// What a product's columns are: `count` pairs (or tokens), number j in lane j.
-struct Columns {
-  int count = 0;
-  int mine = 0;
-};
-
-constexpr int kGateWarps = 8;
+constexpr int kGateWarps = 4;
 constexpr int kGateThreads = 32 * kGateWarps;
+constexpr int kGateBlocks = 4;              // a multiprocessor
 constexpr int kTileColumn = kTileRows + 4;  // of a partial sum: eight lanes, eight bank groups
+static_assert(kGateThreads == kColumns * kTileRows);
 
-// The pairs that block's pair `p` stands for: those of its expert from p on, at most eight; none if
-// an earlier pair stands for p. Every lane gets the same count and expert.
-__device__ __forceinline__ Columns PairsOf(const Arguments& args, int p, int& expert) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int low = ExpertOf(args, lane), high = ExpertOf(args, lane + 32);
-  expert = __shfl_sync(0xFFFFFFFFu, p < 32 ? low : high, p % 32);
-  const uint64_t same = __ballot_sync(0xFFFFFFFFu, low == expert) |
-                        (uint64_t{__ballot_sync(0xFFFFFFFFu, high == expert)} << 32);
-  const int before = __popcll(same & ((uint64_t{1} << p) - 1));
-  if (expert < 0 || before % kColumns != 0) return {};
-  const uint64_t rest = same >> p << p;
-  return {min(__popcll(rest), kColumns), NthPair(rest, lane % kColumns)};
-}
+struct GateSums {
+  float part[kGateWarps][2][kColumns * kTileColumn];
+};
 
 // Sums the warps' parts in order and writes swiglu of them.
 __device__ __forceinline__ void GateUpEnd(const Arguments& args, const float (&sum)[2][4],
-                                          const Columns& columns, bool is_shared, int tile) {
-  __shared__ float part[kGateWarps][2][kColumns * kTileColumn];
+                                          const Columns& columns, const Plan& plan, bool is_shared,
+                                          int tile, GateSums& sums) {
   const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, c = lane % 4;
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    float* at = part[threadIdx.x / 32][i] + 2 * c * kTileColumn + g;
+    float* at = sums.part[threadIdx.x / 32][i] + 2 * c * kTileColumn + g;
     at[0] = sum[i][0];
     at[kTileColumn] = sum[i][1];
     at[8] = sum[i][2];
@@ -80,117 +53,128 @@ __device__ __forceinline__ void GateUpEnd(const Arguments& args, const float (&s
   __syncthreads();
   const int column = static_cast<int>(threadIdx.x) / kTileRows;
   const int row = static_cast<int>(threadIdx.x) % kTileRows;
-  const int pair = __shfl_sync(0xFFFFFFFFu, columns.mine, column % kColumns);
+  const int pair = __shfl_sync(0xFFFFFFFFu, columns.mine, column);
   if (column >= columns.count) return;
   float a = 0, b = 0;
 #pragma unroll
   for (int w = 0; w < kGateWarps; ++w) {
-    a += part[w][0][column * kTileColumn + row];
-    b += part[w][1][column * kTileColumn + row];
+    a += sums.part[w][0][column * kTileColumn + row];
+    b += sums.part[w][1][column * kTileColumn + row];
   }
   if (args.w1[is_shared].fp4) a *= kFp4HalfScale, b *= kFp4HalfScale;
-  const Bf16 out =
-      SwigluOf(RoundBf16(a), RoundBf16(b), is_shared ? 1.0f : args.weight[pair], args.limit);
+  const float out =
+      SwigluOf(RoundBf16(a), RoundBf16(b), is_shared ? 1.0f : plan.weight[pair], args.limit);
   Bf16* h = is_shared ? args.shared_h + int64_t{pair} * args.shared_inner
                       : args.h + int64_t{pair} * args.inner;
-  h[tile * kTileRows + row] = out;
+  h[tile * kTileRows + row] = RoundToBf16(out);
 }
 
-// A block makes 16 rows of h for one expert: its warps share K. Blocks of the shared expert come
-// first, as they have twice the bytes; they may load before the kernel in front has ended.
-__global__ void __launch_bounds__(kGateThreads, 2)
+// A row tile of h of one expert; the shared expert's come first, as they have twice the bytes.
+struct Item {
+  bool is_shared = true;
+  int entry = 0;  // of the plan
+  int expert = 0;
+  int tile = 0;
+  int begin = 0, end = 0;  // this warp's slots
+};
+
+__device__ __forceinline__ Item ItemAt(const Arguments& args, const Plan& plan, int number) {
+  const int shared_tiles = args.shared_inner / kTileRows, tiles = args.inner / kTileRows;
+  Item item;
+  item.is_shared = number < shared_tiles;
+  item.tile = number;
+  if (!item.is_shared) {
+    item.entry = (number - shared_tiles) / tiles;
+    item.tile = (number - shared_tiles) % tiles;
+    if (item.entry >= plan.count) return item;  // beyond the last one
+    item.expert = plan.expert(item.entry);
+  }
+  const MatrixSet& w1 = args.w1[item.is_shared];
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int share = (w1.groups + kGateWarps - 1) / kGateWarps;
+  const int first = min(share * warp, w1.groups);
+  item.begin = w1.slots_of(first);
+  item.end = w1.slots_of(min(first + share, w1.groups));
+  return item;
+}
+
+__device__ __forceinline__ Unit UnitAt(const Arguments& args, const Item& item, int slot) {
+  return MakeUnit(args.w1[item.is_shared], args.w3[item.is_shared], item.expert, item.tile,
+                  item.tile, slot, item.end - slot);
+}
+
+// Sets w2 on its way to L2, each item a share of its expert's.
+__device__ __forceinline__ void PrefetchDown(const Arguments& args, const Item& item) {
+  if (!item.is_shared && !args.prefetch_routed) return;
+  const int tiles = (item.is_shared ? args.shared_inner : args.inner) / kTileRows;
+  PrefetchShare(args.w2[item.is_shared], item.expert,
+                item.tile * kGateWarps + static_cast<int>(threadIdx.x) / 32, tiles * kGateWarps);
+}
+
+// The warps of a block share K of an item; blocks take items in turn. What is the shared expert's
+// is loaded before the kernel in front has ended.
+__global__ void __launch_bounds__(kGateThreads)
     GateUpKernel(const __grid_constant__ Arguments args) {
   extern __shared__ __align__(16) uint8_t shared[];
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  __shared__ Plan plan;
+  __shared__ GateSums sums[2];
+  const int warp = static_cast<int>(threadIdx.x) / 32;
   const int shared_tiles = args.shared_inner / kTileRows, tiles = args.inner / kTileRows;
-  const bool is_shared = static_cast<int>(blockIdx.x) < shared_tiles;
-  const int routed = static_cast<int>(blockIdx.x) - shared_tiles;
-  const int tile = is_shared ? static_cast<int>(blockIdx.x) : routed % tiles;
-  Columns columns{.count = args.tokens, .mine = lane % kColumns};
-  int expert = 0;
-  if (!is_shared) {
-    ptx::GridDependencyWait();
-    columns = PairsOf(args, routed / tiles, expert);
-    if (columns.count == 0) return;
-  }
-  const MatrixSet &w1 = args.w1[is_shared], &w3 = args.w3[is_shared];
-  const int share = (w1.groups + kGateWarps - 1) / kGateWarps;
-  const int first = min(share * warp, w1.groups), last = min(first + share, w1.groups);
-  const int begin = w1.slots_of(first), end = w1.slots_of(last);
+  const Staged staged(shared + warp * Staged::Bytes(args.tokens()), args.tokens());
   TilePair stream;
-  Unit unit = MakeUnit(w1, w3, expert, tile, tile, begin, end - begin);
-  stream.Start(unit);
-  if (is_shared) ptx::GridDependencyWait();
-  // Here every block has waited, so that the next kernel may read what this one found written.
-  ptx::GridDependencyLaunch();
-  const int token = is_shared ? columns.mine : columns.mine / args.topk;
-  const Staged staged(shared + warp * Staged::Bytes(args.tokens), args.tokens);
-  float sum[2][4] = {};
-  for (int slot = begin; slot < end; slot += kUnitSlots) {
-    const Unit next =
-        MakeUnit(w1, w3, expert, tile, tile, slot + kUnitSlots, max(end - slot - kUnitSlots, 0));
-    StageRows(args.x, args.dim, token, columns.count, unit, staged);
-    stream.Run(unit, next, columns.count, staged, sum);
-    unit = next;
+  Item item;
+  Unit unit;
+  int number = static_cast<int>(blockIdx.x);
+  const bool early = number < shared_tiles;
+  if (early) {
+    item = ItemAt(args, plan, number);
+    unit = UnitAt(args, item, item.begin);
+    stream.Start(unit);
+    stream.PrefetchRest(unit, item.end - item.begin);
+    PrefetchDown(args, item);  // and later again, for nothing
   }
-  GateUpEnd(args, sum, columns, is_shared, tile);
+  ptx::GridDependencyWait();
+  // Every block has waited here: the next kernel may read what this one found written.
+  ptx::GridDependencyLaunch();
+  LoadRoutes(args.routes, plan);
+  __syncthreads();
+  if (warp == 0) GroupPairs(args.routes, plan);
+  __syncthreads();
+  const int count = shared_tiles + plan.count * tiles;
+  if (!early) {
+    item = ItemAt(args, plan, number);
+    unit = UnitAt(args, item, item.begin);
+    stream.Start(unit);
+  }
+  GateSums* to = &sums[0];
+  while (number < count) {
+    Columns columns{args.tokens(), static_cast<int>(threadIdx.x) % kColumns};
+    if (!item.is_shared) columns = ColumnsOf(plan, item.entry, args.tokens());
+    const int row = item.is_shared ? columns.mine : columns.mine / args.routes.topk;
+    number += static_cast<int>(gridDim.x);
+    float sum[2][4] = {};
+    for (int slot = item.begin; slot < item.end || slot == item.begin; slot += kUnitSlots) {
+      Unit next;
+      if (slot + kUnitSlots < item.end) {
+        next = UnitAt(args, item, slot + kUnitSlots);
+      } else {
+        PrefetchDown(args, item);
+        const Item next_item = ItemAt(args, plan, number);
+        next = UnitAt(args, next_item, next_item.begin);
+      }
+      StageRows(args.x, args.dim, row, columns.count, unit, staged);
+      stream.Run(unit, next, columns.count, staged, sum);
+      unit = next;
+    }
+    GateUpEnd(args, sum, columns, plan, item.is_shared, item.tile, *to);
+    to = to == &sums[0] ? &sums[1] : &sums[0];  // the other one may still be read
+    item = ItemAt(args, plan, number);          // again, rather than kept in registers
+  }
 }
 
 // w2: a warp's jobs are parts of K of an expert, so many by format that they weigh the same.
 constexpr int kFp4Parts = 2, kFp8Parts = 4;
 constexpr int kDownRows = 2 * kTileRows;  // of a block
-
-// The experts of a step, found once a block.
-struct Plan {
-  int count = 0;               // of pairs that stand for others
-  int8_t first[kSmallPairs];   // those pairs
-  uint64_t same[kSmallPairs];  // and all the pairs that each stands for
-  int8_t order[kSmallPairs];   // [T, K] a token's pairs by ascending expert
-  int8_t used[kSmallTokens];   // how many of them are ours
-  int32_t experts[kSmallPairs];
-};
-
-// By one warp.
-__device__ __forceinline__ void MakePlan(const Arguments& args, Plan& plan) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, pairs = args.pairs();
-  const int expert[2] = {ExpertOf(args, lane), ExpertOf(args, lane + 32)};
-  uint64_t same[2] = {0, 0};
-  for (int p = 0; p < pairs; ++p) {
-    const int e = __shfl_sync(0xFFFFFFFFu, p < 32 ? expert[0] : expert[1], p % 32);
-    same[0] |= uint64_t{e == expert[0]} << p;
-    same[1] |= uint64_t{e == expert[1]} << p;
-  }
-  int count = 0;
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const int p = lane + 32 * i;
-    if (p < pairs) plan.experts[p] = expert[i];
-    const int before = __popcll(same[i] & ((uint64_t{1} << p) - 1));
-    const bool first = expert[i] >= 0 && before % kColumns == 0;
-    const uint32_t firsts = __ballot_sync(0xFFFFFFFFu, first);
-    if (first) {
-      const int at = count + __popc(firsts & ((1u << lane) - 1));
-      plan.first[at] = static_cast<int8_t>(p);
-      plan.same[at] = same[i] >> p << p;
-    }
-    count += __popc(firsts);
-  }
-  if (lane == 0) plan.count = count;
-  if (lane < args.tokens) plan.used[lane] = 0;
-  __syncwarp();
-  for (int p = lane; p < pairs; p += 32) {
-    const int t = p / args.topk, e = plan.experts[p];
-    if (e < 0) continue;
-    int rank = 0, used = 0;
-    for (int q = t * args.topk; q < (t + 1) * args.topk; ++q) {
-      const int other = plan.experts[q];
-      rank += other >= 0 && (other < e || (other == e && q < p));
-      used += other >= 0;
-    }
-    plan.order[t * args.topk + rank] = static_cast<int8_t>(p);
-    plan.used[t] = static_cast<int8_t>(used);
-  }
-}
 
 // Jobs 0 .. shared_parts−1 are the shared expert's, then `parts` for each expert of the plan.
 struct Jobs {
@@ -213,7 +197,7 @@ __device__ __forceinline__ Job JobAt(const Arguments& args, const Plan& plan, co
   if (number >= jobs.count) return {};
   Job job;
   job.is_shared = jobs.is_shared(number);
-  if (!job.is_shared) job.expert = plan.experts[plan.first[jobs.entry(number)]];
+  if (!job.is_shared) job.expert = plan.expert(jobs.entry(number));
   const MatrixSet& w2 = args.w2[job.is_shared];
   const int parts = job.is_shared ? jobs.shared_parts : jobs.parts;
   const int share = (w2.groups + parts - 1) / parts;
@@ -235,19 +219,19 @@ __device__ __forceinline__ void DownEnd(const Arguments& args, const Plan& plan,
   const int pairs = args.pairs();
   const float scale = args.w2[0].fp4 ? kFp4HalfScale : 1.0f;
   const float shared_scale = args.w2[1].fp4 ? kFp4HalfScale : 1.0f;
-  for (int o = static_cast<int>(threadIdx.x); o < kDownRows * args.tokens;
+  for (int o = static_cast<int>(threadIdx.x); o < kDownRows * args.tokens();
        o += static_cast<int>(blockDim.x)) {
     const int t = o / kDownRows, row = o % kDownRows;
     float total = 0;
     for (int k = 0; k < plan.used[t]; ++k) {
-      const int pair = plan.order[t * args.topk + k];
+      const int pair = plan.order[t * args.routes.topk + k];
       float sum = 0;
       for (int i = 0; i < jobs.parts; ++i) sum += routed[(i * pairs + pair) * kDownRows + row];
       total += RoundBf16(sum * scale);
     }
     float sum = 0;
     for (int i = 0; i < jobs.shared_parts; ++i) {
-      sum += shared[(i * args.tokens + t) * kDownRows + row];
+      sum += shared[(i * args.tokens() + t) * kDownRows + row];
     }
     args.y[int64_t{t} * args.dim + int64_t{blockIdx.x} * kDownRows + row] =
         ToBf16(total + RoundBf16(sum * shared_scale));
@@ -261,17 +245,20 @@ __global__ void __launch_bounds__(32 * kWarps) DownKernel(const __grid_constant_
   __shared__ Plan plan;
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const int pairs = args.pairs();
-  // Read before the wait, as weights are: the router's kernel had ended before any block of the
-  // kernel in front of this one let this one begin.
-  if (warp == 0) MakePlan(args, plan);
+  // Read before the wait, as weights are: what the routes come from had been written before any
+  // block of the kernel in front of this one let this one begin.
+  LoadRoutes(args.routes, plan);
+  __syncthreads();
+  if (warp == 0) GroupPairs(args.routes, plan);
+  if (warp == 1) OrderPairs(args.routes, plan);
   __syncthreads();
   const int shared_parts = args.w2[1].fp4 ? kFp4Parts : kFp8Parts;
   const int parts = args.w2[0].fp4 ? kFp4Parts : kFp8Parts;
   const Jobs jobs{
       .shared_parts = shared_parts, .parts = parts, .count = shared_parts + parts * plan.count};
-  float* routed_sums = reinterpret_cast<float*>(shared + kWarps * Staged::Bytes(args.tokens));
+  float* routed_sums = reinterpret_cast<float*>(shared + kWarps * Staged::Bytes(args.tokens()));
   float* shared_sums = routed_sums + jobs.parts * pairs * kDownRows;
-  const Staged staged(shared + warp * Staged::Bytes(args.tokens), args.tokens);
+  const Staged staged(shared + warp * Staged::Bytes(args.tokens()), args.tokens());
 
   Job job = JobAt(args, plan, jobs, warp);
   TilePair stream;
@@ -282,11 +269,8 @@ __global__ void __launch_bounds__(32 * kWarps) DownKernel(const __grid_constant_
   for (int number = warp; number < jobs.count; number += kWarps) {
     const Job next_job = JobAt(args, plan, jobs, number + kWarps);
     const bool is_shared = job.is_shared;
-    Columns columns{.count = args.tokens, .mine = lane % kColumns};
-    if (!is_shared) {
-      const uint64_t same = plan.same[jobs.entry(number)];
-      columns = {min(__popcll(same), kColumns), NthPair(same, lane % kColumns)};
-    }
+    Columns columns{args.tokens(), lane % kColumns};
+    if (!is_shared) columns = ColumnsOf(plan, jobs.entry(number), args.tokens());
     const Bf16* h = is_shared ? args.shared_h : args.h;
     const int inner = is_shared ? args.shared_inner : args.inner;
     float sum[2][4] = {};
@@ -298,7 +282,7 @@ __global__ void __launch_bounds__(32 * kWarps) DownKernel(const __grid_constant_
       stream.Run(unit, next, columns.count, staged, sum);
       unit = next;
     }
-    float* to = is_shared ? shared_sums + jobs.part(number) * args.tokens * kDownRows
+    float* to = is_shared ? shared_sums + jobs.part(number) * args.tokens() * kDownRows
                           : routed_sums + jobs.part(number) * pairs * kDownRows;
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
@@ -324,6 +308,8 @@ MatrixSet SetOf(const LinearWeight& weight, int64_t stride) {
   return {.prepared = weight.prepared,
           .stride = stride,
           .scale_offset = FragmentScaleOffset(weight.format, weight.n, weight.k),
+          .bytes = (FragmentScaleOffset(weight.format, weight.n, weight.k) + ScaleCount(weight)) /
+                   kLoadBytes * kLoadBytes,
           .loads = static_cast<int32_t>(LoadsPerRow(weight.format, weight.k)),
           .groups = static_cast<int32_t>(weight.k / kGroupColumns),
           .fp4 = weight.format == WeightFormat::kFp4};
@@ -344,21 +330,36 @@ MatrixSet RoutedSet(const MoeExpertsArgs& args, LinearWeight ExpertWeights::*mat
 
 // Up to so many blocks, one of sixteen warps a multiprocessor gives more warps than two of eight.
 constexpr int64_t kWideBlocks = 160;
+// Of L2, which has 50 MB on Hopper and 128 MB on SM120: w2 must still be there when it is read.
+constexpr int64_t kPrefetchBytes = int64_t{24} << 20;
+
+int64_t Multiprocessors() {
+  static const int count = [] {
+    int device = 0, value = 0;
+    KERNEL_CHECK_EQ(cudaGetDevice(&device), cudaSuccess);
+    KERNEL_CHECK_EQ(cudaDeviceGetAttribute(&value, cudaDevAttrMultiProcessorCount, device),
+                    cudaSuccess);
+    return value;
+  }();
+  return count;
+}
 
 void LaunchKernels(const Arguments& args, Stream& stream) {
-  const int64_t pairs = int64_t{args.tokens} * args.topk, staged = Staged::Bytes(args.tokens);
-  // Every pair may have an expert of its own; the blocks of one that has not end at once.
+  const int64_t tokens = args.routes.tokens, pairs = tokens * args.routes.topk;
+  const int64_t staged = Staged::Bytes(tokens);
+  // Every pair may have an expert of its own; blocks without an item end at once.
+  const int64_t items = (args.shared_inner + pairs * args.inner) / kTileRows;
   Launch({.name = "moe_experts gate_up",
-          .grid = dim3(static_cast<unsigned>((args.shared_inner + pairs * args.inner) / kTileRows)),
+          .grid = dim3(static_cast<unsigned>(std::min(items, kGateBlocks * Multiprocessors()))),
           .threads = kGateThreads,
           .shared_bytes = kGateWarps * staged},
          stream, GateUpKernel, args);
   const int64_t sums = (args.w2[0].fp4 ? kFp4Parts : kFp8Parts) * pairs +
-                       (args.w2[1].fp4 ? kFp4Parts : kFp8Parts) * args.tokens;
+                       (args.w2[1].fp4 ? kFp4Parts : kFp8Parts) * tokens;
   const int64_t sum_bytes = int64_t{sizeof(float)} * kDownRows * sums;
   const int64_t blocks = args.dim / kDownRows;
-  constexpr int64_t kStatic = 2048;  // more than the plan takes
-  const bool wide = blocks <= kWideBlocks && 16 * staged + sum_bytes + kStatic <= kMaxSharedBytes;
+  const bool wide =
+      blocks <= kWideBlocks && 16 * staged + sum_bytes + int64_t{sizeof(Plan)} <= kMaxSharedBytes;
   const int warps = wide ? 16 : 8;
   Launch({.name = "moe_experts down",
           .grid = dim3(static_cast<unsigned>(blocks)),
@@ -369,32 +370,29 @@ void LaunchKernels(const Arguments& args, Stream& stream) {
 
 }  // namespace
 
-void MoeExpertsSmall(const MoeExpertsArgs& args, Stream& stream) {
-  const int64_t tokens = args.x.shape[0], topk = args.experts.shape[1], dim = args.x.shape[1];
-  KERNEL_CHECK_LE(tokens, SmallTokens(topk));
+void MoeExpertsSmall(const MoeExpertsArgs& args, const Routes& routes, Stream& stream) {
+  const int64_t tokens = args.x.shape[0], dim = args.x.shape[1];
+  KERNEL_CHECK_LE(tokens, SmallTokens(routes.topk));
   KERNEL_CHECK_MULTIPLE(dim, kGroupColumns);
   if (tokens == 0) return;
   const int64_t count = args.routed.shape[0], shared_inner = args.shared.w2.k;
-  const int64_t inner = count > 0 ? args.routed[0].w2.k : 0;
+  const int64_t inner = count > 0 ? args.routed[0].w2.k : 0, pairs = tokens * routes.topk;
   Scratch scratch(stream);
-  LaunchKernels({.x = args.x.data,
-                 .experts = args.experts.data,
-                 .weight = args.weight.data,
-                 .tokens = static_cast<int32_t>(tokens),
-                 .topk = static_cast<int32_t>(topk),
-                 .first_expert = static_cast<int32_t>(args.first_expert),
-                 .expert_count = static_cast<int32_t>(count),
-                 .w1 = {RoutedSet(args, &ExpertWeights::w1), SetOf(args.shared.w1, 0)},
-                 .w3 = {RoutedSet(args, &ExpertWeights::w3), SetOf(args.shared.w3, 0)},
-                 .w2 = {RoutedSet(args, &ExpertWeights::w2), SetOf(args.shared.w2, 0)},
-                 .dim = static_cast<int32_t>(dim),
-                 .inner = static_cast<int32_t>(inner),
-                 .shared_inner = static_cast<int32_t>(shared_inner),
-                 .limit = args.limit,
-                 .h = scratch.Take<Bf16>(tokens * topk * inner),
-                 .shared_h = scratch.Take<Bf16>(tokens * shared_inner),
-                 .y = args.y.data},
-                stream);
+  Arguments arguments{.x = args.x.data,
+                      .routes = routes,
+                      .w1 = {RoutedSet(args, &ExpertWeights::w1), SetOf(args.shared.w1, 0)},
+                      .w3 = {RoutedSet(args, &ExpertWeights::w3), SetOf(args.shared.w3, 0)},
+                      .w2 = {RoutedSet(args, &ExpertWeights::w2), SetOf(args.shared.w2, 0)},
+                      .dim = static_cast<int32_t>(dim),
+                      .inner = static_cast<int32_t>(inner),
+                      .shared_inner = static_cast<int32_t>(shared_inner),
+                      .limit = args.limit,
+                      .h = scratch.Take<Bf16>(pairs * inner),
+                      .shared_h = scratch.Take<Bf16>(tokens * shared_inner),
+                      .y = args.y.data};
+  arguments.prefetch_routed =
+      pairs * arguments.w2[0].bytes + arguments.w2[1].bytes <= kPrefetchBytes;
+  LaunchKernels(arguments, stream);
 }
 
 }  // namespace tandem::kernels::cuda

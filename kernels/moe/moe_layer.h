@@ -5,9 +5,7 @@
 //           gate_score otherwise;  y = moe_experts(x, experts, weight)
 // Shapes    x[T,D]  router[E,D]  bias[E] or tokens[T] and tid2eid[V,K]  routed and shared as in
 //           moe_experts  →  y[T,D]
-// Layout    as in those operations. `arrivals` is one word of device memory that only this
-//           operation on this stream uses: zero before the first call, and again after every call.
-//           The CPU does not touch it. y may be x.
+// Layout    as in those operations. y may be x.
 // Numerics  as those operations. CUDA, T ≤ 8: three kernels; the router's sums of 128 products are
 //           added in up to 16 parts of K, those in ascending order.
 // Cost      as moe_experts, and 2·E·D bytes of the router
@@ -36,9 +34,8 @@ struct MoeLayerArgs {
   TensorView<const ExpertWeights, 1> routed;  // [experts here]
   int64_t first_expert = 0;                   // the id of routed[0]
   ExpertWeights shared;
-  float limit = 0;               // swiglu_limit
-  uint32_t* arrivals = nullptr;  // see Layout
-  TensorView<Bf16, 2> y;         // [T, D]
+  float limit = 0;        // swiglu_limit
+  TensorView<Bf16, 2> y;  // [T, D]
 };
 
 inline void CheckMoeLayer(const MoeLayerArgs& args) {

@@ -20,9 +20,7 @@ constexpr int kTileColumn = kTileRows + 4;  // of a partial sum: eight lanes, ei
 
 struct Arguments {
   MoeLayerArgs layer;
-  float* scores = nullptr;     // [T, E]
-  int32_t* experts = nullptr;  // [T, K]
-  float* weight = nullptr;     // [T, K]
+  float* scores = nullptr;  // [T, E]
 };
 
 // One warp's part of K of 16 experts' logits: loads first, then, after the wait, the products.
@@ -98,68 +96,37 @@ __device__ __forceinline__ void RouterScores(const Arguments& args, const float 
   args.scores[t * count + e] = ScoreOf(logit);
 }
 
-// The choice of token t by one warp, from the scores of all blocks.
-__device__ __forceinline__ void Choose(const Arguments& args, int t) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const MoeLayerArgs& layer = args.layer;
-  const int count = static_cast<int>(layer.router.n), topk = static_cast<int>(layer.topk);
-  const float* scores = args.scores + int64_t{t} * count;
-  int expert = -1;
-  if (layer.tid2eid.data != nullptr) {
-    expert = TableExpert(layer.tid2eid, layer.tokens[t], count);
-  } else {
-    uint32_t key[kMaxExperts / 32];
-#pragma unroll
-    for (int i = 0; i < kMaxExperts / 32; ++i) {
-      const int e = 32 * i + lane;
-      key[i] = e < count ? OrderedKey(__ldcg(scores + e) + layer.bias[e]) : 0;
-    }
-    expert = ChooseLargest(key, topk);
-  }
-  const bool on = lane < topk && expert >= 0;
-  const float weight =
-      WeightOf(on ? __ldcg(scores + expert) : 0.0f, topk, layer.routed_scaling_factor);
-  if (lane >= topk) return;
-  args.experts[t * topk + lane] = expert;
-  args.weight[t * topk + lane] = on ? weight : 0.0f;
-}
-
-// A block makes the scores of 16 experts; the block that ends last chooses.
+// A block makes the scores of 16 experts.
 __global__ void __launch_bounds__(32 * kWarps)
     RouterKernel(const __grid_constant__ Arguments args) {
-  __shared__ bool last;
   ptx::GridDependencyLaunch();
   float sum[4] = {};
   RouterSums(args.layer, sum);
   RouterScores(args, sum);
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    last = atomicAdd(args.layer.arrivals, 1u) == gridDim.x - 1;
-    if (last) *args.layer.arrivals = 0;
-  }
-  __syncthreads();
-  if (!last) return;
-  __threadfence();
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  if (warp < args.layer.x.shape[0]) Choose(args, warp);
 }
 
 void LayerSmall(const MoeLayerArgs& args, Stream& stream) {
-  const int64_t tokens = args.x.shape[0], topk = args.topk, count = args.router.n;
+  const int64_t tokens = args.x.shape[0], count = args.router.n;
+  const bool hash = args.tid2eid.data != nullptr;
   Scratch scratch(stream);
-  const TensorView<int32_t, 2> experts{scratch.Take<int32_t>(tokens * topk), {tokens, topk}};
-  const TensorView<float, 2> weight{scratch.Take<float>(tokens * topk), {tokens, topk}};
-  const Arguments arguments{.layer = args,
-                            .scores = scratch.Take<float>(tokens * count),
-                            .experts = experts.data,
-                            .weight = weight.data};
+  const Arguments arguments{.layer = args, .scores = scratch.Take<float>(tokens * count)};
   Launch(
       {.name = "moe_layer router", .grid = dim3(Blocks(count, kTileRows)), .threads = 32 * kWarps},
       stream, RouterKernel, arguments);
-  const MoeExpertsArgs sum = ExpertsOf(args, experts, weight);
+  const Routes routes{.scores = arguments.scores,
+                      .bias = hash ? nullptr : args.bias.data,
+                      .token_ids = args.tokens.data,
+                      .tid2eid = args.tid2eid,
+                      .score_count = static_cast<int32_t>(count),
+                      .routed_scaling_factor = args.routed_scaling_factor,
+                      .tokens = static_cast<int32_t>(tokens),
+                      .topk = static_cast<int32_t>(args.topk),
+                      .first_expert = static_cast<int32_t>(args.first_expert),
+                      .expert_count = static_cast<int32_t>(args.routed.shape[0])};
+  const MoeExpertsArgs sum =
+      ExpertsOf(args, {nullptr, {tokens, args.topk}}, {nullptr, {tokens, args.topk}});
   CheckMoeExperts(sum);
-  MoeExpertsSmall(sum, stream);
+  MoeExpertsSmall(sum, routes, stream);
 }
 
 }  // namespace
@@ -175,7 +142,7 @@ void MoeLayer(const MoeLayerArgs& args, Stream& stream) {
         stream);
   }
   if (args.x.shape[0] == 0) return;
-  KERNEL_CHECK(args.arrivals != nullptr && args.router.prepared != nullptr);
+  KERNEL_CHECK(args.router.prepared != nullptr);
   LayerSmall(args, stream);
 }
 

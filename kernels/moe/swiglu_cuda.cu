@@ -12,9 +12,8 @@ constexpr int kThreads = 256;
 constexpr int kVector = 8;  // values in 16 bytes
 
 __device__ __forceinline__ uint32_t SwigluPair(uint32_t a, uint32_t b, float weight, float limit) {
-  const uint32_t low = SwigluOf(LowBf16(a), LowBf16(b), weight, limit).bits;
-  const uint32_t high = SwigluOf(HighBf16(a), HighBf16(b), weight, limit).bits;
-  return low | (high << 16);
+  return PackBf16(SwigluOf(LowBf16(a), LowBf16(b), weight, limit),
+                  SwigluOf(HighBf16(a), HighBf16(b), weight, limit));
 }
 
 // A thread makes kStep neighbours; rows are a whole number of them.
@@ -27,7 +26,7 @@ __global__ void __launch_bounds__(kThreads) SwigluKernel(const SwigluArgs args) 
   if (i >= steps * args.a.shape[0]) return;
   const float weight = args.weight.data != nullptr ? args.weight[i / steps] : 1.0f;
   if constexpr (kStep == 1) {
-    args.out[i] = SwigluOf(ToFloat(args.a[i]), ToFloat(args.b[i]), weight, args.limit);
+    args.out[i] = RoundToBf16(SwigluOf(ToFloat(args.a[i]), ToFloat(args.b[i]), weight, args.limit));
   } else {
     const uint4 a = reinterpret_cast<const uint4*>(args.a.data)[i];
     const uint4 b = reinterpret_cast<const uint4*>(args.b.data)[i];

@@ -43,12 +43,25 @@ struct MatrixSet {
   const uint8_t* prepared = nullptr;
   int64_t stride = 0;
   int64_t scale_offset = 0;
+  int64_t bytes = 0;   // of one expert, a multiple of 16
   int32_t loads = 0;   // along K
   int32_t groups = 0;  // of 128 columns
   bool fp4 = false;
 
   __device__ int slots_of(int n) const { return fp4 ? n : 2 * n; }  // n groups
 };
+
+// Asks for share i of n of expert e's matrix to be in L2; by one lane of the warp.
+__device__ __forceinline__ void PrefetchShare(const MatrixSet& set, int64_t e, int i, int n) {
+  if (threadIdx.x % 32 != 0) return;
+  constexpr int64_t kLine = 128;
+  const int64_t share = (set.bytes / n + kLine) / kLine * kLine;
+  const int64_t begin = share * i < set.bytes ? share * i : set.bytes;
+  const int64_t size = set.bytes - begin < share ? set.bytes - begin : share;
+  if (size > 0) {
+    ptx::PrefetchL2Bulk(set.prepared + e * set.stride + begin, static_cast<uint32_t>(size));
+  }
+}
 
 // Up to four slots of two tiles.
 struct Unit {
@@ -191,24 +204,19 @@ struct TilePair {
     }
   }
 
-#ifdef MOE_PREFETCH
-  // Asks for the unit's bytes from `slot` on to be in L2.
-  static __device__ __forceinline__ void Prefetch(const Unit& unit, int slot) {
-    if (threadIdx.x % 32 != 0 || slot >= unit.slots) return;
-    const auto bytes = static_cast<uint32_t>((unit.slots - slot) * kSlotBytes);
-    ptx::PrefetchL2Bulk(unit.codes[0] + slot * kSlotBytes, bytes);
-    ptx::PrefetchL2Bulk(unit.codes[1] + slot * kSlotBytes, bytes);
-  }
-#endif
-
   __device__ __forceinline__ void Start(const Unit& unit) {
     LoadWords(unit, 0, 0);
     LoadWords(unit, 1, 1);
 #pragma unroll
     for (int b = 0; b < kSlotsAhead; ++b) Load(unit.codes[0], unit.codes[1], unit.slots, b);
-#ifdef MOE_PREFETCH
-    Prefetch(unit, kSlotsAhead);
-#endif
+  }
+
+  // Asks for what follows of `slots` slots, of which `unit` is the beginning, to be in L2.
+  static __device__ __forceinline__ void PrefetchRest(const Unit& unit, int slots) {
+    if (threadIdx.x % 32 != 0 || slots <= kSlotsAhead) return;
+    const auto bytes = static_cast<uint32_t>((slots - kSlotsAhead) * kSlotBytes);
+    ptx::PrefetchL2Bulk(unit.codes[0] + kSlotsAhead * kSlotBytes, bytes);
+    ptx::PrefetchL2Bulk(unit.codes[1] + kSlotsAhead * kSlotBytes, bytes);
   }
 
   // Adds the products of `unit`, which is under way, and sets `next` on its way.
@@ -303,9 +311,6 @@ __device__ __forceinline__ void TilePair::Run(const Unit& unit, const Unit& next
                                               const Staged& staged, float (&sum)[2][4]) {
   const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, c = lane % 4;
   const uint8_t* row = staged.codes + (g < pairs ? g : pairs - 1) * kStagedRow + 16 * c;
-#ifdef MOE_PREFETCH
-  Prefetch(next, 0);
-#endif
   const uint8_t* codes0 = unit.codes[0] + kSlotsAhead * kSlotBytes;
   const uint8_t* codes1 = unit.codes[1] + kSlotsAhead * kSlotBytes;
   int left = unit.slots - kSlotsAhead;

@@ -100,7 +100,6 @@ struct Inputs {
   const float* weight = nullptr;
   const float* bias = nullptr;
   const int32_t* token_ids = nullptr;
-  uint32_t* arrivals = nullptr;
   Bf16* y = nullptr;
 };
 
@@ -142,7 +141,6 @@ Inputs MakeInputs(const Shape& s, int64_t tokens, int64_t sets) {
   std::vector<int32_t> token_ids;
   for (int64_t t = 0; t < tokens; ++t) token_ids.push_back(static_cast<int32_t>(t));
   in.token_ids = ToDevice(token_ids);
-  in.arrivals = ToDevice(std::vector<uint32_t>{0});
   in.y = reinterpret_cast<Bf16*>(RandomBytes(2 * tokens * s.dim, 7));
   return in;
 }
@@ -186,7 +184,6 @@ BenchCase MoeLayer(const Shape& s, int64_t tokens, bool hash, double bar) {
                                 .routed = {in.routed.data(), {s.experts}},
                                 .shared = in.shared[set],
                                 .limit = 10,
-                                .arrivals = in.arrivals,
                                 .y = {in.y, {tokens, s.dim}}};
               if (hash) args.tid2eid = {in.tables[set], {tokens, kTopk}};
               kCudaKernels.moe_layer(args, stream);
