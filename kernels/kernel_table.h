@@ -35,6 +35,7 @@
 #include "kernels/moe/gate_hash.h"
 #include "kernels/moe/gate_score.h"
 #include "kernels/moe/moe_experts.h"
+#include "kernels/moe/moe_layer.h"
 #include "kernels/moe/swiglu.h"
 #include "kernels/norm/head_norm.h"
 #include "kernels/norm/rms_norm.h"
@@ -102,6 +103,7 @@ struct KernelTable {
   void (*gate_hash)(const GateHashArgs& args, Stream& stream);
   void (*swiglu)(const SwigluArgs& args, Stream& stream);
   void (*moe_experts)(const MoeExpertsArgs& args, Stream& stream);
+  void (*moe_layer)(const MoeLayerArgs& args, Stream& stream);
 
   // sampling
   void (*penalties)(const PenaltiesArgs& args, Stream& stream);

@@ -45,6 +45,11 @@ const KernelTable kCudaKernels = {
     // attention: sparse
     .sparse_attention = cuda::SparseAttention,
     // moe
+    .gate_score = cuda::GateScore,
+    .gate_hash = cuda::GateHash,
+    .swiglu = cuda::Swiglu,
+    .moe_experts = cuda::MoeExperts,
+    .moe_layer = cuda::MoeLayer,
     // sampling
     .penalties = cuda::Penalties,
     .uniform = cuda::Uniform,
