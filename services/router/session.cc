@@ -16,6 +16,8 @@ namespace {
 // A decode worker answers Reserve within a step; one that does not hangs. Reserve is never
 // cancelled: the grant might be on its way, and would then be lost until its lease expires.
 constexpr absl::Duration kReserveTimeout = absl::Seconds(5);
+// So long it is still listened to after the request's deadline, for the same reason.
+constexpr absl::Duration kReserveGrace = absl::Seconds(1);
 constexpr absl::Duration kReleaseTimeout = absl::Seconds(5);
 
 // Gives a reservation back on its own: nobody waits for it, and the lease's expiry stands behind
@@ -145,7 +147,8 @@ bool Session::Running() const {
 void Session::Reserve() {
   if (over_) return MaybeEnd();
   reserve_ = std::make_unique<ReserveCall>(this);
-  reserve_->Start(std::min(options_.deadline, Clock::Real().Now() + kReserveTimeout));
+  reserve_->Start(
+      std::min(options_.deadline + kReserveGrace, Clock::Real().Now() + kReserveTimeout));
 }
 
 void Session::OnReserve(const absl::Status& status, const v1::ReserveResponse& response) {
