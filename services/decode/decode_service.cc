@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/decode/decode_service.h"
 
+#include <optional>
 #include <utility>
 
+#include "absl/synchronization/mutex.h"
 #include "services/decode/link_reactor.h"
 #include "services/decode/write_kv_reactor.h"
 #include "services/runtime/config/duration.h"
@@ -16,24 +18,60 @@ absl::Status Busy() {
   return QueueFull({.message = "the decode worker's command queue is full"});
 }
 
+// One Reserve call. A caller that is gone hears of no grant: it goes back at once, not at its
+// expiry. Made with new by the service, deletes itself.
+class ReserveReactor final : public grpc::ServerUnaryReactor {
+ public:
+  explicit ReserveReactor(DecodeLoop& loop) : loop_(loop) {}
+
+  // Once.
+  void Answer(const absl::StatusOr<Grant>& grant) {
+    if (grant.ok()) {
+      absl::MutexLock lock(&mutex_);
+      granted_ = grant->key;
+    }
+    Finish(ToGrpcStatus(grant.status()));
+  }
+
+ private:
+  void OnCancel() override {
+    absl::MutexLock lock(&mutex_);
+    cancelled_ = true;
+  }
+  void OnDone() override {
+    {
+      absl::MutexLock lock(&mutex_);
+      // A loop that is stopping has no leases left.
+      if (cancelled_ && granted_.has_value())
+        (void)loop_.PostAlways(ReleaseCommand{.key = *granted_, .reply = [] {}});
+    }
+    delete this;
+  }
+
+  DecodeLoop& loop_;
+  absl::Mutex mutex_;
+  std::optional<LeaseKey> granted_ ABSL_GUARDED_BY(mutex_);
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
 }  // namespace
 
-grpc::ServerUnaryReactor* DecodeServiceImpl::Reserve(grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* DecodeServiceImpl::Reserve(grpc::CallbackServerContext* /*context*/,
                                                      const v1::ReserveRequest* request,
                                                      v1::ReserveResponse* response) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  auto* reactor = new ReserveReactor(loop_);
   ReserveCommand command{.tokens = request->tokens(),
-                         .reply = [this, reactor, response](absl::StatusOr<Grant> grant) {
-                           if (!grant.ok()) return reactor->Finish(ToGrpcStatus(grant.status()));
+                         .reply = [this, reactor, response](const absl::StatusOr<Grant>& grant) {
+                           if (!grant.ok()) return reactor->Answer(grant);
                            v1::Reservation& out = *response->mutable_reservation();
                            out.set_incarnation(grant->key.incarnation);
                            out.set_lease_id(grant->key.lease_id);
                            out.set_epoch(grant->key.epoch);
                            *out.mutable_ttl() = ToProto(options_.lease_ttl);
                            out.set_endpoint(options_.endpoint);
-                           reactor->Finish(grpc::Status::OK);
+                           reactor->Answer(grant);
                          }};
-  if (!loop_.Post(std::move(command))) reactor->Finish(ToGrpcStatus(Busy()));
+  if (!loop_.Post(std::move(command))) reactor->Answer(Busy());
   return reactor;
 }
 

@@ -16,10 +16,6 @@
 namespace tandem {
 namespace {
 
-// Tokens that a choice may wait for its reader: far more than a network hiccup, far less than
-// memory.
-constexpr size_t kWaitingTokensMax = 4096;
-
 absl::Time Now() {
   return Clock::Real().Now();
 }
@@ -59,7 +55,8 @@ RequestLimits RouterParts::Limits() const {
 
 GenerateReactor::GenerateReactor(const RouterParts& parts, grpc::CallbackServerContext* context,
                                  const v1::GenerateRequest* request)
-    : StreamWriter(kWaitingTokensMax * std::clamp(ChoicesOf(*request), 1U, 64U)),
+    : StreamWriter(size_t{parts.config.stream_tokens_max()} *
+                   std::clamp(ChoicesOf(*request), 1U, 64U)),
       parts_(parts),
       request_(*request),
       arrival_(Now()),
@@ -248,8 +245,9 @@ void GenerateReactor::Send(v1::GenerateResponse message) {
   if (closed_ || Write(std::move(message))) return;
   // A client that is gone is told apart by OnCancelled, which comes too: nobody reads this status
   // then.
-  EndAll(SlowReader({.message = absl::StrCat("the client is more than ", kWaitingTokensMax,
-                                             " tokens a choice behind")}),
+  EndAll(SlowReader(
+             {.message = absl::StrCat("the client is more than ", parts_.config.stream_tokens_max(),
+                                      " tokens a choice behind")}),
          v1::FINISH_REASON_ERROR);
 }
 

@@ -16,14 +16,17 @@ namespace {
 // A decode worker answers Reserve within a step; one that does not hangs. Reserve is never
 // cancelled: the grant might be on its way, and would then be lost until its lease expires.
 constexpr absl::Duration kReserveTimeout = absl::Seconds(5);
+// So long it is still listened to after the request's deadline, for the same reason.
+constexpr absl::Duration kReserveGrace = absl::Seconds(1);
 constexpr absl::Duration kReleaseTimeout = absl::Seconds(5);
 
 // Gives a reservation back on its own: nobody waits for it, and the lease's expiry stands behind
 // it.
 class ReleaseCall {
  public:
-  static void Start(v1::DecodeService::Stub& stub, const v1::Reservation& reservation) {
-    auto* call = new ReleaseCall();
+  static void Start(std::unique_ptr<Assignment> workers, const v1::Reservation& reservation) {
+    v1::DecodeService::Stub& stub = workers->decode().decode();
+    auto* call = new ReleaseCall(std::move(workers));
     *call->request_.mutable_reservation() = reservation;
     SetDeadline(call->context_, Clock::Real().Now() + kReleaseTimeout);
     call->Order();
@@ -35,9 +38,12 @@ class ReleaseCall {
   }
 
  private:
+  explicit ReleaseCall(std::unique_ptr<Assignment> workers) : workers_(std::move(workers)) {}
+
   // gRPC hands the call from one thread to the other by means that TSan cannot see.
   void Order() { absl::MutexLock lock(&mutex_); }
 
+  const std::unique_ptr<Assignment> workers_;  // destroyed last: their links outlive the call
   absl::Mutex mutex_;
   grpc::ClientContext context_;
   v1::ReleaseRequest request_;
@@ -67,7 +73,7 @@ class Session::ReserveCall {
     request_.set_request_id(options.request_id);
     request_.set_tokens(static_cast<uint32_t>(options.prompt.size()) + options.tokens_max);
     SetDeadline(context_, deadline);
-    options.workers->decode().decode().async()->Reserve(
+    session_->workers_->decode().decode().async()->Reserve(
         &context_, &request_, &response_, [this](const grpc::Status& status) {
           session_->strand_.Post([session = session_, status = FromGrpcStatus(status),
                                   response = response_] { session->OnReserve(status, response); });
@@ -125,7 +131,10 @@ class Session::Reading final : public grpc::ClientReadReactor<Response> {
 };
 
 Session::Session(SessionOptions options, Strand& strand, std::function<void(SessionEvent)> on_event)
-    : options_(std::move(options)), strand_(strand), on_event_(std::move(on_event)) {}
+    : workers_(std::move(options.workers)),
+      options_(std::move(options)),
+      strand_(strand),
+      on_event_(std::move(on_event)) {}
 
 Session::~Session() {
   CHECK(!Running());
@@ -138,7 +147,8 @@ bool Session::Running() const {
 void Session::Reserve() {
   if (over_) return MaybeEnd();
   reserve_ = std::make_unique<ReserveCall>(this);
-  reserve_->Start(std::min(options_.deadline, Clock::Real().Now() + kReserveTimeout));
+  reserve_->Start(
+      std::min(options_.deadline + kReserveGrace, Clock::Real().Now() + kReserveTimeout));
 }
 
 void Session::OnReserve(const absl::Status& status, const v1::ReserveResponse& response) {
@@ -148,11 +158,11 @@ void Session::OnReserve(const absl::Status& status, const v1::ReserveResponse& r
     granted_ = true;
   } else if (status.code() == absl::StatusCode::kDeadlineExceeded &&
              Clock::Real().Now() < options_.deadline) {
-    Fail(WorkerLost({.message = absl::StrCat(options_.workers->decode().endpoint(),
-                                             " did not answer Reserve within ",
-                                             absl::FormatDuration(kReserveTimeout))}));
+    Fail(WorkerLost(
+        {.message = absl::StrCat(workers_->decode().endpoint(), " did not answer Reserve within ",
+                                 absl::FormatDuration(kReserveTimeout))}));
   } else {
-    Fail(Explain(status, "reserve", options_.workers->decode().endpoint()));
+    Fail(Explain(status, "reserve", workers_->decode().endpoint()));
   }
   if (over_) return MaybeEnd();
   on_event_(Reserved{});
@@ -169,8 +179,7 @@ void Session::Prefill() {
   prefill_ = std::make_unique<Reading<v1::PrefillResponse>>(
       this, Reading<v1::PrefillResponse>::Handlers{&Session::OnPrefill, &Session::OnPrefillOver});
   // The request is serialised before this returns.
-  options_.workers->prefill().prefill().async()->Prefill(prefill_->context(), &request,
-                                                         prefill_.get());
+  workers_->prefill().prefill().async()->Prefill(prefill_->context(), &request, prefill_.get());
   prefill_->Start();
 }
 
@@ -186,9 +195,9 @@ void Session::OnPrefill(const v1::PrefillResponse& response) {
 void Session::OnPrefillOver(const absl::Status& status) {
   prefill_.reset();
   if (!prefilled_ && !over_) {
-    Fail(status.ok() ? absl::InternalError(absl::StrCat(options_.workers->prefill().endpoint(),
+    Fail(status.ok() ? absl::InternalError(absl::StrCat(workers_->prefill().endpoint(),
                                                         " ended Prefill without a first token"))
-                     : Explain(status, "prefill", options_.workers->prefill().endpoint()));
+                     : Explain(status, "prefill", workers_->prefill().endpoint()));
   }
   MaybeEnd();
 }
@@ -211,8 +220,7 @@ void Session::Generate() {
   using Call = Reading<v1::DecodeServiceGenerateResponse>;
   generate_ =
       std::make_unique<Call>(this, Call::Handlers{&Session::OnGenerate, &Session::OnGenerateOver});
-  options_.workers->decode().decode().async()->Generate(generate_->context(), &request,
-                                                        generate_.get());
+  workers_->decode().decode().async()->Generate(generate_->context(), &request, generate_.get());
   generate_->Start();
 }
 
@@ -227,10 +235,10 @@ void Session::OnGenerate(const v1::DecodeServiceGenerateResponse& response) {
 void Session::OnGenerateOver(const absl::Status& status) {
   generate_.reset();
   if (!over_ && !status.ok()) {
-    Fail(Explain(status, "decode", options_.workers->decode().endpoint()));
+    Fail(Explain(status, "decode", workers_->decode().endpoint()));
   } else if (!over_ && !reasoned_) {
     Fail(absl::InternalError(
-        absl::StrCat(options_.workers->decode().endpoint(), " ended Generate without a reason")));
+        absl::StrCat(workers_->decode().endpoint(), " ended Generate without a reason")));
   }
   over_ = true;
   MaybeEnd();
@@ -253,7 +261,7 @@ void Session::MaybeEnd() {
   if (!over_ || ended_ || Running()) return;
   ended_ = true;
   // After the prefill call is over: the decode worker revokes what may still be written.
-  if (granted_) ReleaseCall::Start(options_.workers->decode().decode(), reservation_);
+  if (granted_) ReleaseCall::Start(std::move(workers_), reservation_);
   on_event_(Ended{.status = status_});
 }
 

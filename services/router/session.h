@@ -81,6 +81,7 @@ class Session {
   void MaybeEnd();
   bool Running() const;
 
+  std::unique_ptr<Assignment> workers_;  // until a Release takes them over
   const SessionOptions options_;
   Strand& strand_;
   const std::function<void(SessionEvent)> on_event_;

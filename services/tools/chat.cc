@@ -38,6 +38,9 @@ class CancelOnInterrupt {
   Thread thread_;
 };
 
+// A router that was away is noticed only while somebody waits for it.
+constexpr absl::Duration kConnectTimeout = absl::Seconds(2);
+
 // At the prompt Ctrl-C does what it always does.
 bool ReadLine(std::string& line) {
   const sigset_t interrupt = Signals({SIGINT});
@@ -141,6 +144,7 @@ int RunChat(const std::vector<std::string>& arguments) {
     const auto deadline = DeadlineOf(*flags);
     if (!deadline.ok()) return Usage(deadline.status());
     Say(request, "user", line);
+    (void)channel.WaitForConnected(kConnectTimeout);  // if it fails, the call says so
     const auto said = Answer(*stub, request, *deadline);
     if (!said.ok()) {
       std::cerr << DescribeError(said.status());

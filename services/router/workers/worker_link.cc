@@ -122,15 +122,21 @@ void WorkerLink::OnState(const v1::WatchResponse& state) {
 }
 
 void WorkerLink::OnWatchDone(const grpc::Status& status) {
-  // Destroyed last: it is the caller. Once idle_ is set the link may be gone.
   std::unique_ptr<Watch> done;
-  absl::MutexLock lock(&mutex_);
-  done = std::move(watch_);
-  if (connected_ && !stopping_) {
-    LogWarning("worker_down",
-               {{"endpoint", options_.endpoint}, {"status", status.error_message()}});
+  {
+    absl::MutexLock lock(&mutex_);
+    done = std::move(watch_);
+    if (connected_ && !stopping_) {
+      LogWarning("worker_down",
+                 {{"endpoint", options_.endpoint}, {"status", status.error_message()}});
+    }
+    connected_ = false;
   }
-  connected_ = false;
+  // It is the caller, and touched no more. It holds gRPC's channel, and must not be the last to do
+  // so: the thread that ends with a process's last channel would be this one, which is gRPC's own.
+  done.reset();
+  absl::MutexLock lock(&mutex_);
+  // Once idle_ is set the link may be gone.
   if (stopping_) {
     idle_ = true;
     return;

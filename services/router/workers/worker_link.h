@@ -32,11 +32,12 @@ class WorkerLink {
   WorkerLink& operator=(const WorkerLink&) = delete;
 
   void Start();
-  // Ends the watch and waits until nothing calls back any more. The destructor does it too.
+  // Ends the watch and waits until nothing calls back any more and no request is assigned. The
+  // destructor does it too.
   void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
 
   WorkerView View() const ABSL_LOCKS_EXCLUDED(mutex_);
-  // +1 with a request that is sent there, -1 when it has ended.
+  // +1 with a request that is sent there, -1 when it has ended and its calls are gone.
   void Assign(int by) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const std::string& endpoint() const { return options_.endpoint; }
@@ -49,7 +50,7 @@ class WorkerLink {
   void StartWatch() ABSL_LOCKS_EXCLUDED(mutex_);
   void OnState(const v1::WatchResponse& state) ABSL_LOCKS_EXCLUDED(mutex_);
   void OnWatchDone(const grpc::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
-  bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return idle_; }
+  bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return idle_ && assigned_ == 0; }
 
   const Options options_;
   const Channel channel_;

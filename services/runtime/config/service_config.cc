@@ -73,6 +73,7 @@ void ApplyDefaults(v1::RouterConfig& config) {
   if (!config.has_choices_max()) config.set_choices_max(16);
   if (!config.has_message_bytes_max()) config.set_message_bytes_max(16U << 20);
   if (!config.has_drain_timeout()) *config.mutable_drain_timeout() = ToProto(absl::Seconds(30));
+  if (!config.has_stream_tokens_max()) config.set_stream_tokens_max(4096);
 }
 
 void ApplyDefaults(v1::PrefillConfig& config) {
@@ -118,6 +119,7 @@ absl::Status Validate(const v1::RouterConfig& config) {
   check.InRange("choices_max", config.choices_max(), {.min = 1, .max = 1024});
   check.InRange("message_bytes_max", config.message_bytes_max(), {.min = 1024, .max = 1U << 30});
   check.Positive("drain_timeout", config.drain_timeout());
+  check.InRange("stream_tokens_max", config.stream_tokens_max(), {.min = 1, .max = 1U << 24});
   return check.status();
 }
 

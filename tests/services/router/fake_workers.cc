@@ -2,10 +2,13 @@
 #include "tests/services/router/fake_workers.h"
 
 #include <atomic>
+#include <functional>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "grpcpp/alarm.h"
 #include "services/runtime/base/check.h"
 #include "services/runtime/rpc/status.h"
 #include "services/runtime/rpc/stream_writer.h"
@@ -204,11 +207,14 @@ class FakeWorker::DecodeServiceImpl final : public v1::DecodeService::CallbackSe
                                     v1::ReserveResponse* response) override {
     const Script script = stage_.script();
     if (script.hang_reserve) return new Hanging();
-    auto* reactor = context->DefaultReactor();
-    if (script.reserve_error.ok()) {
+    const auto grant = [this, response] {
       response->mutable_reservation()->set_incarnation(42);
       response->mutable_reservation()->set_lease_id(Grant());
-    }
+    };
+    if (script.reserve_delay > absl::ZeroDuration())
+      return new Delayed(script.reserve_delay, grant);
+    auto* reactor = context->DefaultReactor();
+    if (script.reserve_error.ok()) grant();
     reactor->Finish(ToGrpcStatus(script.reserve_error));
     return reactor;
   }
@@ -234,6 +240,20 @@ class FakeWorker::DecodeServiceImpl final : public v1::DecodeService::CallbackSe
   class Hanging final : public grpc::ServerUnaryReactor {
     void OnCancel() override { Finish(grpc::Status::CANCELLED); }
     void OnDone() override { delete this; }
+  };
+
+  class Delayed final : public grpc::ServerUnaryReactor {
+   public:
+    Delayed(absl::Duration delay, std::function<void()> grant) {
+      alarm_.Set(absl::ToChronoTime(absl::Now() + delay), [this, grant = std::move(grant)](bool) {
+        grant();
+        Finish(grpc::Status::OK);
+      });
+    }
+    void OnDone() override { delete this; }
+
+   private:
+    grpc::Alarm alarm_;
   };
 
   uint64_t Grant() {

@@ -24,6 +24,7 @@ struct Script {
   std::vector<uint32_t> tokens = {1};  // the answer; the first one comes from prefill
   // Where a call stops answering and waits to be cancelled: never by default.
   bool hang_reserve = false;
+  absl::Duration reserve_delay;  // a grant comes so late
   bool hang_prefill = false;
   std::optional<size_t> hang_after;  // tokens of Generate
   // What a call ends with instead.

@@ -143,6 +143,19 @@ TEST(RouterEndTest, DeadlineInReserveEndsInTime) {
   EXPECT_TRUE(outcome.events.empty());
 }
 
+TEST(RouterEndTest, AGrantThatComesAfterTheDeadlineIsGivenBack) {
+  v1::RouterConfig config;
+  config.mutable_deadline_max()->set_nanos(200'000'000);
+  RouterHarness harness(config);
+  harness.stage().Set({.reserve_delay = absl::Milliseconds(500)});
+  const Outcome outcome = harness.Generate(TextRequest("Tell me"));
+  EXPECT_EQ(outcome.status.code(), absl::StatusCode::kDeadlineExceeded) << outcome.status;
+  EXPECT_EQ(ReasonOf(outcome.status), "DEADLINE");
+  EXPECT_TRUE(outcome.events.empty());
+  EXPECT_TRUE(harness.stage().Await([](const Seen& seen) { return seen.releases == 1; }));
+  EXPECT_TRUE(harness.stage().Await(Idle));
+}
+
 TEST(RouterEndTest, WorkersOwnErrorsPassWithTheirDetails) {
   RouterHarness harness;
   harness.stage().Set({.reserve_error = KvBudget({.message = "0 of 8 pages are free"})});

@@ -33,6 +33,7 @@ TEST(ServiceConfigTest, DefaultsAreTheContracts) {
   EXPECT_EQ(router->model_name(), "tiny-v4");
   EXPECT_EQ(router->requests_max(), 1024U);
   EXPECT_EQ(FromProto(router->deadline_max()), absl::Seconds(600));
+  EXPECT_EQ(router->stream_tokens_max(), 4096U);
   const auto decode =
       LoadDecodeConfig(Write("worker { listen: \"h:4\" model_dir: \"m\" } stream_tokens_max: 9"));
   ASSERT_TRUE(decode.ok()) << decode.status();
@@ -55,6 +56,7 @@ TEST(ServiceConfigTest, EachErrorNamesFieldLimitAndValue) {
       {base + "prefill_workers: \"a:0\"", {"prefill_workers", "port 0", "65535"}},
       {base + "prefill_workers: \"a:70000\"", {"prefill_workers", "70000"}},
       {base + "decode_workers: \"http://a:1\"", {"decode_workers", "http://a:1"}},
+      {base + "stream_tokens_max: 0", {"stream_tokens_max", "0", "1 to 16777216"}},
       {base + "deadline_max { seconds: -1 }", {"deadline_max", "-1s"}},
       {base + "\nno_such_field: 1", {":2:", "no_such_field"}},
       {base + "\n  choices_max: \"x\"", {":2:"}},
