@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Goal: no kernel spills, and none takes more shared memory than SM120 has; a table of both targets.
+"""Goal: no kernel spills, none takes more shared memory than SM120 has; a table of both targets.
 Method: what ptxas said when the objects were built, kept beside them (cmake/keep_resources.sh).
 
     resources.py BUILD [--table FILE]
