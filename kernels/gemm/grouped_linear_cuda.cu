@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/gemm/grouped_linear.h"
-#include "kernels/gemm/stream.cuh"
+#include "kernels/gemm/stream_linear.cuh"
 
 namespace tandem::kernels::cuda {
 namespace {

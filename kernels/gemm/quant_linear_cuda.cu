@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/gemm/quant_linear.h"
-#include "kernels/gemm/stream.cuh"
+#include "kernels/gemm/stream_linear.cuh"
 
 namespace tandem::kernels::cuda {
 namespace {
 
-constexpr int64_t kFp4Tokens = kMostTokens<F16Dequant<WeightFormat::kFp4>>;
-
-// At most kMostTokens tokens.
+// At most kStreamTokens tokens.
 void QuantLinearOfFewTokens(const QuantLinearArgs& args, Stream& stream) {
   const StreamArgs product = {.weight = ViewOf(args.weight),
                               .x = args.q.data,
@@ -23,17 +21,14 @@ void QuantLinearOfFewTokens(const QuantLinearArgs& args, Stream& stream) {
   }
 }
 
-// Or FP4 weights.
 void QuantLinearOfManyTokens(const QuantLinearArgs& args, Stream& stream) {
-  const bool fp4 = args.weight.format == WeightFormat::kFp4;
-  InSlicesOfTokens(args.q.shape[0], fp4 ? kFp4Tokens : kStreamTokens,
-                   [&](int64_t first, int64_t count) {
-                     QuantLinearOfFewTokens({.q = RowsOf(args.q, first, count),
-                                             .scale = RowsOf(args.scale, first, count),
-                                             .weight = args.weight,
-                                             .y = RowsOf(args.y, first, count)},
-                                            stream);
-                   });
+  InSlicesOfTokens(args.q.shape[0], kStreamTokens, [&](int64_t first, int64_t count) {
+    QuantLinearOfFewTokens({.q = RowsOf(args.q, first, count),
+                            .scale = RowsOf(args.scale, first, count),
+                            .weight = args.weight,
+                            .y = RowsOf(args.y, first, count)},
+                           stream);
+  });
 }
 
 }  // namespace
@@ -41,7 +36,7 @@ void QuantLinearOfManyTokens(const QuantLinearArgs& args, Stream& stream) {
 void QuantLinear(const QuantLinearArgs& args, Stream& stream) {
   CheckQuantLinear(args);
   if (args.q.shape[0] == 0) return;
-  if (args.q.shape[0] <= kStreamTokens && args.weight.format == WeightFormat::kFp8) {
+  if (args.q.shape[0] <= kStreamTokens) {
     QuantLinearOfFewTokens(args, stream);
   } else {
     QuantLinearOfManyTokens(args, stream);

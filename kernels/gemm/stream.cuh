@@ -10,12 +10,10 @@
 // depend on T. Internal to kernels/gemm.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 
 #include "kernels/common/cuda/launch.h"
 #include "kernels/common/dtype.h"
-#include "kernels/common/tensor.h"
 #include "kernels/gemm/atom.cuh"
 #include "kernels/gemm/stream_plan.h"
 #include "kernels/ptx/async_stream.cuh"
@@ -23,18 +21,6 @@
 #include "kernels/ptx/load.cuh"
 
 namespace tandem::kernels::cuda {
-
-// Of the current device, asked once.
-inline int Multiprocessors() {
-  static const int count = [] {
-    int device = 0, value = 0;
-    KERNEL_CHECK_EQ(cudaGetDevice(&device), cudaSuccess);
-    KERNEL_CHECK_EQ(cudaDeviceGetAttribute(&value, cudaDevAttrMultiProcessorCount, device),
-                    cudaSuccess);
-    return value;
-  }();
-  return count;
-}
 
 struct StreamArgs {
   WeightView weight;
@@ -223,18 +209,6 @@ __device__ __forceinline__ InputView InputsOf(const StreamArgs& args, int64_t ro
           .tokens = static_cast<int>(args.tokens)};
 }
 
-// Shared memory of a block: sums [row warp][part of K in a round][token][row], the outputs so far
-// of more rounds than one, then the warps' rings.
-template <int kRows>
-struct StreamShared {
-  int sums;   // floats of one warp
-  int rings;  // bytes to there
-
-  __host__ __device__ StreamShared(const StreamPlan& plan, int tokens)
-      : sums(tokens * kSumStride<kRows>),
-        rings(4 * sums * plan.row_warps * (plan.split_warps + (plan.split > plan.split_warps))) {}
-};
-
 // Asks for the inputs of steps begin .. end−1 while the kernel before still runs: all arrive at
 // once later, wherever they were. Not a read: it moves lines into L2, where that kernel's writes go
 // too.
@@ -254,60 +228,67 @@ __device__ __forceinline__ void PrefetchInputs(const InputView& in, int begin, i
   }
 }
 
-// Blocks of `row_warps`·`split_warps` warps; warp = row_warp · split_warps + part of K.
+// The sums of all parts of a row tile, `sums` [part][token][row], in ascending order to the
+// outputs; thread `thread` of `threads`.
+template <typename Output, int kRows>
+__device__ __forceinline__ void StoreSums(const StreamArgs& args, const StreamPlan& plan,
+                                          int64_t row_tile, const float* sums, int thread,
+                                          int threads) {
+  constexpr int kBlockRows = kRows * kTileRows;
+  const int tokens = static_cast<int>(args.tokens), part_sums = tokens * kSumStride<kRows>;
+  for (int i = thread; i < tokens * kBlockRows; i += threads) {
+    const int row = i % kBlockRows, token = i / kBlockRows;
+    const float* at = sums + token * kSumStride<kRows> + row;
+    float sum = at[0];
+    for (int part = 1; part < plan.split; ++part) sum += at[part * part_sums];
+    const int64_t n = row_tile * kTileRows + row;
+    if (n < args.weight.n) {
+      StoreOutput(static_cast<Output*>(args.y), token * args.weight.n + n, sum);
+    }
+  }
+}
+
+// Steps of K.
+template <typename Atom>
+TANDEM_HOST_DEVICE constexpr int StepsOf(int64_t k) {
+  const int tiles = static_cast<int>((k + kTileColumns - 1) / kTileColumns);
+  return (tiles + Atom::kTiles - 1) / Atom::kTiles;
+}
+
+// A block has row_warps·split warps; warp = row warp · split + part of K. Shared memory: sums [row
+// warp][part][token][row], then the warps' rings.
 template <typename Atom, typename Output, int kRows, int kColumns, int kDepth, int kRegisters>
 __global__ void __maxnreg__(kRegisters) StreamKernel(StreamArgs args, StreamPlan plan) {
   ptx::GridDependencyLaunch();
   using Walk = StreamWalk<Atom, kRows, kColumns, kDepth>;
   extern __shared__ __align__(16) float shared[];
   const int warp = static_cast<int>(threadIdx.x) / 32, tokens = static_cast<int>(args.tokens);
-  const int row_warp = warp / plan.split_warps, part_warp = warp % plan.split_warps;
-  const StreamShared<kRows> layout(plan, tokens);
-  uint8_t* ring =
-      reinterpret_cast<uint8_t*>(shared) + layout.rings + warp * kDepth * Walk::kStepBytes;
-  float* sums = shared + row_warp * plan.split_warps * layout.sums;
-  float* so_far = shared + (plan.row_warps * plan.split_warps + row_warp) * layout.sums;
+  const int row_warp = warp / plan.split, part = warp % plan.split;
+  const int part_sums = tokens * kSumStride<kRows>;
   const int64_t row_tile = (int64_t{blockIdx.x} * plan.row_warps + row_warp) * kRows;
-  const bool has_rows = row_tile < RowTiles(args.weight.n);
-  const int tiles = static_cast<int>((args.weight.k + kTileColumns - 1) / kTileColumns);
-  const int steps = (tiles + Atom::kTiles - 1) / Atom::kTiles;
-  const InputView in = InputsOf<Atom>(args, row_tile);
-  constexpr bool kRounds = kColumns > 2;  // fewer tokens have a warp for every part
-  for (int round = 0; round < (kRounds ? plan.split : 1); round += plan.split_warps) {
-    if (has_rows) {
-      const int part = round + part_warp, begin = steps * part / plan.split;
-      const int end = steps * (part + 1) / plan.split;
-      Walk walk(args.weight, row_tile, begin, end, ring);
-      if (row_warp == 0) PrefetchInputs<Atom>(in, begin, end);
-      ptx::GridDependencyWait();
-      float total[kRows][kColumns][4] = {};
-      walk.Run(in, begin, total);
-      KeepSums<kRows, kColumns>(total, tokens, sums + part_warp * layout.sums);
-    }
-    if (plan.split_warps == 1) {
-      __syncwarp();
-    } else {
-      __syncthreads();
-    }
-    if (has_rows) {
-      constexpr int kBlockRows = kRows * kTileRows;
-      const bool last = !kRounds || round + plan.split_warps >= plan.split;
-      // The warps of a row tile share its outputs.
-      for (int i = 32 * part_warp + static_cast<int>(threadIdx.x) % 32; i < tokens * kBlockRows;
-           i += 32 * plan.split_warps) {
-        const int row = i % kBlockRows, token = i / kBlockRows;
-        const int at = token * kSumStride<kRows> + row;
-        float sum = round == 0 ? sums[at] : so_far[at] + sums[at];
-        for (int p = 1; p < plan.split_warps; ++p) sum += sums[p * layout.sums + at];
-        const int64_t n = row_tile * kTileRows + row;
-        if (!last) {
-          so_far[at] = sum;
-        } else if (n < args.weight.n) {
-          StoreOutput(static_cast<Output*>(args.y), token * args.weight.n + n, sum);
-        }
-      }
-    }
-    if (kRounds && plan.split > plan.split_warps) __syncthreads();
+  float* sums = shared + row_warp * plan.split * part_sums;
+  if (row_tile < RowTiles(args.weight.n)) {
+    uint8_t* ring = reinterpret_cast<uint8_t*>(shared + plan.row_warps * plan.split * part_sums) +
+                    warp * kDepth * Walk::kStepBytes;
+    const int steps = StepsOf<Atom>(args.weight.k);
+    const int begin = steps * part / plan.split, end = steps * (part + 1) / plan.split;
+    const InputView in = InputsOf<Atom>(args, row_tile);
+    Walk walk(args.weight, row_tile, begin, end, ring);
+    if (row_warp == 0) PrefetchInputs<Atom>(in, begin, end);
+    ptx::GridDependencyWait();
+    float total[kRows][kColumns][4] = {};
+    walk.Run(in, begin, total);
+    KeepSums<kRows, kColumns>(total, tokens, sums + part * part_sums);
+  }
+  if (plan.split == 1) {
+    __syncwarp();
+  } else {
+    __syncthreads();
+  }
+  if (row_tile < RowTiles(args.weight.n)) {
+    StoreSums<Output, kRows>(args, plan, row_tile, sums,
+                             static_cast<int>(threadIdx.x) - 32 * row_warp * plan.split,
+                             32 * plan.split);
   }
 }
 
@@ -315,73 +296,14 @@ template <typename Atom, typename Output, int kRows, int kColumns, int kDepth, i
 void LaunchStream(const char* name, const StreamArgs& args, const StreamPlan& plan,
                   Stream& stream) {
   const int64_t row_groups = (RowTiles(args.weight.n) + kRows - 1) / kRows;
-  const int warps = plan.row_warps * plan.split_warps;
-  constexpr int kStepBytes = StreamWalk<Atom, kRows, kColumns, kDepth>::kStepBytes;
-  const StreamShared<kRows> layout(plan, static_cast<int>(args.tokens));
-  KERNEL_CHECK_MULTIPLE(plan.split, plan.split_warps);
+  const int64_t warps = plan.row_warps * plan.split;
+  const int64_t warp_bytes = args.tokens * kSumStride<kRows> * int64_t{sizeof(float)} +
+                             kDepth * StreamWalk<Atom, kRows, kColumns, kDepth>::kStepBytes;
   Launch({.name = name,
           .grid = dim3(Blocks(row_groups, plan.row_warps)),
-          .threads = 32 * warps,
-          .shared_bytes = layout.rings + int64_t{warps} * kDepth * kStepBytes},
+          .threads = static_cast<int>(32 * warps),
+          .shared_bytes = warps * warp_bytes},
          stream, StreamKernel<Atom, Output, kRows, kColumns, kDepth, kRegisters>, args, plan);
-}
-
-// Scales of every 32 columns leave FP4 no registers for more.
-template <typename Atom>
-inline constexpr int64_t kMostTokens = Atom::kFormat == WeightFormat::kFp4 ? 32 : kStreamTokens;
-
-// y = x·Wᵀ for 1 .. kMostTokens tokens.
-template <typename Atom, typename Output>
-void StreamLinear(const char* name, const StreamArgs& args, Stream& stream) {
-  constexpr int kDepth = 2;
-  constexpr int kRegisters = Atom::kFormat == WeightFormat::kFp4 || Atom::kRagged ? 80 : 64;
-  const int64_t tiles = (args.weight.k + kTileColumns - 1) / kTileColumns;
-  const int64_t steps = (tiles + Atom::kTiles - 1) / Atom::kTiles;
-  const StreamPlan plan =
-      PlanStream(RowTiles(args.weight.n), steps, args.tokens, Multiprocessors());
-  if (args.tokens <= 8) {
-    LaunchStream<Atom, Output, 1, 1, kDepth, kRegisters>(name, args, plan, stream);
-  } else if (args.tokens <= 16) {
-    LaunchStream<Atom, Output, 1, 2, kDepth, 128>(name, args, plan, stream);
-  } else if (args.tokens <= 32) {
-    LaunchStream<Atom, Output, 1, 4, kDepth, 168>(name, args, plan, stream);
-  } else if constexpr (kMostTokens<Atom> > 32) {
-    LaunchStream<Atom, Output, 1, 8, kDepth, 255>(name, args, plan, stream);
-  }
-}
-
-// The same with bf16 weights: rows of whole steps, or of any length.
-template <typename Output>
-void StreamBf16(const char* name, const StreamArgs& args, Stream& stream) {
-  if (args.weight.k % 64 == 0 && reinterpret_cast<uintptr_t>(args.x) % 16 == 0) {
-    StreamLinear<Bf16Dequant<WeightFormat::kBf16>, Output>(name, args, stream);
-  } else {
-    StreamLinear<Bf16Dequant<WeightFormat::kBf16, true>, Output>(name, args, stream);
-  }
-}
-
-// A weight that PrepareLinear has prepared.
-inline WeightView ViewOf(const LinearWeight& weight) {
-  KERNEL_CHECK(weight.prepared != nullptr);
-  return {.codes = weight.prepared,
-          .scales = weight.prepared + FragmentScaleOffset(weight.format, weight.n, weight.k),
-          .n = weight.n,
-          .k = weight.k};
-}
-
-// Tokens first .. first+count−1 of a view.
-template <typename T, int kRank>
-TensorView<T, kRank> RowsOf(TensorView<T, kRank> view, int64_t first, int64_t count) {
-  view.data = view.row(first);
-  view.shape[0] = count;
-  return view;
-}
-
-// Calls run(first, count) for slices of at most `most` of `tokens` tokens: how a product of many
-// tokens is made of small ones.
-template <typename Run>
-void InSlicesOfTokens(int64_t tokens, int64_t most, const Run& run) {
-  for (int64_t t = 0; t < tokens; t += most) run(t, std::min(most, tokens - t));
 }
 
 }  // namespace tandem::kernels::cuda
