@@ -17,6 +17,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/common/cuda/codec.cuh"
 #include "kernels/common/cuda/launch.h"
@@ -153,6 +154,15 @@ __device__ __forceinline__ uint32_t LoadShared4(uint32_t address) {
   return v;
 }
 
+// f(0), …, f(kCount − 1), each argument a constant: unlike an unrolled loop, for certain.
+template <int kCount, int kFirst = 0, class F>
+__device__ __forceinline__ void ForEach(F&& f) {
+  if constexpr (kFirst < kCount) {
+    f(std::integral_constant<int, kFirst>());
+    ForEach<kCount, kFirst + 1>(f);
+  }
+}
+
 // The product is a pipeline. While a group of a few blocks of tokens multiplies, the next group's
 // tokens are on their way from shared memory; between its products the next k32 tile's codes become
 // bf16 and the copies of a later stage start. Stages pass through two barriers each, `full` (the
@@ -214,13 +224,18 @@ class TileProduct {
     static constexpr int kGroup = kActive < Shape::kGroup ? kActive : Shape::kGroup;
     static constexpr int kGroups = (kActive + kGroup - 1) / kGroup;
     static constexpr int kProducts = kActive * 2 * kRowTiles;  // of a tile
+    static constexpr int kGroupProducts = kGroup * 2 * kRowTiles;
+    static constexpr int kCopyGroup = kGroups > 1 ? 1 : 0;
+    static constexpr int GroupProducts(int group) {
+      return group < kGroups - 1 ? kGroupProducts : kProducts - group * kGroupProducts;
+    }
     static constexpr int kPairs = kFormat == WeightFormat::kBf16 ? 0 : 8 * kRowTiles;
     // The first pair to convert, and the first copy to start, before product n of a tile.
     static constexpr int FirstPair(int n) {
       return Share(n - (kProducts + 7) / 8, kProducts - kProducts / 4, kPairs);
     }
     static constexpr int FirstCopy(int n) {
-      const int begin = kGroups > 1 ? kGroup * 2 * kRowTiles : 0;
+      const int begin = kCopyGroup * kGroupProducts;
       return Share(n - begin, kProducts - begin, kCopies + 1);
     }
     static constexpr int Share(int n, int of, int all) {
@@ -276,59 +291,47 @@ class TileProduct {
   __device__ __forceinline__ void Step(const Ring& ring, int step, Pipeline<kActive>& pipe,
                                        typename Shape::Sums& sums) {
     using P = Pipeline<kActive>;
-    constexpr int kLastGroup = P::kGroups - 1, kCopyGroup = P::kGroups > 1 ? 1 : 0;
-    const int later = step - 1 + kStages;  // the step that takes the stage before this one
-    const bool copies = step > 0 && later < steps_;
-#pragma unroll
-    for (int tile = 0; tile < kTiles; ++tile) {
-      const bool last_tile = tile == kTiles - 1;
-      Operand(&a)[kRowTiles] = pipe.a[tile % 2];
-      Operand(&a_next)[kRowTiles] = pipe.a[(tile + 1) % 2];
-#pragma unroll
-      for (int group = 0; group < P::kGroups; ++group) {
-        const int at = tile * P::kGroups + group;
-        if (group == 0 && last_tile && step + 1 < steps_) {
-          ptx::ArrivalWait(Full(ring.next), ring.next_parity);
-        }
-        if (group == kCopyGroup && tile == 0 && copies) {
-          ptx::ArrivalWait(Empty(ring.before), ring.before_parity);
-        }
-        if (group == 0) {
-          if (last_tile) LoadFactors(step + 1);
-          LoadRaw(last_tile ? ring.next : ring.stage, last_tile ? 0 : tile + 1, a_next);
-        }
-        if (group < kLastGroup) {
-          LoadTokens<P>(pipe.b[(at + 1) % 2], ring.stage, tile, group + 1);
-        } else {
-          LoadTokens<P>(pipe.b[(at + 1) % 2], last_tile ? ring.next : ring.stage,
-                        last_tile ? 0 : tile + 1, 0);
-        }
-        int product = group * P::kGroup * 2 * kRowTiles;
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-#pragma unroll
-          for (int j = 0; j < P::kGroup; ++j) {
-            if (group * P::kGroup + j >= kActive) continue;
-            const uint4 b = pipe.b[at % 2][j];
-            const uint32_t columns[2] = {half == 0 ? b.x : b.z, half == 0 ? b.y : b.w};
-#pragma unroll
-            for (int m = 0; m < kRowTiles; ++m, ++product) {
-#pragma unroll
-              for (int i = P::FirstPair(product); i < P::FirstPair(product + 1); ++i) {
-                Convert((tile + 1) % kTiles, i, a_next);
-              }
-#pragma unroll
-              for (int i = P::FirstCopy(product); i < P::FirstCopy(product + 1); ++i) {
-                if (tile > 0) continue;
-                if (i < kCopies) Copy(i, ring.before, later, copies);
-                if (i == kCopies && copies) ptx::ArriveWithCopies(Full(ring.before));
-              }
-              ptx::MmaBf16(sums[m][group * P::kGroup + j], a[m][half], columns);
-            }
-          }
-        }
+    ForEach<kTiles * P::kGroups>([&](auto at) {
+      constexpr int kTile = at() / P::kGroups, kGroup = at() % P::kGroups;
+      constexpr int kNextTile = (kTile + 1) % kTiles;
+      constexpr bool kLastTile = kTile == kTiles - 1, kLastGroup = kGroup == P::kGroups - 1;
+      auto& a_next = pipe.a[(kTile + 1) % 2];
+      const int later = step - 1 + kStages;  // the step that takes the stage before this one
+      const bool copies = step > 0 && later < steps_;
+      if (kGroup == 0 && kLastTile && step + 1 < steps_) {
+        ptx::ArrivalWait(Full(ring.next), ring.next_parity);
       }
-    }
+      if (kGroup == P::kCopyGroup && kTile == 0 && copies) {
+        ptx::ArrivalWait(Empty(ring.before), ring.before_parity);
+      }
+      if constexpr (kGroup == 0) {
+        if (kLastTile) LoadFactors(step + 1);
+        LoadRaw(kLastTile ? ring.next : ring.stage, kNextTile, a_next);
+      }
+      LoadTokens<P>(pipe.b[(at() + 1) % 2], kLastTile && kLastGroup ? ring.next : ring.stage,
+                    kLastGroup ? kNextTile : kTile, kLastGroup ? 0 : kGroup + 1);
+      ForEach<P::GroupProducts(kGroup)>([&](auto n) {
+        constexpr int kProduct = kGroup * P::kGroupProducts + n();
+        constexpr int kBlocks = P::GroupProducts(kGroup) / (2 * kRowTiles);
+        constexpr int kHalf = n() / (kRowTiles * kBlocks), kBlock = n() / kRowTiles % kBlocks;
+        constexpr int kM = n() % kRowTiles;
+        constexpr int kPair = P::FirstPair(kProduct), kCopy = P::FirstCopy(kProduct);
+        ForEach<P::FirstPair(kProduct + 1) - kPair>(
+            [&](auto i) { Convert(kNextTile, kPair + i(), a_next); });
+        if constexpr (kTile == 0) {
+          ForEach<P::FirstCopy(kProduct + 1) - kCopy>([&](auto i) {
+            if (kCopy + i() < kCopies) {
+              Copy(kCopy + i(), ring.before, later, copies);
+            } else if (copies) {
+              ptx::ArriveWithCopies(Full(ring.before));
+            }
+          });
+        }
+        const uint4 b = pipe.b[at() % 2][kBlock];
+        const uint32_t columns[2] = {kHalf == 0 ? b.x : b.z, kHalf == 0 ? b.y : b.w};
+        ptx::MmaBf16(sums[kM][kGroup * P::kGroup + kBlock], pipe.a[kTile % 2][kM][kHalf], columns);
+      });
+    });
     __syncwarp();
     if (threadIdx.x % 32 == 0) ptx::Arrive(Empty(ring.stage));
     Turn(pipe);

@@ -60,7 +60,7 @@ template <class Shape>
 __device__ __forceinline__ void RunTile(int rows, TileProduct<Shape>& product,
                                         typename Shape::Sums& sums) {
   if constexpr (Shape::kTokens == kFewTokens) {
-    RunFor<Shape, 1, 2, 3, 4>(rows, product, sums);
+    RunFor<Shape, 1, 2, 4>(rows, product, sums);
   } else if constexpr (Shape::kFormat == kRouted) {
     RunFor<Shape, 4, 6, 8, 10, 11, 12, 13, 14, 16>(rows, product, sums);
   } else {
