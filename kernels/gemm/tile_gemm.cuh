@@ -53,7 +53,7 @@ struct TileShape {
   static constexpr int kStagesBytes = kRowTiles == 1 ? 49152 : 98304;
   static constexpr int kStages =
       kStagesBytes / kStageBytes < kMostStages ? kStagesBytes / kStageBytes : kMostStages;
-  static constexpr int kSharedBytes = kStages * kStageBytes;
+  static constexpr int kSharedBytes = kStages * kStageBytes + 16 * kStages;  // and barriers
   // 16-byte pieces of one k32 tile's tokens, and how many of them a thread copies.
   static constexpr int kPieces = kTokens * 4;
   static constexpr int kSlots = kPieces > kTileThreads ? kPieces / kTileThreads : 1;
@@ -251,15 +251,12 @@ class TileProduct {
   static constexpr int kTokenCopies = Shape::kPieces >= kTileThreads ? Shape::kSlots * kTiles : 1;
   static constexpr int kCopies = kWeightCopies + kScaleCopies + kTokenCopies;
 
-  static __device__ __forceinline__ uint32_t Barrier(int kind, int stage) {
-    __shared__ uint64_t barriers[2][kMostStages];
-    return ptx::SharedAddress(&barriers[kind][stage]);
+  // The barriers stand behind the stages.
+  __device__ __forceinline__ uint32_t Full(int stage) const {
+    return At(kStages) + static_cast<uint32_t>(stage) * 8;
   }
-  static __device__ __forceinline__ uint32_t Full(int stage) {
-    return Barrier(0, stage);
-  }
-  static __device__ __forceinline__ uint32_t Empty(int stage) {
-    return Barrier(1, stage);
+  __device__ __forceinline__ uint32_t Empty(int stage) const {
+    return Full(kStages + stage);
   }
   __device__ __forceinline__ uint32_t At(int stage) const {
     return shared_ + static_cast<uint32_t>(stage) * Shape::kStageBytes;
