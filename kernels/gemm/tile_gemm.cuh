@@ -22,7 +22,6 @@
 #include "kernels/common/cuda/launch.h"
 #include "kernels/gemm/dequant.cuh"
 #include "kernels/gemm/fragment_order.h"
-#include "kernels/ptx/arrival_barrier.cuh"
 #include "kernels/ptx/async_copy.cuh"
 #include "kernels/ptx/grid_dependency.cuh"
 #include "kernels/ptx/mma.cuh"
@@ -94,8 +93,7 @@ __device__ __forceinline__ void SetRowTile(WeightRows<Shape::kRowTiles>& rows, i
 // Which 16-byte pieces of its tokens a thread copies.
 template <class Shape>
 struct TokenRows {
-  const Bf16* piece[Shape::kSlots];  // in the first k32 tile
-  bool valid[Shape::kSlots];         // there is such a token
+  const Bf16* piece[Shape::kSlots];  // in the first k32 tile; null: no such token
 };
 // The token of a thread's slot, 0..kTokens-1.
 template <class Shape>
@@ -114,30 +112,22 @@ __device__ __forceinline__ float Lift(float sum) {
   return Shape::kFormat == WeightFormat::kBf16 ? sum : sum * 0x1p40f;
 }
 
-// Pair p (codes 2p, 2p+1) of a unit of FP4, times `factor`. Volatile, as the products are: what is
-// between two products stays there.
-__device__ __forceinline__ uint32_t LowPairOfFp4(uint32_t unit, int p, uint32_t factor) {
-  const uint32_t sign = p == 3 ? unit : unit << (12 - 4 * p);
-  const uint32_t magnitude = p < 2 ? unit << (6 - 4 * p) : unit >> (4 * p - 6);
-  uint32_t pair;
-  asm volatile(
-      "{\n.reg .b32 s, m;\nand.b32 s, %1, 0x80008000;\nand.b32 m, %2, 0x01C001C0;\n"
-      "or.b32 m, m, s;\nmul.rn.bf16x2 %0, m, %3;\n}"
-      : "=r"(pair)
-      : "r"(sign), "r"(magnitude), "r"(factor));
-  return pair;
+__device__ __forceinline__ void LowBf16sOfFp4(uint32_t unit, uint32_t factor,
+                                              uint32_t (&pairs)[4]) {
+  constexpr uint32_t kSign = 0x80008000u, kMagnitude = 0x01C001C0u;
+  pairs[0] = MultiplyBf16(((unit << 12) & kSign) | ((unit << 6) & kMagnitude), factor);
+  pairs[1] = MultiplyBf16(((unit << 8) & kSign) | ((unit << 2) & kMagnitude), factor);
+  pairs[2] = MultiplyBf16(((unit << 4) & kSign) | ((unit >> 2) & kMagnitude), factor);
+  pairs[3] = MultiplyBf16((unit & kSign) | ((unit >> 6) & kMagnitude), factor);
 }
-// The same of FP8, from the word that holds the pair.
-__device__ __forceinline__ uint32_t LowPairOfFp8(uint32_t word, int p, uint32_t factor) {
-  const uint32_t selector = p % 2 == 0 ? 0x1404 : 0x3424;
-  uint32_t pair;
-  asm volatile(
-      "{\n.reg .b32 s, m;\nprmt.b32 m, %1, 0, %3;\nand.b32 s, m, 0x80008000;\n"
-      "and.b32 m, m, 0x7F007F00;\nshr.u32 m, m, 4;\nor.b32 m, m, s;\n"
-      "mul.rn.bf16x2 %0, m, %2;\n}"
-      : "=r"(pair)
-      : "r"(word), "r"(factor), "r"(selector));
-  return pair;
+
+__device__ __forceinline__ void LowBf16sOfFp8(uint32_t low, uint32_t high, uint32_t factor,
+                                              uint32_t (&pairs)[4]) {
+#pragma unroll
+  for (int p = 0; p < 4; ++p) {
+    const uint32_t wide = __byte_perm(p < 2 ? low : high, 0, p % 2 == 0 ? 0x1404 : 0x3424);
+    pairs[p] = MultiplyBf16((wide & 0x80008000u) | ((wide & 0x7F007F00u) >> 4), factor);
+  }
 }
 
 __device__ __forceinline__ uint4 LoadShared16(uint32_t address) {
@@ -153,11 +143,9 @@ __device__ __forceinline__ uint32_t LoadShared4(uint32_t address) {
   return v;
 }
 
-// The product is a pipeline. While a group of a few blocks of tokens multiplies, the next group's
-// tokens are on their way from shared memory; between its products the next k32 tile's codes become
-// bf16 and the copies of a later stage start. Stages pass through two barriers each, `full` (the
-// copies have come) and `empty` (every warp has read), so that warps may be a stage apart: two
-// warps share a scheduler, and one multiplies best while the other waits.
+// The product is a pipeline of groups of a few blocks of tokens: while one group multiplies, the
+// next group's tokens are on their way from shared memory and the next k32 tile's codes become
+// bf16. Two warps share a scheduler, so nothing may wait for anything that it has just asked for.
 template <class Shape>
 class TileProduct {
  public:
@@ -173,28 +161,26 @@ class TileProduct {
         tokens_(tokens),
         steps_(columns / (kTileColumns * kTiles)) {}
 
-  // sums += product with the first 8·kActive tokens. All threads, once; shared memory is free
-  // afterwards.
+  // sums += product with the first 8·kActive tokens. All threads; shared memory is free afterwards.
   template <int kActive>
   __device__ __forceinline__ void Run(typename Shape::Sums& sums) {
-    using P = Pipeline<kActive>;
-    P pipe;
     Fill();
+    Pipeline<kActive> pipe;
     LoadFactors(0);
-    LoadRaw(0, 0, pipe.a[0]);
+    TakeFactors();
+    LoadRaw(shared_, 0, pipe.a[0]);
 #pragma unroll
-    for (int pair = 0; pair < P::kPairs; ++pair) Convert(0, pair, pipe.a[0]);
-    LoadTokens<P>(pipe.b[0], 0, 0, 0);
-    Ring ring = {.next = 1 % kStages, .before = kStages - 1};
+    for (int m = 0; m < kRowTiles; ++m) Convert(0, m, pipe.a[0]);
+    LoadTokens<Pipeline<kActive>>(pipe.b[0], shared_, 0, 0);
+    uint32_t stage = shared_;
     for (int step = 0; step < steps_; ++step) {
-      Step<kActive>(ring, step, pipe, sums);
-      ring.before = ring.stage;
-      ring.before_parity = ring.parity;
-      ring.stage = ring.next;
-      ring.parity = ring.next_parity;
-      ring.next = ring.next + 1 == kStages ? 0 : ring.next + 1;
-      ring.next_parity ^= ring.next == 0 ? 1 : 0;
+      const uint32_t next = stage == shared_ + (kStages - 1) * Shape::kStageBytes
+                                ? shared_
+                                : stage + Shape::kStageBytes;
+      Step<kActive>(stage, next, step, pipe, sums);
+      stage = next;
     }
+    ptx::CopyAsyncWait<0>();
     __syncthreads();
   }
 
@@ -202,145 +188,82 @@ class TileProduct {
   // Sixteen rows and 32 columns, as the operand of two steps of m16n8k16.
   using Operand = uint32_t[2][4];
 
-  // The stages of a step, of the one after and of the one before, and their phases.
-  struct Ring {
-    int stage = 0, next = 0, before = 0;
-    uint32_t parity = 0, next_parity = 0, before_parity = 0;
-  };
-
   template <int kActive_>
   struct Pipeline {
     static constexpr int kActive = kActive_;
     static constexpr int kGroup = kActive < Shape::kGroup ? kActive : Shape::kGroup;
     static constexpr int kGroups = (kActive + kGroup - 1) / kGroup;
-    static constexpr int kProducts = kActive * 2 * kRowTiles;  // of a tile
-    static constexpr int kPairs = kFormat == WeightFormat::kBf16 ? 0 : 8 * kRowTiles;
-    // The first pair to convert, and the first copy to start, before product n of a tile.
-    static constexpr int FirstPair(int n) {
-      return Share(n - (kProducts + 7) / 8, kProducts - kProducts / 4, kPairs);
-    }
-    static constexpr int FirstCopy(int n) {
-      const int begin = kGroups > 1 ? kGroup * 2 * kRowTiles : 0;
-      return Share(n - begin, kProducts - begin, kCopies + 1);
-    }
-    static constexpr int Share(int n, int of, int all) {
-      const int share = (n * all + of - 1) / of;
-      return n <= 0 ? 0 : share > all ? all : share;
-    }
+    // The groups of a tile in which the next tile's rows are converted.
+    static constexpr int ConvertGroup(int m) { return m + 1 < kGroups ? m + 1 : kGroups - 1; }
     Operand a[2][kRowTiles];  // this tile's, the next one's
     uint4 b[2][kGroup];       // this group's, the next one's
   };
 
-  static constexpr int kWeightCopies = kRowTiles * Shape::kLoads;
-  static constexpr int kScaleCopies = kFormat == WeightFormat::kFp4 ? 1 : 0;
-  static constexpr int kTokenCopies = Shape::kPieces >= kTileThreads ? Shape::kSlots * kTiles : 1;
-  static constexpr int kCopies = kWeightCopies + kScaleCopies + kTokenCopies;
-
-  static __device__ __forceinline__ uint32_t Barrier(int kind, int stage) {
-    __shared__ uint64_t barriers[2][kMostStages];
-    return ptx::SharedAddress(&barriers[kind][stage]);
-  }
-  static __device__ __forceinline__ uint32_t Full(int stage) {
-    return Barrier(0, stage);
-  }
-  static __device__ __forceinline__ uint32_t Empty(int stage) {
-    return Barrier(1, stage);
-  }
-  __device__ __forceinline__ uint32_t At(int stage) const {
-    return shared_ + static_cast<uint32_t>(stage) * Shape::kStageBytes;
-  }
-
   // Starts all stages, waits for the first.
   __device__ __forceinline__ void Fill() {
-    if (threadIdx.x == 0) {
-      for (int s = 0; s < kStages; ++s) {
-        ptx::ArrivalInit(Full(s), kTileThreads);
-        ptx::ArrivalInit(Empty(s), kTileWarps);
-      }
-    }
-    constexpr int kTokensFrom = kWeightCopies + kScaleCopies;
 #pragma unroll
-    for (int i = 0; i < kTokensFrom; ++i) Copy(i, 0, 0, true);
-    __syncthreads();
+    for (int s = 0; s < kStages; ++s) {
+      if (s < steps_) CopyWeights(s, shared_ + s * Shape::kStageBytes);
+    }
     ptx::GridDependencyWait();  // weights may come before it, tokens may not
 #pragma unroll
     for (int s = 0; s < kStages; ++s) {
-#pragma unroll
-      for (int i = s == 0 ? kTokensFrom : 0; i < kCopies; ++i) Copy(i, s, s, s < steps_);
-      ptx::ArriveWithCopies(Full(s));
+      if (s < steps_) CopyTokens(shared_ + s * Shape::kStageBytes);
+      ptx::CopyAsyncCommit();
     }
-    ptx::ArrivalWait(Full(0), 0);
+    ptx::CopyAsyncWait<kStages - 1>();
+    __syncthreads();
   }
 
   template <int kActive>
-  __device__ __forceinline__ void Step(const Ring& ring, int step, Pipeline<kActive>& pipe,
-                                       typename Shape::Sums& sums) {
+  __device__ __forceinline__ void Step(uint32_t stage, uint32_t next, int step,
+                                       Pipeline<kActive>& pipe, typename Shape::Sums& sums) {
     using P = Pipeline<kActive>;
-    constexpr int kLastGroup = P::kGroups - 1, kCopyGroup = P::kGroups > 1 ? 1 : 0;
-    const int later = step - 1 + kStages;  // the step that takes the stage before this one
-    const bool copies = step > 0 && later < steps_;
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile) {
+      constexpr int kLastGroup = P::kGroups - 1;
       const bool last_tile = tile == kTiles - 1;
       Operand(&a)[kRowTiles] = pipe.a[tile % 2];
       Operand(&a_next)[kRowTiles] = pipe.a[(tile + 1) % 2];
 #pragma unroll
       for (int group = 0; group < P::kGroups; ++group) {
         const int at = tile * P::kGroups + group;
-        if (group == 0 && last_tile && step + 1 < steps_) {
-          ptx::ArrivalWait(Full(ring.next), ring.next_parity);
-        }
-        if (group == kCopyGroup && tile == 0 && copies) {
-          ptx::ArrivalWait(Empty(ring.before), ring.before_parity);
-        }
         if (group == 0) {
-          if (last_tile) LoadFactors(step + 1);
-          LoadRaw(last_tile ? ring.next : ring.stage, last_tile ? 0 : tile + 1, a_next);
-        }
-        if (group < kLastGroup) {
-          LoadTokens<P>(pipe.b[(at + 1) % 2], ring.stage, tile, group + 1);
-        } else {
-          LoadTokens<P>(pipe.b[(at + 1) % 2], last_tile ? ring.next : ring.stage,
-                        last_tile ? 0 : tile + 1, 0);
-        }
-        int product = group * P::kGroup * 2 * kRowTiles;
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-#pragma unroll
-          for (int j = 0; j < P::kGroup; ++j) {
-            if (group * P::kGroup + j >= kActive) continue;
-            const uint4 b = pipe.b[at % 2][j];
-            const uint32_t columns[2] = {half == 0 ? b.x : b.z, half == 0 ? b.y : b.w};
-#pragma unroll
-            for (int m = 0; m < kRowTiles; ++m, ++product) {
-#pragma unroll
-              for (int i = P::FirstPair(product); i < P::FirstPair(product + 1); ++i) {
-                Convert((tile + 1) % kTiles, i, a_next);
-              }
-#pragma unroll
-              for (int i = P::FirstCopy(product); i < P::FirstCopy(product + 1); ++i) {
-                if (tile > 0) continue;
-                if (i < kCopies) Copy(i, ring.before, later, copies);
-                if (i == kCopies && copies) ptx::ArriveWithCopies(Full(ring.before));
-              }
-              ptx::MmaBf16(sums[m][group * P::kGroup + j], a[m][half], columns);
-            }
+          if (tile == 0) LoadFactors(step + 1);
+          if (last_tile) {
+            ptx::CopyAsyncWait<kStages - 2>();  // the next stage's codes are this thread's own
+            if constexpr (kFormat == WeightFormat::kFp4) __syncwarp();  // scales are its warp's
+            TakeFactors();
+            LoadRaw(next, 0, a_next);
+          } else {
+            LoadRaw(stage, tile + 1, a_next);
           }
         }
+        if (group < kLastGroup) {
+          LoadTokens<P>(pipe.b[(at + 1) % 2], stage, tile, group + 1);
+        } else if (!last_tile) {
+          LoadTokens<P>(pipe.b[(at + 1) % 2], stage, tile + 1, 0);
+        } else {
+          __syncthreads();  // all have read this stage, and all of the next has come
+          LoadTokens<P>(pipe.b[(at + 1) % 2], next, 0, 0);
+          if (step + kStages < steps_) {
+            CopyWeights(step + kStages, stage);
+            CopyTokens(stage);
+          }
+          ptx::CopyAsyncCommit();
+        }
+#pragma unroll
+        for (int m = 0; m < kRowTiles; ++m) {
+          if (group == P::ConvertGroup(m)) Convert((tile + 1) % kTiles, m, a_next);
+        }
+        Multiply<P>(a, pipe.b[at % 2], group * P::kGroup, sums);
       }
     }
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) ptx::Arrive(Empty(ring.stage));
-    Turn(pipe);
-  }
-
-  // What is next becomes this, where an odd number of tiles or groups has not done so already.
-  template <class P>
-  static __device__ __forceinline__ void Turn(P& pipe) {
     if constexpr (kTiles % 2 != 0) {
 #pragma unroll
-      for (int i = 0; i < 8 * kRowTiles; ++i) {
-        pipe.a[0][i / 8][i / 4 % 2][i % 4] = pipe.a[1][i / 8][i / 4 % 2][i % 4];
+      for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) pipe.a[0][m][i / 4][i % 4] = pipe.a[1][m][i / 4][i % 4];
       }
     }
     if constexpr (kTiles * P::kGroups % 2 != 0) {
@@ -349,52 +272,72 @@ class TileProduct {
     }
   }
 
-  // Starts copy i of a thread for a step.
-  __device__ __forceinline__ void Copy(int i, int stage, int step, bool wanted) {
-    const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
-    if (i < kWeightCopies) {
-      const int m = i / Shape::kLoads, load = i % Shape::kLoads;
-      ptx::CopyAsync16(
-          At(stage) + ((warp * kRowTiles + m) * Shape::kLoads + load) * kWarpLoadBytes +
-              lane * kLoadBytes,
-          rows_.codes[m] + int64_t{step} * (Shape::kLoads * kWarpLoadBytes) + load * kWarpLoadBytes,
-          wanted);
-    } else if (i < kWeightCopies + kScaleCopies) {
-      ptx::CopyAsync16(At(stage) + Shape::kCodeBytes + warp * kRowTiles * 64 + lane * 16,
-                       rows_.piece + int64_t{step / 2} * 64, wanted && lane < 4 * kRowTiles);
-    } else {
-      const int slot = (i - kWeightCopies - kScaleCopies) / kTiles;
-      const bool spread = Shape::kPieces < kTileThreads;  // tiles over the threads
-      const int tile =
-          spread ? thread / Shape::kPieces : (i - kWeightCopies - kScaleCopies) % kTiles;
-      const int place = spread ? thread : tile * Shape::kPieces + slot * kTileThreads + thread;
-      ptx::CopyAsync16(
-          At(stage) + Shape::kCodeBytes + Shape::kScaleBytes + place * 16,
-          tokens_.piece[slot] + int64_t{step} * (kTiles * kTileColumns) + tile * kTileColumns,
-          wanted && tokens_.valid[slot] && tile < kTiles);
+  // Copies are started in ascending order of steps.
+  __device__ __forceinline__ void CopyWeights(int step, uint32_t stage) {
+    const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+      const uint32_t to =
+          stage + (warp * kRowTiles + m) * Shape::kLoads * kWarpLoadBytes + lane * kLoadBytes;
+#pragma unroll
+      for (int load = 0; load < Shape::kLoads; ++load) {
+        ptx::CopyAsync16(to + load * kWarpLoadBytes, rows_.codes[m] + load * kWarpLoadBytes);
+      }
+      rows_.codes[m] += Shape::kLoads * kWarpLoadBytes;
+    }
+    if constexpr (kFormat == WeightFormat::kFp4) {
+      if (lane < 4 * kRowTiles) {
+        ptx::CopyAsync16(stage + Shape::kCodeBytes + warp * kRowTiles * 64 + lane * 16,
+                         rows_.piece + step / 2 * 64);
+      }
     }
   }
 
-  // kFp8: the scales of a step; used once its codes are here.
+  __device__ __forceinline__ void CopyTokens(uint32_t stage) {
+    const int thread = static_cast<int>(threadIdx.x);
+    const uint32_t to = stage + Shape::kCodeBytes + Shape::kScaleBytes + thread * 16;
+    if constexpr (Shape::kPieces >= kTileThreads) {
+#pragma unroll
+      for (int slot = 0; slot < Shape::kSlots; ++slot) {
+        if (tokens_.piece[slot] == nullptr) continue;
+#pragma unroll
+        for (int tile = 0; tile < kTiles; ++tile) {
+          ptx::CopyAsync16(to + tile * Shape::kTokens * kTokenTileBytes + slot * kTileThreads * 16,
+                           tokens_.piece[slot] + tile * kTileColumns);
+        }
+        tokens_.piece[slot] += kTiles * kTileColumns;
+      }
+    } else {
+      const int tile = thread / Shape::kPieces;
+      if (tile >= kTiles || tokens_.piece[0] == nullptr) return;
+      ptx::CopyAsync16(to, tokens_.piece[0] + tile * kTileColumns);
+      tokens_.piece[0] += kTiles * kTileColumns;
+    }
+  }
+
+  // kFp8: the scales of a step, asked for a step ahead.
   __device__ __forceinline__ void LoadFactors(int step) {
     if constexpr (kFormat == WeightFormat::kFp8) {
       const int block = min(step, steps_ - 1) * kTiles / 4;
 #pragma unroll
-      for (int m = 0; m < kRowTiles; ++m) {
-        factor_[m][0] = Bf16Scale(rows_.scales[m][block] + kFp8Factor);
-      }
+      for (int m = 0; m < kRowTiles; ++m) byte_[m] = rows_.scales[m][block];
     }
-    if constexpr (kFormat == WeightFormat::kFp4) shift_ = step % 2 * 16;
+  }
+  __device__ __forceinline__ void TakeFactors() {
+    if constexpr (kFormat == WeightFormat::kFp8) {
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) factor_[m] = Bf16Scale(byte_[m] + kFp8Factor);
+    }
+    if constexpr (kFormat == WeightFormat::kFp4) half_ ^= 16;
   }
 
   // The codes of a tile to registers; bf16 is then ready.
-  __device__ __forceinline__ void LoadRaw(int stage, int tile, Operand (&a)[kRowTiles]) {
+  __device__ __forceinline__ void LoadRaw(uint32_t stage, int tile, Operand (&a)[kRowTiles]) {
     const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
       const int row_tile = warp * kRowTiles + m;
-      const uint32_t codes =
-          At(stage) + row_tile * Shape::kLoads * kWarpLoadBytes + lane * kLoadBytes;
+      const uint32_t codes = stage + row_tile * Shape::kLoads * kWarpLoadBytes + lane * kLoadBytes;
       if constexpr (kFormat == WeightFormat::kBf16) {
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
@@ -405,37 +348,41 @@ class TileProduct {
         raw_[m] = LoadShared16(codes + tile * kWarpLoadBytes);
       } else if (tile == 0) {  // one load serves both tiles
         raw_[m] = LoadShared16(codes);
-        const uint32_t words = At(stage) + Shape::kCodeBytes + row_tile * 64 + lane / 4 * 4;
-        scale_[m][0] = LoadShared4(words);
-        scale_[m][1] = LoadShared4(words + 32);
+        const uint32_t words = stage + Shape::kCodeBytes + row_tile * 64 + lane / 4 * 4;
+        scale_[m][0] = LoadShared4(words) >> half_;
+        scale_[m][1] = LoadShared4(words + 32) >> half_;
       }
     }
   }
 
-  // Pair i of a tile's codes: row tile, upper or lower eight rows, codes 2p and 2p+1.
-  __device__ __forceinline__ void Convert(int tile, int i, Operand (&a)[kRowTiles]) {
-    const int m = i / 8, half = i / 4 % 2, p = i % 4;
+  // raw_ of a row tile to its operand.
+  __device__ __forceinline__ void Convert(int tile, int m, Operand (&a)[kRowTiles]) {
+    if constexpr (kFormat == WeightFormat::kBf16) return;
+    uint32_t low[4], high[4];
     const uint4 r = raw_[m];
-    uint32_t& to = a[m][p / 2][p % 2 * 2 + half];
     if constexpr (kFormat == WeightFormat::kFp4) {
-      if (p == 0) {
-        const uint32_t byte = (scale_[m][half] >> (shift_ + 8 * tile)) & 0xFFu;
-        factor_[m][half] = Bf16Scale(byte + kFp4Factor);
-      }
-      const uint32_t low = half == 0 ? r.x : r.y, high = half == 0 ? r.z : r.w;
-      to = LowPairOfFp4(tile == 0 ? low : high, p, factor_[m][half]);
+      const uint32_t byte0 = (scale_[m][0] >> (8 * tile)) & 0xFFu;
+      const uint32_t byte1 = (scale_[m][1] >> (8 * tile)) & 0xFFu;
+      LowBf16sOfFp4(tile == 0 ? r.x : r.z, Bf16Scale(byte0 + kFp4Factor), low);
+      LowBf16sOfFp4(tile == 0 ? r.y : r.w, Bf16Scale(byte1 + kFp4Factor), high);
     } else {
-      const uint32_t low = half == 0 ? r.x : r.z, high = half == 0 ? r.y : r.w;
-      to = LowPairOfFp8(p < 2 ? low : high, p, factor_[m][0]);
+      LowBf16sOfFp8(r.x, r.y, factor_[m], low);
+      LowBf16sOfFp8(r.z, r.w, factor_[m], high);
+    }
+#pragma unroll
+    for (int step = 0; step < 2; ++step) {
+      a[m][step][0] = low[2 * step];
+      a[m][step][1] = high[2 * step];
+      a[m][step][2] = low[2 * step + 1];
+      a[m][step][3] = high[2 * step + 1];
     }
   }
 
-  // A group of a tile's tokens to registers.
   template <class P>
-  __device__ __forceinline__ void LoadTokens(uint4 (&b)[P::kGroup], int stage, int tile,
+  __device__ __forceinline__ void LoadTokens(uint4 (&b)[P::kGroup], uint32_t stage, int tile,
                                              int group) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    const uint32_t from = At(stage) + Shape::kCodeBytes + Shape::kScaleBytes +
+    const uint32_t from = stage + Shape::kCodeBytes + Shape::kScaleBytes +
                           tile * Shape::kTokens * kTokenTileBytes + lane * kLoadBytes;
 #pragma unroll
     for (int j = 0; j < P::kGroup; ++j) {
@@ -444,13 +391,31 @@ class TileProduct {
     }
   }
 
+  template <class P>
+  static __device__ __forceinline__ void Multiply(const Operand (&a)[kRowTiles],
+                                                  const uint4 (&b)[P::kGroup], int first,
+                                                  typename Shape::Sums& sums) {
+#pragma unroll
+    for (int step = 0; step < 2; ++step) {
+#pragma unroll
+      for (int j = 0; j < P::kGroup; ++j) {
+        if (first + j >= P::kActive) continue;
+        const uint32_t columns[2] = {step == 0 ? b[j].x : b[j].z, step == 0 ? b[j].y : b[j].w};
+#pragma unroll
+        for (int m = 0; m < kRowTiles; ++m) {
+          ptx::MmaBf16(sums[m][first + j], a[m][step], columns);
+        }
+      }
+    }
+  }
+
   const uint32_t shared_;
-  const WeightRows<kRowTiles> rows_;
-  const TokenRows<Shape> tokens_;
+  WeightRows<kRowTiles> rows_;  // of the step whose copy is next
+  TokenRows<Shape> tokens_;
   const int steps_;
-  uint32_t factor_[kRowTiles][2];
+  uint32_t byte_[kRowTiles], factor_[kRowTiles];
   uint32_t scale_[kRowTiles][2];
-  uint32_t shift_ = 0;  // to a step's half of a scale word
+  uint32_t half_ = 16;  // bits to drop from scale words: a stage is half of 128 columns
   uint4 raw_[kRowTiles];
 };
 

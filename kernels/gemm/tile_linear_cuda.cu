@@ -45,8 +45,8 @@ __global__ void __launch_bounds__(kTileThreads, Shape::kBlocksPerProcessor)
 #pragma unroll
   for (int slot = 0; slot < Shape::kSlots; ++slot) {
     const int64_t token = first + TokenOfSlot<Shape>(slot);
-    tokens.valid[slot] = token < limit;
-    tokens.piece[slot] = p.x + (token * p.groups + group) * p.columns + OctetOfThread();
+    tokens.piece[slot] =
+        token < limit ? p.x + (token * p.groups + group) * p.columns + OctetOfThread() : nullptr;
   }
   typename Shape::Sums sums = {};
   TileProduct<Shape> product(shared, rows, tokens, p.columns);

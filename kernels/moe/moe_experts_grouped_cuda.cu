@@ -47,9 +47,9 @@ __device__ __forceinline__ TokenRows<Shape> Tokens(const TileRows& tile, const B
 #pragma unroll
   for (int slot = 0; slot < Shape::kSlots; ++slot) {
     const int i = TokenOfSlot<Shape>(slot);
-    tokens.valid[slot] = i < tile.rows;
-    int64_t row = tile.begin + i;
-    if (tile.token != nullptr && i < tile.rows) row = tile.token[row];
+    tokens.piece[slot] = nullptr;
+    if (i >= tile.rows) continue;
+    const int64_t row = tile.token != nullptr ? tile.token[tile.begin + i] : tile.begin + i;
     tokens.piece[slot] = x + row * k + OctetOfThread();
   }
   return tokens;

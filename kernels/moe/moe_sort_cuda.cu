@@ -12,9 +12,12 @@ namespace {
 constexpr int kPrepareThreads = 1024;
 constexpr int kCombineThreads = 256;
 constexpr int kBatch = 8;  // pairs that a thread has under way
+constexpr int kGroupsAWarp = 4;
+constexpr int kNoExpert = -1;  // in an unused slot
 
 struct PrepareArgs {
   MoeExpertsArgs moe;
+  int first_expert;
   int expert_count;
   int tile_rows;
   MoeRows rows;
@@ -48,11 +51,12 @@ __device__ __forceinline__ void LoadExperts(const PrepareArgs& p, int first, int
 #pragma unroll
   for (int i = 0; i < kBatch; ++i) {
     const int pair = first + i * kPrepareThreads;
-    experts[i] = pair < pairs ? p.moe.experts[pair] : -1;
+    experts[i] = pair < pairs ? p.moe.experts[pair] : kNoExpert;
   }
 #pragma unroll
   for (int i = 0; i < kBatch; ++i) {
-    if (experts[i] >= p.expert_count) experts[i] = -1;
+    const int64_t local = int64_t{experts[i]} - p.first_expert;
+    experts[i] = local >= 0 && local < p.expert_count ? static_cast<int>(local) : -1;
   }
 }
 
@@ -104,10 +108,8 @@ __device__ void SortPairs(const PrepareArgs& p) {
   }
 }
 
-// A warp takes a group of 128 values.
-__device__ void QuantiseGroup(const Bf16* x, Bf16* out) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const uint2 words = reinterpret_cast<const uint2*>(x)[lane];
+// A lane's four values of a group of 128, quantised; the warp takes a group.
+__device__ __forceinline__ uint2 Quantise(uint2 words) {
   const float v[4] = {LowBf16(words.x), HighBf16(words.x), LowBf16(words.y), HighBf16(words.y)};
   float largest = kE4M3Floor;
 #pragma unroll
@@ -117,8 +119,24 @@ __device__ void QuantiseGroup(const Bf16* x, Bf16* out) {
   const float s = ToFloat(scale), inverse = InverseScale(scale);
   const float2 a = E4M3ToFloat2(PackE4M3(v[0] * inverse, v[1] * inverse));
   const float2 b = E4M3ToFloat2(PackE4M3(v[2] * inverse, v[3] * inverse));
-  reinterpret_cast<uint2*>(out)[lane] =
-      make_uint2(PackBf16(a.x * s, a.y * s), PackBf16(b.x * s, b.y * s));
+  return make_uint2(PackBf16(a.x * s, a.y * s), PackBf16(b.x * s, b.y * s));
+}
+
+// A warp takes kGroupsAWarp groups: all are asked for before the first is used.
+__device__ void QuantiseGroups(const Bf16* x, Bf16* out, int64_t first, int64_t groups) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  uint2 words[kGroupsAWarp];
+#pragma unroll
+  for (int i = 0; i < kGroupsAWarp; ++i) {
+    if (first + i < groups) {
+      words[i] = reinterpret_cast<const uint2*>(x + (first + i) * kActGroup)[lane];
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kGroupsAWarp; ++i) {
+    if (first + i >= groups) break;
+    reinterpret_cast<uint2*>(out + (first + i) * kActGroup)[lane] = Quantise(words[i]);
+  }
 }
 
 // Block 0 sorts; the others quantise.
@@ -129,9 +147,8 @@ __global__ void __launch_bounds__(kPrepareThreads, 1) PrepareKernel(PrepareArgs 
     SortPairs(p);
     return;
   }
-  const int64_t group = (blockIdx.x - 1) * int64_t{kPrepareThreads / 32} + threadIdx.x / 32;
-  if (group * kActGroup >= p.moe.x.size()) return;
-  QuantiseGroup(p.moe.x.data + group * kActGroup, p.quantised + group * kActGroup);
+  const int64_t warp = (blockIdx.x - 1) * int64_t{kPrepareThreads / 32} + threadIdx.x / 32;
+  QuantiseGroups(p.moe.x.data, p.quantised, warp * kGroupsAWarp, p.moe.x.size() / kActGroup);
 }
 
 struct CombineArgs {
@@ -183,16 +200,27 @@ __global__ void __launch_bounds__(kCombineThreads) CombineKernel(CombineArgs p) 
   }
 }
 
+// The id of routed[0], where the contract has one.
+template <class Args>
+int FirstExpert(const Args& args) {
+  if constexpr (requires { args.first_expert; }) {
+    return static_cast<int>(args.first_expert);
+  } else {
+    return 0;
+  }
+}
+
 }  // namespace
 
 void MoePrepare(const MoeExpertsArgs& args, int tile_rows, const MoeRows& rows, Bf16* quantised,
                 Stream& stream) {
   const int64_t groups = args.x.size() / kActGroup;
   Launch({.name = "moe prepare",
-          .grid = dim3(1 + Blocks(groups, kPrepareThreads / 32)),
+          .grid = dim3(1 + Blocks(groups, kPrepareThreads / 32 * kGroupsAWarp)),
           .threads = kPrepareThreads},
          stream, PrepareKernel,
          PrepareArgs{.moe = args,
+                     .first_expert = FirstExpert(args),
                      .expert_count = static_cast<int>(args.routed.shape[0]),
                      .tile_rows = tile_rows,
                      .rows = rows,

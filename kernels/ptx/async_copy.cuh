@@ -17,13 +17,9 @@ __device__ __forceinline__ void CopyAsync16(void* shared, const void* global, in
                : "memory");
 }
 
-// The same with an address of shared memory, all 16 bytes, if `wanted`; without a branch.
-__device__ __forceinline__ void CopyAsync16(uint32_t shared, const void* global, bool wanted) {
-  asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.u32 p, %2, 0;\n"
-      "@p cp.async.cg.shared.global [%0], [%1], 16;\n}" ::"r"(shared),
-      "l"(global), "r"(static_cast<uint32_t>(wanted))
-      : "memory");
+// The same with an address of shared memory, all 16 bytes.
+__device__ __forceinline__ void CopyAsync16(uint32_t shared, const void* global) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(global) : "memory");
 }
 
 __device__ __forceinline__ void CopyAsyncCommit() {
