@@ -2,8 +2,9 @@
 // How eight warps of a block attend with 16 or 32 heads of one token to the tiles of key_tiles.cuh.
 //
 // A tile's work, heads being the rows of m16n8k16:
-//   scores   warp w multiplies dims 128·(w/2) .. +127 of the queries, which it keeps in registers,
-//            with keys 16·(w%2) .. +15; the four parts of a score meet in shared memory
+//   scores   warp w multiplies dims 128·(w/2) .. +127 of 16 queries, which it keeps in registers,
+//            with keys: of 32 heads, those of tile w%2 with all keys; of 16, keys 16·(w%2) .. +15.
+//            The four parts of a score meet in shared memory
 //   softmax  a head's 32 scores in 8 (or 16) neighbouring lanes: running maximum and sum, bf16 of
 //            the exponentials and the factor for what was summed so far to shared memory
 //   values   warp w sums dims 64·w .. +63 of all heads over the tile's keys; a key is its own value
@@ -73,14 +74,11 @@ class HeadTiles {
     }
     Meet();
     const uint32_t from =
-        ptx::SharedAddress(tile) + TileOffset(lane() % 16, part() * (kPartDims / 8) + lane() / 16);
+        ptx::SharedAddress(tile) +
+        TileOffset(16 * head_tile() + lane() % 16, part() * (kPartDims / 8) + lane() / 16);
 #pragma unroll
-    for (int m = 0; m < kM; ++m) {
-#pragma unroll
-      for (int k = 0; k < kPartDims / 16; ++k) {
-        ptx::LoadMatrix4(q_[m][k],
-                         (from ^ (2 * k % 8 << 4)) + 2 * k / 8 * 128 + 16 * m * kTileRowBytes);
-      }
+    for (int k = 0; k < kPartDims / 16; ++k) {
+      ptx::LoadMatrix4(q_[k], (from ^ (2 * k % 8 << 4)) + 2 * k / 8 * 128);
     }
   }
 
@@ -88,8 +86,8 @@ class HeadTiles {
   __device__ __forceinline__ void Attend(uint32_t tile, int valid, float scale) {
     Scores(tile);
     Meet();
-    Softmax(valid, scale);
-    Meet();
+    const bool rose = Softmax(valid, scale);
+    if (ptx::BarrierAny(barrier_, kHeadThreads, rose)) Rescale();
     Values(tile);
   }
 
@@ -171,37 +169,37 @@ class HeadTiles {
     return warp() / 2;
   }
 
+  __device__ __forceinline__ int head_tile() const {
+    return kM == 1 ? 0 : warp() % 2;
+  }
+
   __device__ __forceinline__ void Scores(uint32_t tile) {
-    const int keys = 16 * (warp() % 2);
+    const int keys = kM == 1 ? 16 * (warp() % 2) : 0;
     // Matrices: keys 0..7 of the low and the high eight dims, then keys 8..15.
     const int row = keys + lane() / 16 * 8 + lane() % 8;
     const uint32_t first = tile + TileOffset(row, part() * (kPartDims / 8) + lane() / 8 % 2);
-    float s[kM][2][4] = {};
+    float s[2 * kM][4] = {};
 #pragma unroll
     for (int k = 0; k < kPartDims / 16; ++k) {
-      uint32_t b[4];
-      ptx::LoadMatrix4(b, (first ^ (2 * k % 8 << 4)) + 2 * k / 8 * 128);
-      const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
 #pragma unroll
-      for (int m = 0; m < kM; ++m) {
-        ptx::MmaBf16(s[m][0], q_[m][k], low);
-        ptx::MmaBf16(s[m][1], q_[m][k], high);
+      for (int n = 0; n < kM; ++n) {
+        uint32_t b[4];
+        ptx::LoadMatrix4(b, (first ^ (2 * k % 8 << 4)) + 2 * k / 8 * 128 + 16 * n * kTileRowBytes);
+        const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
+        ptx::MmaBf16(s[2 * n], q_[k], low);
+        ptx::MmaBf16(s[2 * n + 1], q_[k], high);
       }
     }
-    const int g = lane() / 4, c = lane() % 4;
+    float* to = &share_->parts[part()][16 * head_tile() + lane() / 4][keys + lane() % 4 * 2];
 #pragma unroll
-    for (int m = 0; m < kM; ++m) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int half = i / 2, n = i % 2;
-        *reinterpret_cast<float2*>(
-            &share_->parts[part()][16 * m + 8 * half + g][keys + 8 * n + 2 * c]) =
-            make_float2(s[m][n][2 * half], s[m][n][2 * half + 1]);
-      }
+    for (int n = 0; n < 2 * kM; ++n) {
+      *reinterpret_cast<float2*>(to + 8 * n) = make_float2(s[n][0], s[n][1]);
+      *reinterpret_cast<float2*>(to + 8 * n + 8 * kPartStride) = make_float2(s[n][2], s[n][3]);
     }
   }
 
-  __device__ __forceinline__ void Softmax(int valid, float scale) {
+  // Returns whether the head's maximum rose.
+  __device__ __forceinline__ bool Softmax(int valid, float scale) {
     const int first = thread_ % kLanes * kScores;
     float s[kScores];
 #pragma unroll
@@ -235,10 +233,10 @@ class HeadTiles {
 #pragma unroll
     for (int i = 0; i < kScores / 2; ++i) to[i] = weights[i];
     if (first_lane()) share_->factors[head()] = factor;
+    return factor != 1;
   }
 
   __device__ __forceinline__ void Values(uint32_t tile) {
-    Rescale();
     // Matrices: keys 0..7 and 8..15 of eight dims, then of the next eight.
     const uint32_t first = tile + TileOffset(lane() % 16, warp() * (kValueDims / 8) + lane() / 16);
 #pragma unroll
@@ -262,25 +260,18 @@ class HeadTiles {
     }
   }
 
-  // What was summed so far to the new maximum; most tiles bring none.
+  // What was summed so far to the new maxima; most tiles bring none.
   __device__ __forceinline__ void Rescale() {
-    float factors[kM][2];
-    bool same = true;
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        factors[m][half] = share_->factors[16 * m + 8 * half + lane() / 4];
-        same = same && factors[m][half] == 1.0f;
-      }
-    }
-    if (__all_sync(0xFFFFFFFFu, same)) return;
+        const float factor = share_->factors[16 * m + 8 * half + lane() / 4];
 #pragma unroll
-    for (int m = 0; m < kM; ++m) {
-#pragma unroll
-      for (int n = 0; n < kValueDims / 8; ++n) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) sums_[m][n][i] *= factors[m][i / 2];
+        for (int n = 0; n < kValueDims / 8; ++n) {
+          sums_[m][n][2 * half] *= factor;
+          sums_[m][n][2 * half + 1] *= factor;
+        }
       }
     }
   }
@@ -288,7 +279,7 @@ class HeadTiles {
   Share* share_;
   int thread_;
   int barrier_;
-  uint32_t q_[kM][kPartDims / 16][4];
+  uint32_t q_[kPartDims / 16][4];
   float sums_[kM][kValueDims / 8][4] = {};
   float most_ = kNoScore;
   float total_ = 0;  // this lane's part

@@ -2,7 +2,7 @@
 // How a block brings the keys that one token's lists name into shared memory, as tiles of 32 rows
 // of bf16.
 //
-// Two groups of two warps read the lists in segments of raw entries and keep the valid ones in
+// Two groups of four warps read the lists in segments of raw entries and keep the valid ones in
 // order. Then each fills its buffer, by turns: a group's rows wait in its registers until their
 // buffer is free. A tile is [32 rows][64 chunks of 16 bytes]; chunk c of
 // row r stands at place c ^ (r % 8), so that eight rows' same chunk (ldmatrix) and four threads'
@@ -22,7 +22,7 @@ inline constexpr int kTileKeys = 32;
 inline constexpr int kTileRowBytes = 2 * kHeadDim;
 inline constexpr int kTileBytes = kTileKeys * kTileRowBytes;
 inline constexpr int kGroups = 2;
-inline constexpr int kGroupThreads = 64;
+inline constexpr int kGroupThreads = 128;
 inline constexpr int kLoaderThreads = kGroups * kGroupThreads;
 inline constexpr int kRowThreads = kGroupThreads / kTileKeys;  // that share a row
 inline constexpr int kSegmentEntries = 1024;
@@ -50,17 +50,19 @@ struct KeyList {
   int32_t count;
 };
 
-// A thread's part of a tile: two chunks of each four of its row.
+// A thread's part of a tile: as many chunks of each four of its row.
 inline constexpr int kFours = kKvRowDataBytes / 64;
+inline constexpr int kOfFour = 4 / kRowThreads;
 struct RawKeys {
-  uint4 chunks[kFours][2];
+  uint4 chunks[kFours][kOfFour];
   uint2 scales;  // a byte for each four chunks of E4M3
 };
 
-// Which of four chunks a thread's first and second are. Rows 2 and 3 of each four take theirs in
-// the other order, lest two threads of a store meet in a bank.
+// Which of four chunks a thread's i-th is. Of two, rows 2 and 3 of each four take theirs in the
+// other order, lest two threads of a store meet in a bank.
 __device__ __forceinline__ int PlaceOf(int thread, int i) {
-  return kRowThreads * (i ^ (thread / kRowThreads / 2 % 2)) + thread % kRowThreads;
+  const int turn = kOfFour == 2 ? thread / kRowThreads / 2 % 2 : 0;
+  return kRowThreads * (i ^ turn) + thread % kRowThreads;
 }
 
 __device__ __forceinline__ uint4 LoadOnce(const uint8_t* address) {
@@ -71,14 +73,14 @@ __device__ __forceinline__ uint4 LoadOnce(const uint8_t* address) {
   return v;
 }
 
-// Raw entry `position` of token t's lists, counted through the three.
+// Raw entry `position` of token t's lists, counted through the three. Without a branch, so that a
+// thread's loads are under way together.
 __device__ __forceinline__ uint32_t Entry(const KeyList& list, int t, int position) {
   const DeviceKeySource* source = list.sources;
-  uint32_t s = 0;
-  for (; s < kMaxKeySources - 1 && position >= source->columns; ++s) {
-    position -= (source++)->columns;
-  }
-  const int32_t row = __ldg(source->index + int64_t{t} * source->columns + position);
+  const int first = source[0].columns, second = first + source[1].columns;
+  const uint32_t s = (position >= first ? 1u : 0u) + (position >= second ? 1u : 0u);
+  position -= s == 0 ? 0 : s == 1 ? first : second;
+  const int32_t row = __ldg(source[s].index + int64_t{t} * source[s].columns + position);
   return row < 0 ? kNoEntry : s << kRowBits | static_cast<uint32_t>(row);
 }
 
@@ -100,7 +102,8 @@ __device__ __forceinline__ int ReadSegment(KeyList& list, int t, int begin, int 
 #pragma unroll
   for (int i = 0; i < kEach; ++i) {
     const int position = begin + (warp * kEach + i) * 32 + lane;
-    entries[i] = position < end ? Entry(list, t, position) : kNoEntry;
+    const uint32_t entry = Entry(list, t, min(position, end - 1));
+    entries[i] = position < end ? entry : kNoEntry;
   }
 #pragma unroll
   for (const uint32_t entry : entries) n += __popc(__ballot_sync(0xFFFFFFFFu, entry != kNoEntry));
@@ -119,13 +122,16 @@ __device__ __forceinline__ int ReadSegment(KeyList& list, int t, int begin, int 
   return list.count;
 }
 
-// Starts the loads of a tile whose `valid` rows `entries` name; `thread` is 0..63 in its group.
+// Starts the loads of a tile whose `valid` rows `entries` name; `thread` is 0..127 in its group.
 __device__ __forceinline__ void LoadKeys(const KeyList& list, const uint32_t* entries, int valid,
                                          int thread, RawKeys& keys) {
   const int row = thread / kRowThreads;
   if (row >= valid) {
 #pragma unroll
-    for (auto& two : keys.chunks) two[0] = two[1] = make_uint4(0, 0, 0, 0);
+    for (auto& chunks : keys.chunks) {
+#pragma unroll
+      for (uint4& chunk : chunks) chunk = make_uint4(0, 0, 0, 0);
+    }
     keys.scales = make_uint2(0, 0);
     return;
   }
@@ -136,7 +142,7 @@ __device__ __forceinline__ void LoadKeys(const KeyList& list, const uint32_t* en
   const uint8_t* page = source.base + static_cast<int64_t>(flat >> shift) * source.page_bytes;
   const uint8_t* data = page + kKvRowDataBytes * r;
 #pragma unroll
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < kOfFour; ++i) {
     const uint8_t* from = data + 16 * PlaceOf(thread, i);
 #pragma unroll
     for (int four = 0; four < kFours; ++four) keys.chunks[four][i] = LoadOnce(from + 64 * four);
@@ -156,7 +162,7 @@ __device__ __forceinline__ uint4 Widen(uint32_t a, uint32_t b, uint32_t scale) {
 __device__ __forceinline__ void StoreKeys(const RawKeys& keys, int thread, uint8_t* tile) {
   const int row = thread / kRowThreads;
 #pragma unroll
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < kOfFour; ++i) {
     const int place = PlaceOf(thread, i);
     uint8_t* const low = tile + TileOffset(row, 2 * place);
     uint8_t* const high = tile + TileOffset(row, 2 * place + 1);

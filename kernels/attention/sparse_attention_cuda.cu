@@ -12,9 +12,9 @@ namespace tandem::kernels::cuda {
 namespace {
 
 constexpr int kThreads = kHeadThreads + kLoaderThreads;
-// Of the 168 that each thread of 384 has at first; heads keep queries and sums in theirs.
-constexpr int kHeadRegisters = 184, kLoaderRegisters = 136;
-static_assert(kHeadThreads * kHeadRegisters + kLoaderThreads * kLoaderRegisters <= kThreads * 168);
+// Of the 128 that each thread of 512 has at first; heads keep queries and sums in theirs.
+constexpr int kHeadRegisters = 160, kLoaderRegisters = 96;
+static_assert(kHeadThreads * kHeadRegisters + kLoaderThreads * kLoaderRegisters <= kThreads * 128);
 constexpr float kLog2E = 1.4426950408889634f;
 constexpr float kLn2 = 0.6931471805599453f;
 constexpr int kMostSplits = 64;  // what the merge's weights have room for
@@ -94,44 +94,66 @@ __device__ __forceinline__ void FillTiles(const Parameters& p, Shared<kM>& share
   ptx::BarrierWait(kEmpty + group, kPairThreads);
 }
 
+// The heads of this block: `heads` of them, the first one of all [T·H] is `first`. Worked out anew
+// where it is wanted, for it would take registers that the loop over the tiles has not.
+struct Heads {
+  int head0;
+  int heads;
+  int64_t first;
+};
 template <int kM>
-__device__ __forceinline__ void AttendHeads(const Parameters& p, Shared<kM>& shared, int t,
-                                            int thread) {
-  const int head0 = static_cast<int>(blockIdx.x % static_cast<unsigned>(p.groups)) * 16 * kM;
-  const int heads = min(16 * kM, p.heads - head0);
-  const int64_t first = int64_t{t} * p.heads + head0;  // of the heads in [T·H]
-  const Range range = MyRange(p);
-  HeadTiles<kM> mine(&shared.heads, thread, kHeadsMeet);
-  mine.LoadQueries(p.q + first * kHeadDim, heads, shared.tiles[0]);
-#pragma unroll
-  for (int b = 0; b < kGroups; ++b) ptx::BarrierArrive(kEmpty + b, kPairThreads);
-  const uint32_t tiles = ptx::SharedAddress(shared.tiles);
-  int tile = 0;
-  for (int at = range.begin; at < range.end; at += kSegmentEntries) {
-    const int count = AwaitSegment(shared.list);
-    for (int key = 0; key < count; key += kTileKeys, ++tile) {
-      const int b = tile % kGroups;
-      ptx::BarrierWait(kFull + b, kPairThreads);
-      mine.Attend(tiles + b * kTileBytes, count - key, p.scale);
-      ptx::BarrierArrive(kEmpty + b, kPairThreads);
-    }
-  }
+__device__ __forceinline__ Heads MyHeads(const Parameters& p) {
+  uint32_t block;
+  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
+  const uint32_t t = block / static_cast<uint32_t>(p.groups);
+  const int head0 = static_cast<int>(block - t * static_cast<uint32_t>(p.groups)) * 16 * kM;
+  return {head0, min(16 * kM, p.heads - head0), int64_t{t} * p.heads + head0};
+}
+
+template <int kM>
+__device__ __forceinline__ void WriteHeads(const Parameters& p, Shared<kM>& shared,
+                                           HeadTiles<kM>& mine, int tiles) {
+  const Heads block = MyHeads<kM>(p);
   const float total = mine.Total(), most = mine.most();
   const int head = mine.head();
-  const bool real = head < heads && mine.first_lane();
+  const bool real = head < block.heads && mine.first_lane();
   if (p.sums != nullptr) {
-    const int64_t split = first * p.splits + blockIdx.z;
+    const int64_t split = block.first * p.splits + blockIdx.z;
     if (real) p.stats[split + int64_t{head} * p.splits] = {most, total};
-    if (tile > 0) mine.WriteSums(p.sums + split * kHeadDim, int64_t{p.splits} * kHeadDim, heads);
+    if (tiles > 0) {
+      mine.WriteSums(p.sums + split * kHeadDim, int64_t{p.splits} * kHeadDim, block.heads);
+    }
     return;
   }
   if (real) {
-    const float sink = Exp2(p.sink[head0 + head] * kLog2E - most);
+    const float sink = Exp2(p.sink[block.head0 + head] * kLog2E - most);
     shared.heads.inverse[head] = most == kNoScore ? 0 : 1.0f / (total + sink);
-    if (p.lse != nullptr) p.lse[first + head] = Lse(most, total);
+    if (p.lse != nullptr) p.lse[block.first + head] = Lse(most, total);
   }
   mine.Meet();
-  mine.WriteOut(p.out + first * kHeadDim, heads, shared.tiles[tile % kGroups]);
+  mine.WriteOut(p.out + block.first * kHeadDim, block.heads, shared.tiles[tiles % kGroups]);
+}
+
+template <int kM>
+__device__ __forceinline__ void AttendHeads(const Parameters& p, Shared<kM>& shared, int thread) {
+  HeadTiles<kM> mine(&shared.heads, thread, kHeadsMeet);
+  {
+    const Heads block = MyHeads<kM>(p);
+    mine.LoadQueries(p.q + block.first * kHeadDim, block.heads, shared.tiles[0]);
+  }
+#pragma unroll
+  for (int b = 0; b < kGroups; ++b) ptx::BarrierArrive(kEmpty + b, kPairThreads);
+  int tile = 0;
+  const Range range = MyRange(p);
+  for (int at = range.begin; at < range.end; at += kSegmentEntries) {
+    for (int left = AwaitSegment(shared.list); left > 0; left -= kTileKeys, ++tile) {
+      const int b = tile % kGroups;
+      ptx::BarrierWait(kFull + b, kPairThreads);
+      mine.Attend(ptx::SharedAddress(shared.tiles[b]), left, p.scale);
+      ptx::BarrierArrive(kEmpty + b, kPairThreads);
+    }
+  }
+  WriteHeads<kM>(p, shared, mine, tile);
 }
 
 // Block (t·groups + group, 0, split).
@@ -145,12 +167,12 @@ __global__ void __launch_bounds__(kThreads, 1)
   __syncthreads();
   ptx::GridDependencyWait();
   ptx::GridDependencyLaunch();
-  const int t = static_cast<int>(blockIdx.x / static_cast<unsigned>(p.groups));
   if (thread < kHeadThreads) {
     ptx::TakeRegisters<kHeadRegisters>();
-    AttendHeads<kM>(p, shared, t, thread);
+    AttendHeads<kM>(p, shared, thread);
   } else {
     ptx::GiveRegisters<kLoaderRegisters>();
+    const int t = static_cast<int>(blockIdx.x / static_cast<unsigned>(p.groups));
     FillTiles<kM>(p, shared, t, thread - kHeadThreads);
   }
 }
