@@ -3,6 +3,8 @@
 // last place that is kept; the draw. Which rows need what is read on the device.
 #include <cuda_runtime.h>
 
+#include <algorithm>
+
 #include "kernels/common/cuda/launch.h"
 #include "kernels/sampling/row.cuh"
 #include "kernels/sampling/sample.h"
@@ -12,8 +14,13 @@ namespace tandem::kernels::cuda {
 namespace {
 
 constexpr int kDrawThreads = 256;
+constexpr int kDrawWarps = kDrawThreads / 32;
 constexpr int kOwnLogits = 4;
-constexpr int64_t kDrawChunk = kOwnLogits * kDrawThreads;
+constexpr int64_t kDrawChunk = kOwnLogits * 32;  // logits that a warp sums
+// From so many rows on, a warp takes several chunks: the row's best, the fence and the arrival cost
+// a block as much as a chunk.
+constexpr int64_t kManyRows = 8;
+constexpr unsigned kBlocksOfManyRows = 16;
 
 struct SampleWork {
   uint64_t* best;  // [T, best_chunks]
@@ -82,13 +89,12 @@ __device__ __forceinline__ void CountChunk(const SampleRow& row, const RowBins& 
   }
   __syncthreads();
   const int64_t begin = blockIdx.x * kSearchChunk, end = min(begin + kSearchChunk, row.size);
-  for (int64_t id = begin + threadIdx.x; id < end; id += kSearchThreads) {
-    const float l = row.logits[id];
+  ForTokens(row, begin, end, [&](float l, int64_t id) {
     unsigned long long mass = 0;
-    if (!row.Mass(l, PlaceOf(l, id), &mass)) continue;
+    if (!row.Mass(l, PlaceOf(l, id), &mass)) return;
     atomicAdd(&shared->bins.count[BinOf(l, row.most)], 1u);
     atomicAdd(&shared->bins.mass[BinOf(l, row.most)], mass);
-  }
+  });
   __syncthreads();
   for (int i = static_cast<int>(threadIdx.x); i < kSearchBins; i += kSearchThreads) {
     if (shared->bins.count[i] == 0) continue;
@@ -129,16 +135,26 @@ __global__ void __launch_bounds__(kSearchThreads, 1)
   if (threadIdx.x == 0) work.cutoff[t] = row.cutoff;
 }
 
-// Probabilities of this thread's logits of a chunk, ascending.
-__device__ __forceinline__ double OwnRatios(const SampleRow& row, int64_t chunk,
+// Probabilities of a lane's logits of a chunk, ascending.
+__device__ __forceinline__ double OwnRatios(const SampleRow& row, int64_t chunk, int lane,
                                             double (&p)[kOwnLogits]) {
-  const int64_t first = chunk * kDrawChunk + threadIdx.x * kOwnLogits;
+  const int64_t first = chunk * kDrawChunk + lane * kOwnLogits;
+  float l[kOwnLogits];
+  if (row.size % kOwnLogits == 0 && reinterpret_cast<uintptr_t>(row.logits) % 16 == 0) {
+    const float4 v = first < row.size ? *reinterpret_cast<const float4*>(row.logits + first)
+                                      : make_float4(0, 0, 0, 0);
+    l[0] = v.x, l[1] = v.y, l[2] = v.z, l[3] = v.w;
+  } else {
+#pragma unroll
+    for (int i = 0; i < kOwnLogits; ++i) {
+      l[i] = first + i < row.size ? row.logits[first + i] : 0.0f;
+    }
+  }
   double sum = 0;
 #pragma unroll
   for (int i = 0; i < kOwnLogits; ++i) {
     const int64_t id = first + i;
-    const float l = id < row.size ? row.logits[id] : 0.0f;
-    p[i] = id < row.size && PlaceOf(l, id) >= row.cutoff ? row.Ratio(l) : 0;
+    p[i] = id < row.size && PlaceOf(l[i], id) >= row.cutoff ? row.Ratio(l[i]) : 0;
     sum += p[i];
   }
   return sum;
@@ -182,11 +198,12 @@ __device__ __forceinline__ int64_t ChooseChunk(const double* sums, int64_t chunk
   return chosen;
 }
 
-// Grid (chunks, T).
-__global__ void __launch_bounds__(kDrawThreads) DrawKernel(SampleArgs args, SampleWork work) {
+// Grid (blocks a row, T).
+__global__ void __launch_bounds__(kDrawThreads, 3) DrawKernel(SampleArgs args, SampleWork work) {
   ptx::GridDependencyLaunch();
   ptx::GridDependencyWait();
-  const int64_t t = blockIdx.y, chunks = gridDim.x;
+  const int64_t t = blockIdx.y, chunks = (args.logits.shape[1] + kDrawChunk - 1) / kDrawChunk;
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   if (args.temperature[t] <= 0 && blockIdx.x > 0) return;
   const uint64_t best = RowBest(work.best + t * work.best_chunks, work.best_chunks);
   if (args.temperature[t] <= 0) {
@@ -196,18 +213,26 @@ __global__ void __launch_bounds__(kDrawThreads) DrawKernel(SampleArgs args, Samp
   SampleRow row = RowOf(args, t, best);
   if (IsTruncated(args, t)) row.cutoff = work.cutoff[t];
   double p[kOwnLogits];
-  const double sum = BlockReduce(OwnRatios(row, blockIdx.x, p), Sum());
   double* sums = work.sums + t * chunks;
-  if (threadIdx.x == 0) sums[blockIdx.x] = sum;
-  if (!ArriveLast(ArrivalsOf(work, t) + 1, static_cast<int32_t>(chunks))) return;
+#pragma unroll 2
+  for (int64_t chunk = int64_t{blockIdx.x} * kDrawWarps + warp; chunk < chunks;
+       chunk += int64_t{gridDim.x} * kDrawWarps) {
+    const double sum = WarpReduce(OwnRatios(row, chunk, lane, p), Sum());
+    if (lane == 0) sums[chunk] = sum;
+  }
+  if (!ArriveLast(ArrivalsOf(work, t) + 1, static_cast<int32_t>(gridDim.x))) return;
   double goal = 0, before = 0, total = 0;
   const int64_t chunk = ChooseChunk(sums, chunks, args.u[t], &goal, &before);
   if (chunk < 0) {  // nothing but NaN
     if (threadIdx.x == 0) args.token[t] = IdAt(best);
     return;
   }
-  double running = before + BlockPrefix(OwnRatios(row, chunk, p), &total);
-  const int64_t first = chunk * kDrawChunk + threadIdx.x * kOwnLogits;
+  double own = OwnRatios(row, chunk, lane, p);
+  if (warp > 0) {  // one warp's work
+    own = p[0] = p[1] = p[2] = p[3] = 0;
+  }
+  double running = before + BlockPrefix(own, &total);
+  const int64_t first = chunk * kDrawChunk + lane * kOwnLogits;
   int64_t passed = INT64_MAX, some = -1;
 #pragma unroll
   for (int i = 0; i < kOwnLogits; ++i) {
@@ -227,14 +252,14 @@ void Sample(const SampleArgs& args, Stream& stream) {
   CheckSample(args);
   const int64_t tokens = args.logits.shape[0], vocabulary = args.logits.shape[1];
   const auto rows = static_cast<unsigned>(tokens);
-  const unsigned draws = Blocks(vocabulary, kDrawChunk);
+  const unsigned draws = Blocks(vocabulary, kDrawChunk * kDrawWarps);
   Scratch scratch(stream);
   SampleWork work{};
   work.best_chunks = Blocks(vocabulary, kBestChunk);
   work.best = scratch.Take<uint64_t>(tokens * work.best_chunks);
   work.cleared = scratch.Take<uint32_t>(tokens * kClearedWords);
   work.cutoff = scratch.Take<uint64_t>(tokens);
-  work.sums = scratch.Take<double>(tokens * draws);
+  work.sums = scratch.Take<double>(tokens * Blocks(vocabulary, kDrawChunk));
   Launch({.name = "sample: best",
           .grid = dim3(static_cast<unsigned>(work.best_chunks), rows),
           .threads = kBestThreads},
@@ -243,8 +268,10 @@ void Sample(const SampleArgs& args, Stream& stream) {
           .grid = dim3(Blocks(vocabulary, kSearchChunk), rows),
           .threads = kSearchThreads},
          stream, CutoffKernel, args, work);
-  Launch({.name = "sample: draw", .grid = dim3(draws, rows), .threads = kDrawThreads}, stream,
-         DrawKernel, args, work);
+  Launch({.name = "sample: draw",
+          .grid = dim3(tokens < kManyRows ? draws : std::min(draws, kBlocksOfManyRows), rows),
+          .threads = kDrawThreads},
+         stream, DrawKernel, args, work);
 }
 
 }  // namespace tandem::kernels::cuda

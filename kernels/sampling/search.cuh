@@ -116,18 +116,36 @@ __device__ __forceinline__ bool ReachBin(const OwnBins& own, double goal,
   return true;
 }
 
+// Calls visit(logit, id) for this thread's tokens begin, begin + kSearchThreads, .. below end; many
+// loads at once, or their latencies would add up.
+template <typename Row, typename Visit>
+__device__ __forceinline__ void ForTokens(const Row& row, int64_t begin, int64_t end, Visit visit) {
+  constexpr int kAtOnce = 16;
+  for (int64_t first = begin + threadIdx.x; first < end; first += kAtOnce * kSearchThreads) {
+    float logits[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int64_t id = first + i * kSearchThreads;
+      logits[i] = id < end ? row.Logit(id) : 0.0f;
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int64_t id = first + i * kSearchThreads;
+      if (id < end) visit(logits[i], id);
+    }
+  }
+}
+
 // Calls visit(place, mass) for every candidate of the state.
 template <typename Row, typename Visit>
 __device__ __forceinline__ void ForState(const Row& row, const SearchState& state, Visit visit) {
-#pragma unroll 4
-  for (int64_t id = threadIdx.x; id < row.size; id += kSearchThreads) {
-    const float l = row.Logit(id);
-    if (BinOf(l, row.most) != state.bin) continue;
+  ForTokens(row, 0, row.size, [&](float l, int64_t id) {
+    if (BinOf(l, row.most) != state.bin) return;
     const uint64_t place = PlaceOf(l, id);
-    if (state.shift < 64 && place >> state.shift != state.prefix) continue;
+    if (state.shift < 64 && place >> state.shift != state.prefix) return;
     unsigned long long mass = 0;
     if (row.Mass(l, place, &mass)) visit(place, mass);
-  }
+  });
 }
 
 // One more digit.
