@@ -133,12 +133,12 @@ __device__ __forceinline__ void AddBatch(const Value (&values)[kBatch], bool fir
 #pragma unroll
     for (int i = 1; i < kBatch; ++i) most = fmaxf(most, g[i]);
     const float rescale = first ? 0.0f : expf(pool->most[j] - most);
-    float den = first ? 0.0f : pool->den[j] * rescale;
-    float sum = first ? 0.0f : pool->sum[j] * rescale;
+    float den = first ? 0.0f : __fmul_rn(pool->den[j], rescale);
+    float sum = first ? 0.0f : __fmul_rn(pool->sum[j], rescale);
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
       const float a = expf(g[i] - most);
-      den += a;
+      den = __fadd_rn(den, a);
       sum = __fmaf_rn(a, u[i], sum);
     }
     pool->most[j] = most;
@@ -179,6 +179,13 @@ __device__ __forceinline__ void EmitRow(const CompressorArgs& args, const Piece&
   const int quad = static_cast<int>(threadIdx.x) % S::kQuads;
   const int part = static_cast<int>(threadIdx.x) / S::kQuads;
   constexpr int kPart = S::kSlots / S::kParts;
+  // Asked for before the slots, so that nothing waits for them behind the norm.
+  constexpr int kPageRows = kPageTokens / S::kRatio;
+  const bool paged = window / kPageRows < args.batch.pages.shape[1];
+  const int32_t index =
+      paged ? CompressedRow(args.batch.pages.row(piece.sequence), window, S::kRatio) : -1;
+  QuadWeights weights = {};
+  if (part == 0) weights = LoadQuadWeights<S::kDim>(args, quad, window * S::kRatio);
   Pool pool;
 #pragma unroll 1
   for (int i = 0; i < kPart; i += kBatch) {
@@ -194,7 +201,6 @@ __device__ __forceinline__ void EmitRow(const CompressorArgs& args, const Piece&
     CombineParts<S>(parts, part, quad, &pool);
   }
   if (part == 0) {
-    const QuadWeights weights = LoadQuadWeights<S::kDim>(args, quad, window * S::kRatio);
     float v[4];
     PairSum sum;
 #pragma unroll
@@ -204,10 +210,6 @@ __device__ __forceinline__ void EmitRow(const CompressorArgs& args, const Piece&
     }
     const float r = InverseRms(BlockSum(sum, S::kQuads, squares), S::kDim, args.norm_eps);
     Quad row = NormAndRotate<S::kDim>(v, r, weights, quad);
-    constexpr int kPageRows = kPageTokens / S::kRatio;
-    const bool paged = window / kPageRows < args.batch.pages.shape[1];
-    const int32_t index =
-        paged ? CompressedRow(args.batch.pages.row(piece.sequence), window, S::kRatio) : -1;
     if (index >= 0) {
       if constexpr (S::kDim == kHeadDim) {
         WriteKvQuad(row, args.kv_rows, index, quad);

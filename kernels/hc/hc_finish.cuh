@@ -87,21 +87,27 @@ __device__ __forceinline__ float Sinkhorn(float logit, float eps, int iterations
   float r[kHcStreams] = {1, 1, 1, 1}, c[kHcStreams];
   float over_r[kHcStreams] = {1, 1, 1, 1}, over_c[kHcStreams] = {1, 1, 1, 1};
   for (int step = 0; step < iterations; ++step) {
+    uint32_t changed = 0;
 #pragma unroll
     for (int j = 0; j < kHcStreams; ++j) {
       if (step == 0) continue;  // the rows are a softmax's
-      over_r[j] *= eps;
+      float next = over_r[j] * eps;
 #pragma unroll
-      for (int i = 0; i < kHcStreams; ++i) over_r[j] = __fmaf_rn(k[j][i], c[i], over_r[j]);
-      r[j] = Reciprocal(over_r[j]);
+      for (int i = 0; i < kHcStreams; ++i) next = __fmaf_rn(k[j][i], c[i], next);
+      r[j] = Reciprocal(next);
+      changed |= __float_as_uint(next) ^ __float_as_uint(over_r[j]);
+      over_r[j] = next;
     }
 #pragma unroll
     for (int i = 0; i < kHcStreams; ++i) {
-      over_c[i] *= eps;
+      float next = over_c[i] * eps;
 #pragma unroll
-      for (int j = 0; j < kHcStreams; ++j) over_c[i] = __fmaf_rn(k[j][i], r[j], over_c[i]);
-      c[i] = Reciprocal(over_c[i]);
+      for (int j = 0; j < kHcStreams; ++j) next = __fmaf_rn(k[j][i], r[j], next);
+      c[i] = Reciprocal(next);
+      changed |= __float_as_uint(next) ^ __float_as_uint(over_c[i]);
+      over_c[i] = next;
     }
+    if (changed == 0) break;  // nor would it ever again: every step is the same function of these
   }
   const int j = (lane / kHcStreams + 2) % kHcStreams, i = lane % kHcStreams;
   const float row = j == 0 ? r[0] : j == 1 ? r[1] : j == 2 ? r[2] : r[3];
@@ -111,14 +117,18 @@ __device__ __forceinline__ float Sinkhorn(float logit, float eps, int iterations
 
 // What the warp that weighs a token's streams needs beside the token: lane n has mix n's.
 struct MixWeights {
-  float scale = 0, base = 0;
+  float scale = 0, base = 0, inverse_size = 0;  // 1 / (4·D)
 };
 
 template <HcOutput kOutput>
 __device__ __forceinline__ MixWeights LoadMixWeights(const HcFinishArgs& args, int lane) {
   constexpr int kMixes = kOutput == HcOutput::kHead ? kHcStreams : kHcMixes;
-  if (lane >= kMixes) return {};
-  return {args.scale[lane < kHcStreams ? 0 : lane < 2 * kHcStreams ? 1 : 2], args.base[lane]};
+  const float inverse_size = __frcp_rn(static_cast<float>(kHcStreams * args.dim));
+  if (lane >= kMixes) return {.inverse_size = inverse_size};
+  return {args.scale[lane < kHcStreams       ? 0
+                     : lane < 2 * kHcStreams ? 1
+                                             : 2],
+          args.base[lane], inverse_size};
 }
 
 // Lane n has the whole sum of mix n, lane kHcSquare the squares'. Gives pre in lanes 0..3, in time;
@@ -126,8 +136,7 @@ __device__ __forceinline__ MixWeights LoadMixWeights(const HcFinishArgs& args, i
 __device__ __forceinline__ float PreOf(const HcFinishArgs& args, float sum,
                                        const MixWeights& weights, float* logit) {
   const float squares = __shfl_sync(0xFFFFFFFFu, sum, kHcSquare);
-  const float r =
-      InverseRms({squares, 0}, static_cast<float>(kHcStreams * args.dim), args.norm_eps);
+  const float r = rsqrtf(__fmaf_rn(squares, weights.inverse_size, args.norm_eps));
   *logit = __fmaf_rn(__fmul_rn(sum, r), weights.scale, weights.base);
   return Sigmoid(*logit) + args.hc_eps;
 }

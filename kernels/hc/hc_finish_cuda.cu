@@ -20,7 +20,7 @@ constexpr int kSumsBatch = 8;  // groups whose sums are loaded together
 // Dims' warps first, then the one that weighs.
 template <HcOutput kOutput>
 __global__ void __launch_bounds__(32 * (kMaxHcWarps + 1)) HcFinish(HcFinishArgs args) {
-  __shared__ float sums[kMaxHcGroups][kHcPartial];
+  __shared__ float sums[kMaxHcGroups + 1][kHcPartial];
   __shared__ float4 weights;
   __shared__ PairSum squares[32];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
@@ -40,9 +40,13 @@ __global__ void __launch_bounds__(32 * (kMaxHcWarps + 1)) HcFinish(HcFinishArgs 
   }
   __syncthreads();
   if (weighs) {
-    float sum = sums[0][lane];
-#pragma unroll 8
-    for (int i = 1; i < groups; ++i) sum = __fadd_rn(sum, sums[i][lane]);
+    float sum = 0;
+    for (int first = 0; first < groups; first += kSumsBatch) {
+#pragma unroll
+      for (int i = first; i < first + kSumsBatch; ++i) {
+        sum = __fadd_rn(sum, i < groups ? sums[i][lane] : 0.0f);
+      }
+    }
     float logit;
     const float pre = PreOf(args, sum, mix, &logit);
     if (lane < kHcStreams) reinterpret_cast<float*>(&weights)[lane] = pre;

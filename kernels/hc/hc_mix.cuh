@@ -93,9 +93,13 @@ __device__ __forceinline__ void StreamProduct(const uint4& x0, const uint4& x1,
                                               const SplitWeights& weights, float (&sum)[4]) {
   const uint32_t first[4] = {x0.x, x1.x, x0.y, x1.y}, second[4] = {x0.z, x1.z, x0.w, x1.w};
   float term[3][4] = {};
+  // All firsts, then all seconds: a second waits for its first.
 #pragma unroll
   for (int i = 0; i < 3; ++i) {
     ptx::MmaBf16(term[i], first, {weights.term[i].x, weights.term[i].y});
+  }
+#pragma unroll
+  for (int i = 0; i < 3; ++i) {
     ptx::MmaBf16(term[i], second, {weights.term[i].z, weights.term[i].w});
   }
 #pragma unroll

@@ -60,7 +60,8 @@ __device__ __forceinline__ void LoadRows(const HcMixArgs& args, int tile, int st
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       if (g + 8 * h < args.tokens) LoadPostRow(args, g + 8 * h, stream, d, &row[h]);
-      x[h] = PostVector(row[h].x, row[h].y, row[h].comb, row[h].post);
+      x[h] = {};
+      if (8 * h < args.tokens) x[h] = PostVector(row[h].x, row[h].y, row[h].comb, row[h].post);
     }
     __syncthreads();
 #pragma unroll
@@ -168,7 +169,6 @@ __device__ __forceinline__ void AddChunk(const uint4 (&x)[2][kHcStreams], const 
   const int lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll
   for (int tile = 0; tile < kTiles; ++tile) {
-    asm volatile("" ::: "memory");  // a tile's weights at a time, or registers run out
     float chunk[4];
 #pragma unroll
     for (int j = 0; j < kHcStreams; ++j) {
@@ -255,7 +255,7 @@ __device__ __forceinline__ int FirstToken() {
 }
 
 template <bool kPost, int kTiles>
-__global__ void __launch_bounds__(32 * kTileWarps) HcTiles(HcMixArgs args) {
+__global__ void __launch_bounds__(32 * kTileWarps, 3) HcTiles(HcMixArgs args) {
   __shared__ uint4 weights[kTiles * kHcStreams * kSplitPlaces * 32];
   __shared__ RowWeights row_weights[kPost ? kTileWarps : 1][kHcRows];
   const int first = FirstToken(), chunk = static_cast<int>(blockIdx.x);
