@@ -13,7 +13,7 @@
 // Numerics  x is quantised once; w1·x, w3·x, the gate and w2's result are each rounded to bf16; the
 //           sum is fp32 over ascending expert ids, then the shared expert, rounded once. An expert
 //           named twice by a token counts twice. A row's bits do not depend on T. CUDA, T ≤ 8: K
-//           in 8 parts (w1, w3) and 2 of FP4 or 4 of FP8 (w2), those added in ascending order; FP8
+//           in 4 parts (w1, w3) and 2 of FP4 or 4 of FP8 (w2), those added in ascending order; FP8
 //           sums of 64 products; silu in fp32.
 // Cost      weights of the experts in use, read once a step; 6·D·I flop a pair and 6·D·J a token
 // Roofline  D=4096, I=2048, 6 of 256, FP4: T=1 → 80 MB + 25 MB shared → 22 µs at 4.8 TB/s

@@ -58,9 +58,10 @@ __device__ __forceinline__ void LoadRoutes(const Routes& routes, Plan& plan) {
   for (int t = static_cast<int>(threadIdx.x) / 32; t < routes.tokens; t += warps) {
     const float* scores = routes.scores + t * routes.score_count;
     const auto score = [scores](int e) { return __ldcg(scores + e); };
-    const int expert = routes.bias == nullptr
-                           ? TableExpert(routes.tid2eid, routes.token_ids[t], routes.score_count)
-                           : ChooseByScore(score, routes.bias, routes.score_count, routes.topk);
+    const int expert =
+        routes.bias == nullptr
+            ? TableExpert(routes.tid2eid, __ldcg(routes.token_ids + t), routes.score_count)
+            : ChooseByScore(score, routes.bias, routes.score_count, routes.topk);
     const bool on = lane < routes.topk && expert >= 0;
     const float weight =
         WeightOf(on ? score(expert) : 0.0f, routes.topk, routes.routed_scaling_factor);
