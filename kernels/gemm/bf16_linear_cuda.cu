@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/gemm/bf16_linear.h"
 #include "kernels/gemm/stream_linear.cuh"
+#include "kernels/gemm/tile_linear.h"
 
 namespace tandem::kernels::cuda {
 namespace {
@@ -17,15 +18,6 @@ void Bf16LinearOfFewTokens(const Bf16LinearArgs& args, Stream& stream) {
   StreamBf16<float>("bf16_linear", product, stream);
 }
 
-void Bf16LinearOfManyTokens(const Bf16LinearArgs& args, Stream& stream) {
-  InSlicesOfTokens(args.x.shape[0], kStreamTokens, [&](int64_t first, int64_t count) {
-    Bf16LinearOfFewTokens({.x = RowsOf(args.x, first, count),
-                           .weight = args.weight,
-                           .y = RowsOf(args.y, first, count)},
-                          stream);
-  });
-}
-
 }  // namespace
 
 void Bf16Linear(const Bf16LinearArgs& args, Stream& stream) {
@@ -34,7 +26,7 @@ void Bf16Linear(const Bf16LinearArgs& args, Stream& stream) {
   if (args.x.shape[0] <= kStreamTokens) {
     Bf16LinearOfFewTokens(args, stream);
   } else {
-    Bf16LinearOfManyTokens(args, stream);
+    TileBf16Linear(args, stream);
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/gemm/grouped_linear.h"
 #include "kernels/gemm/stream_linear.cuh"
+#include "kernels/gemm/tile_linear.h"
 
 namespace tandem::kernels::cuda {
 namespace {
@@ -21,15 +22,6 @@ void GroupedLinearOfFewTokens(const GroupedLinearArgs& args, Stream& stream) {
   }
 }
 
-void GroupedLinearOfManyTokens(const GroupedLinearArgs& args, Stream& stream) {
-  InSlicesOfTokens(args.x.shape[0], kStreamTokens, [&](int64_t first, int64_t count) {
-    GroupedLinearOfFewTokens({.x = RowsOf(args.x, first, count),
-                              .weight = args.weight,
-                              .y = RowsOf(args.y, first, count)},
-                             stream);
-  });
-}
-
 }  // namespace
 
 void GroupedLinear(const GroupedLinearArgs& args, Stream& stream) {
@@ -38,7 +30,7 @@ void GroupedLinear(const GroupedLinearArgs& args, Stream& stream) {
   if (args.x.shape[0] <= kStreamTokens) {
     GroupedLinearOfFewTokens(args, stream);
   } else {
-    GroupedLinearOfManyTokens(args, stream);
+    TileGroupedLinear(args, stream);
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/gemm/quant_linear.h"
 #include "kernels/gemm/stream_linear.cuh"
+#include "kernels/gemm/tile_linear.h"
 
 namespace tandem::kernels::cuda {
 namespace {
@@ -21,16 +22,6 @@ void QuantLinearOfFewTokens(const QuantLinearArgs& args, Stream& stream) {
   }
 }
 
-void QuantLinearOfManyTokens(const QuantLinearArgs& args, Stream& stream) {
-  InSlicesOfTokens(args.q.shape[0], kStreamTokens, [&](int64_t first, int64_t count) {
-    QuantLinearOfFewTokens({.q = RowsOf(args.q, first, count),
-                            .scale = RowsOf(args.scale, first, count),
-                            .weight = args.weight,
-                            .y = RowsOf(args.y, first, count)},
-                           stream);
-  });
-}
-
 }  // namespace
 
 void QuantLinear(const QuantLinearArgs& args, Stream& stream) {
@@ -39,7 +30,7 @@ void QuantLinear(const QuantLinearArgs& args, Stream& stream) {
   if (args.q.shape[0] <= kStreamTokens) {
     QuantLinearOfFewTokens(args, stream);
   } else {
-    QuantLinearOfManyTokens(args, stream);
+    TileQuantLinear(args, stream);
   }
 }
 

@@ -114,12 +114,4 @@ inline WeightView ViewOf(const LinearWeight& weight) {
           .k = weight.k};
 }
 
-// Tokens first .. first+count−1 of a view.
-template <typename T, int kRank>
-TensorView<T, kRank> RowsOf(TensorView<T, kRank> view, int64_t first, int64_t count) {
-  view.data = view.row(first);
-  view.shape[0] = count;
-  return view;
-}
-
 }  // namespace tandem::kernels::cuda

@@ -200,16 +200,6 @@ __global__ void __launch_bounds__(kCombineThreads) CombineKernel(CombineArgs p) 
   }
 }
 
-// The id of routed[0], where the contract has one.
-template <class Args>
-int FirstExpert(const Args& args) {
-  if constexpr (requires { args.first_expert; }) {
-    return static_cast<int>(args.first_expert);
-  } else {
-    return 0;
-  }
-}
-
 }  // namespace
 
 void MoePrepare(const MoeExpertsArgs& args, int tile_rows, const MoeRows& rows, Bf16* quantised,
@@ -220,7 +210,7 @@ void MoePrepare(const MoeExpertsArgs& args, int tile_rows, const MoeRows& rows, 
           .threads = kPrepareThreads},
          stream, PrepareKernel,
          PrepareArgs{.moe = args,
-                     .first_expert = FirstExpert(args),
+                     .first_expert = static_cast<int>(args.first_expert),
                      .expert_count = static_cast<int>(args.routed.shape[0]),
                      .tile_rows = tile_rows,
                      .rows = rows,
