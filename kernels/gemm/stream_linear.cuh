@@ -42,28 +42,21 @@ StreamArgs SliceOf(StreamArgs args, int64_t first, int64_t count) {
   return args;
 }
 
-// Tiles in the rings of the wide kernel, as shared memory allows.
-template <typename Atom>
-struct WideDepth {
-  static constexpr int kOf32 = 2, kOf64 = Atom::kFormat == WeightFormat::kBf16 ? 4 : 2;
-};
-template <>
-struct WideDepth<F16Dequant<WeightFormat::kFp8>> {
-  static constexpr int kOf32 = 4, kOf64 = 3;
-};
-
-// At most 64 tokens whose input is aligned to 16 bytes.
+// At most 64 tokens whose input is aligned to 16 bytes: 64 at once where registers (FP8 codes want
+// too many) and shared memory allow, else 32 and 32. Ring depths are what shared memory allows.
 template <typename Atom, typename Output>
 void WideStreamLinear(const char* name, const StreamArgs& args, const StreamPlan& plan,
                       Stream& stream) {
-  using Depth = WideDepth<Atom>;
-  if (args.tokens > 32 && WideSharedBytes<Atom, 8, Depth::kOf64>(plan) <= kMaxSharedBytes) {
-    LaunchWideStream<Atom, Output, 8, Depth::kOf64>(name, args, plan, stream);
-    return;
+  if constexpr (Atom::kFormat == WeightFormat::kBf16) {
+    if (args.tokens > 32 && WideSharedBytes<Atom, 8, 4>(plan) <= kMaxSharedBytes) {
+      LaunchWideStream<Atom, Output, 8, 4>(name, args, plan, stream);
+      return;
+    }
   }
+  constexpr int kDepth = sizeof(typename Atom::Unit) == 8 ? 4 : 2;
   InSlicesOfTokens(args.tokens, 32, [&](int64_t first, int64_t count) {
-    LaunchWideStream<Atom, Output, 4, Depth::kOf32>(name, SliceOf<Atom, Output>(args, first, count),
-                                                    plan, stream);
+    LaunchWideStream<Atom, Output, 4, kDepth>(name, SliceOf<Atom, Output>(args, first, count), plan,
+                                              stream);
   });
 }
 
@@ -71,7 +64,7 @@ void WideStreamLinear(const char* name, const StreamArgs& args, const StreamPlan
 template <typename Atom, typename Output>
 void StreamLinear(const char* name, const StreamArgs& args, Stream& stream) {
   constexpr bool kSmallOnly = Atom::kFormat == WeightFormat::kFp4 || Atom::kRagged;
-  constexpr int kDepth = 2, kRegisters = 80;
+  constexpr int kDepth = 2, kRegisters = 96;
   StreamPlan plan =
       PlanStream(RowTiles(args.weight.n), StepsOf<Atom>(args.weight.k), Multiprocessors());
   // A block's rows are of one group of inputs.

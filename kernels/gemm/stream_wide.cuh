@@ -65,14 +65,15 @@ class WideWalk {
       for (int i = 0; i < Atom::kTiles; ++i) {
         ptx::CopyAsyncWait<kDepth - 2>();
         warp_.Synchronize();  // the tile is there for all, and the slot before it free
-        const int next = tile + i + kDepth - 1, free = slot_ == 0 ? kDepth - 1 : slot_ - 1;
+        const int slot = kFixedSlots ? i % kDepth : slot_;
+        const int next = tile + i + kDepth - 1, free = slot == 0 ? kDepth - 1 : slot - 1;
         if (next < tiles_) {
           CopyCodes(next, free);
           CopyInputs(in, next, free);
         }
         ptx::CopyAsyncCommit();
-        Multiply(i, row_scale, total, part);
-        slot_ = slot_ + 1 == kDepth ? 0 : slot_ + 1;
+        Multiply(i, slot, row_scale, total, part);
+        if (!kFixedSlots) slot_ = slot_ + 1 == kDepth ? 0 : slot_ + 1;
       }
       asm volatile("" ::: "memory");  // scales are not to be loaded early: no registers for them
 #pragma unroll
@@ -85,6 +86,8 @@ class WideWalk {
 
  private:
   using Tile = WideTile<Atom, kColumns>;
+  // A step goes round the ring: slots are known when this is compiled.
+  static constexpr bool kFixedSlots = Atom::kTiles % kDepth == 0;
 
   __device__ static int ThreadLane() {
     return static_cast<int>(threadIdx.x) % 32;
@@ -110,17 +113,17 @@ class WideWalk {
           from + static_cast<uint32_t>(i / kPieces) * in.x_stride + i % kPieces * kLoadBytes);
     }
   }
-  __device__ void Multiply(int tile, const typename Atom::RowScale& row_scale,
+  __device__ void Multiply(int tile, int slot, const typename Atom::RowScale& row_scale,
                            float (&total)[1][kColumns][4], typename Atom::Part (&part)[kColumns]) {
     const Lane lane = ThisLane();
     uint4 loads[Atom::kLoads];  // only those of the tile are read
 #pragma unroll
     for (int i = 0; i < Tile::kLoads; ++i) {
       loads[tile * Tile::kLoads + i] =
-          *reinterpret_cast<const uint4*>(codes_ + slot_ * Tile::kCodeBytes + i * kWarpLoadBytes);
+          *reinterpret_cast<const uint4*>(codes_ + slot * Tile::kCodeBytes + i * kWarpLoadBytes);
     }
     const typename Atom::A a = Atom::UnpackA(loads, tile);
-    const uint8_t* inputs = inputs_ + slot_ * Tile::kInputBytes + lane.g * Tile::kTokenBytes +
+    const uint8_t* inputs = inputs_ + slot * Tile::kInputBytes + lane.g * Tile::kTokenBytes +
                             lane.c * static_cast<int>(sizeof(typename Atom::Unit));
 #pragma unroll
     for (int column = 0; column < kColumns; ++column) {
