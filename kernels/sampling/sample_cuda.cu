@@ -199,7 +199,7 @@ __device__ __forceinline__ int64_t ChooseChunk(const double* sums, int64_t chunk
 }
 
 // Grid (blocks a row, T).
-__global__ void __launch_bounds__(kDrawThreads, 3) DrawKernel(SampleArgs args, SampleWork work) {
+__global__ void __launch_bounds__(kDrawThreads, 2) DrawKernel(SampleArgs args, SampleWork work) {
   ptx::GridDependencyLaunch();
   ptx::GridDependencyWait();
   const int64_t t = blockIdx.y, chunks = (args.logits.shape[1] + kDrawChunk - 1) / kDrawChunk;
