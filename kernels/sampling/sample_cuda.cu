@@ -199,7 +199,7 @@ __device__ __forceinline__ int64_t ChooseChunk(const double* sums, int64_t chunk
 }
 
 // Grid (blocks a row, T).
-__global__ void __launch_bounds__(kDrawThreads, 3) DrawKernel(SampleArgs args, SampleWork work) {
+__global__ void __launch_bounds__(kDrawThreads, 2) DrawKernel(SampleArgs args, SampleWork work) {
   ptx::GridDependencyLaunch();
   ptx::GridDependencyWait();
   const int64_t t = blockIdx.y, chunks = (args.logits.shape[1] + kDrawChunk - 1) / kDrawChunk;
@@ -214,7 +214,7 @@ __global__ void __launch_bounds__(kDrawThreads, 3) DrawKernel(SampleArgs args, S
   if (IsTruncated(args, t)) row.cutoff = work.cutoff[t];
   double p[kOwnLogits];
   double* sums = work.sums + t * chunks;
-#pragma unroll 2
+#pragma unroll 1
   for (int64_t chunk = int64_t{blockIdx.x} * kDrawWarps + warp; chunk < chunks;
        chunk += int64_t{gridDim.x} * kDrawWarps) {
     const double sum = WarpReduce(OwnRatios(row, chunk, lane, p), Sum());

@@ -44,10 +44,11 @@ __device__ __forceinline__ double SumChunk(const LogprobRow& row, bool count, co
   __syncthreads();
   const int64_t begin = blockIdx.x * kSearchChunk, end = min(begin + kSearchChunk, row.size);
   double sum = 0;
-  ForTokens(row, begin, end, [&](float l, int64_t) {
+  for (int64_t id = begin + threadIdx.x; id < end; id += kSearchThreads) {
+    const float l = row.Logit(id);
     sum += l == row.most ? 1.0 : exp(static_cast<double>(l) - row.most);
     if (count) atomicAdd(&shared->bins.count[BinOf(l, row.most)], 1u);
-  });
+  }
   sum = BlockReduce(sum, Sum());
   for (int i = static_cast<int>(threadIdx.x); count && i < kSearchBins; i += kSearchThreads) {
     if (shared->bins.count[i] != 0) atomicAdd(total.count + i, shared->bins.count[i]);
@@ -61,10 +62,11 @@ __device__ __forceinline__ void ListBest(const LogprobRow& row, uint64_t last,
   __syncthreads();
   if (threadIdx.x == 0) shared->listed = 0;
   __syncthreads();
-  ForTokens(row, 0, row.size, [&](float l, int64_t id) {
-    const uint64_t place = PlaceOf(l, id);
+#pragma unroll 4
+  for (int64_t id = threadIdx.x; id < row.size; id += kSearchThreads) {
+    const uint64_t place = PlaceOf(row.Logit(id), id);
     if (place >= last) shared->list[atomicAdd(&shared->listed, 1)] = place;
-  });
+  }
   SortList(shared);
 }
 
