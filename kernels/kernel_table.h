@@ -13,7 +13,6 @@
 
 #include "kernels/attention/compressed_index.h"
 #include "kernels/attention/compressor.h"
-#include "kernels/attention/index_query.h"
 #include "kernels/attention/indexer_topk.h"
 #include "kernels/attention/kv_write.h"
 #include "kernels/attention/qkv_finish.h"
@@ -42,6 +41,7 @@
 #include "kernels/quant/act_quant.h"
 #include "kernels/quant/fp4_quant.h"
 #include "kernels/quant/hadamard.h"
+#include "kernels/quant/index_query.h"
 #include "kernels/rope/rope.h"
 #include "kernels/rope/rope_table.h"
 #include "kernels/sampling/penalties.h"

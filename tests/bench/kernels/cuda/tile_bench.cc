@@ -9,8 +9,7 @@
 #include <vector>
 
 #include "kernels/gemm/fragment_order.h"
-#include "kernels/gemm/tile_linear.h"
-#include "kernels/moe/moe_tiles.h"
+#include "kernels/kernel_table.h"
 #include "tests/bench/kernels/cuda/bench.h"
 #include "tests/bench/kernels/cuda/tile_peak.h"
 
@@ -55,7 +54,7 @@ BenchCase Quant(const char* name, WeightFormat format, int64_t tokens, int64_t n
               weights.push_back(Prepared(format, n, k, w + i * stride));
             }
             return [=](int64_t set, Stream& stream) {
-              cuda::TileQuantLinear(
+              kCudaKernels.quant_linear(
                   {.q = {reinterpret_cast<E4M3*>(q + set * tokens * k), {tokens, k}},
                    .scale = {reinterpret_cast<Ue8m0*>(s), {tokens, k / 128}},
                    .weight = weights[set],
@@ -81,7 +80,7 @@ BenchCase Grouped(int64_t tokens, int64_t groups, int64_t rank, int64_t k) {
         uint8_t* y = RandomBytes(2 * sets * tokens * n, 4);
         const LinearWeight weight = Prepared(format, n, k, w);
         return [=](int64_t set, Stream& stream) {
-          cuda::TileGroupedLinear(
+          kCudaKernels.grouped_linear(
               {.x = {reinterpret_cast<Bf16*>(x + 2 * set * tokens * groups * k),
                      {tokens, groups, k}},
                .weight = weight,
@@ -104,7 +103,7 @@ BenchCase Wide(const char* name, int64_t tokens, int64_t n, int64_t k) {
             uint8_t* y = RandomBytes(4 * sets * tokens * n, 4);
             const LinearWeight weight = Prepared(format, n, k, w);
             return [=](int64_t set, Stream& stream) {
-              cuda::TileBf16Linear(
+              kCudaKernels.bf16_linear(
                   {.x = {reinterpret_cast<Bf16*>(x + 2 * set * tokens * k), {tokens, k}},
                    .weight = weight,
                    .y = {reinterpret_cast<float*>(y + 4 * set * tokens * n), {tokens, n}}},
@@ -160,14 +159,14 @@ BenchCase Experts(int64_t tokens, double bar) {
             }
             return [=](int64_t set, Stream& stream) {
               const int64_t at = 2 * set * tokens * dim;
-              cuda::MoeExpertsGrouped({.x = {reinterpret_cast<Bf16*>(x + at), {tokens, dim}},
-                                       .experts = {reinterpret_cast<int32_t*>(e), {tokens, slots}},
-                                       .weight = {reinterpret_cast<float*>(g), {tokens, slots}},
-                                       .routed = {weights.data(), {experts}},
-                                       .shared = weights[experts],
-                                       .limit = 10,
-                                       .y = {reinterpret_cast<Bf16*>(y + at), {tokens, dim}}},
-                                      stream);
+              kCudaKernels.moe_experts({.x = {reinterpret_cast<Bf16*>(x + at), {tokens, dim}},
+                                        .experts = {reinterpret_cast<int32_t*>(e), {tokens, slots}},
+                                        .weight = {reinterpret_cast<float*>(g), {tokens, slots}},
+                                        .routed = {weights.data(), {experts}},
+                                        .shared = weights[experts],
+                                        .limit = 10,
+                                        .y = {reinterpret_cast<Bf16*>(y + at), {tokens, dim}}},
+                                       stream);
             };
           }};
 }

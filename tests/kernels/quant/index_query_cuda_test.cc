@@ -3,7 +3,7 @@
 // zeros and infinities, against the reference; twice.
 #include <limits>
 
-#include "kernels/attention/index_query.h"
+#include "kernels/quant/index_query.h"
 #include "tests/kernels/cuda/device.h"
 
 namespace tandem::kernels {

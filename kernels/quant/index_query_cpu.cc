@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
-#include "kernels/attention/index_query.h"
 #include "kernels/quant/fp4_quant.h"
 #include "kernels/quant/hadamard.h"
+#include "kernels/quant/index_query.h"
 #include "kernels/rope/rope.h"
 
 namespace tandem::kernels {

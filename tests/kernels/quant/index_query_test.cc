@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: index_query is rope, hadamard and fp4_quant in one. Method: random input, equal bytes.
-#include "kernels/attention/index_query.h"
+#include "kernels/quant/index_query.h"
 
 #include "tests/kernels/testing.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/attention/index_query.h"
 #include "kernels/common/cuda/launch.h"
 #include "kernels/ptx/grid_dependency.cuh"
+#include "kernels/quant/index_query.h"
 #include "kernels/quant/lanes.cuh"
 
 namespace tandem::kernels::cuda {
