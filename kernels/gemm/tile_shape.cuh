@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The shape of a block's tile and where its parts lie: weights in fragment order, tokens by piece,
-// codes to bf16. What tile_gemm.cuh multiplies. Internal to kernels/gemm.
+// Sizes of a tile (tile_gemm.cuh), and where its block finds weights and tokens.
+// Internal to kernels/gemm and kernels/moe.
 #pragma once
 
 #include <cstdint>
 
-#include "kernels/common/cuda/codec.cuh"
-#include "kernels/common/cuda/launch.h"
-#include "kernels/gemm/dequant.cuh"
+#include "kernels/common/dtype.h"
 #include "kernels/gemm/fragment_order.h"
-#include "kernels/ptx/async_copy.cuh"
-#include "kernels/ptx/grid_dependency.cuh"
-#include "kernels/ptx/mma.cuh"
 
 namespace tandem::kernels::cuda {
 
@@ -91,42 +86,4 @@ __device__ __forceinline__ int OctetOfThread() {
   return static_cast<int>(threadIdx.x) % 4 * kUnitCodes;
 }
 
-// Codes are 2^40 too low times their format's offset (dequant.cuh: 2^126, 2^120).
-inline constexpr int kLift = 40;
-inline constexpr uint32_t kFp4Factor = 126 - kLift, kFp8Factor = 120 - kLift;
-template <class Shape>
-__device__ __forceinline__ float Lift(float sum) {
-  return Shape::kFormat == WeightFormat::kBf16 ? sum : sum * 0x1p40f;
-}
-
-__device__ __forceinline__ void LowBf16sOfFp4(uint32_t unit, uint32_t factor,
-                                              uint32_t (&pairs)[4]) {
-  constexpr uint32_t kSign = 0x80008000u, kMagnitude = 0x01C001C0u;
-  pairs[0] = MultiplyBf16(((unit << 12) & kSign) | ((unit << 6) & kMagnitude), factor);
-  pairs[1] = MultiplyBf16(((unit << 8) & kSign) | ((unit << 2) & kMagnitude), factor);
-  pairs[2] = MultiplyBf16(((unit << 4) & kSign) | ((unit >> 2) & kMagnitude), factor);
-  pairs[3] = MultiplyBf16((unit & kSign) | ((unit >> 6) & kMagnitude), factor);
-}
-
-__device__ __forceinline__ void LowBf16sOfFp8(uint32_t low, uint32_t high, uint32_t factor,
-                                              uint32_t (&pairs)[4]) {
-#pragma unroll
-  for (int p = 0; p < 4; ++p) {
-    const uint32_t wide = __byte_perm(p < 2 ? low : high, 0, p % 2 == 0 ? 0x1404 : 0x3424);
-    pairs[p] = MultiplyBf16((wide & 0x80008000u) | ((wide & 0x7F007F00u) >> 4), factor);
-  }
-}
-
-__device__ __forceinline__ uint4 LoadShared16(uint32_t address) {
-  uint4 v;
-  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "r"(address));
-  return v;
-}
-__device__ __forceinline__ uint32_t LoadShared4(uint32_t address) {
-  uint32_t v;
-  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(address));
-  return v;
-}
 }  // namespace tandem::kernels::cuda
