@@ -4,9 +4,9 @@
 //
 // Math      q[t,h] ← rope( head_norm(q[t,h]) )
 //           row[index[t]] ← kv_write( rope( rms_norm(kv[t]) ) )
-// Shapes    q[T,H,512] in place  kv[T,512]  kv_weight[512]  cos[T,32]  sin[T,32]  index[T] → rows
-// Layout    row-major bf16, tables fp32 (rope_table); split pages of common/paged_rows.h;
-//           index −1: the row is not written.
+// Shapes    q[T,H,512] in place  kv[T,512]  kv_weight[512]  cos[T,32]  sin[T,32]  index[T]  →  rows
+// Layout    row-major bf16, tables fp32 (rope_table); split pages of common/paged_rows.h; index
+//           −1: the row is not written.
 // Numerics  those of head_norm, rms_norm, rope and kv_write, with their roundings to bf16 between.
 //           CUDA: the mean square of q in fp32, of kv in fp64; fixed order.
 // Cost      2,048·H + 1,608 bytes a token: memory-bound
