@@ -5,7 +5,7 @@
 // Math      x', post, comb = hc_pre( X );  x = rms_norm( x', norm );  q, s = act_quant( x )
 // Shapes    X[T,M,D]  fn[(2+M)·M, M·D]  base[(2+M)·M]  scale[3]  norm[D]  →  x[T,D]  q[T,D]
 //           s[T,D/128]  post[T,M]  comb[T,M,M]      M = hc_mult ≤ 8 (CUDA: 4), D a multiple of 128
-//           (CUDA: at most 8,192)
+//           (CUDA: at most 7,936)
 // Layout    row-major; X, norm and x bf16, q E4M3, s UE8M0, the rest fp32.
 // Numerics  those of the three, x' rounded to bf16 between them; norm_eps in both norms. CUDA: the
 //           same bits as its three operations.
