@@ -264,7 +264,6 @@ __global__ void __launch_bounds__(32 * kWarps) DownKernel(const __grid_constant_
   ptx::GridDependencyWait();
   ptx::GridDependencyLaunch();
   for (int number = warp; number < jobs.count; number += kWarps) {
-    const Job next_job = JobAt(args, plan, jobs, number + kWarps);
     const bool is_shared = job.is_shared;
     Columns columns{args.tokens(), lane % kColumns};
     if (!is_shared) columns = ColumnsOf(plan, jobs.entry(number), args.tokens());
@@ -273,8 +272,13 @@ __global__ void __launch_bounds__(32 * kWarps) DownKernel(const __grid_constant_
     float sum[2][4] = {};
     for (int slot = job.begin; slot < job.end || slot == job.begin; slot += kUnitSlots) {
       const int after = slot + kUnitSlots;
-      const Unit next =
-          after < job.end ? UnitAt(args, job, after) : UnitAt(args, next_job, next_job.begin);
+      Unit next;
+      if (after < job.end) {
+        next = UnitAt(args, job, after);
+      } else {
+        const Job next_job = JobAt(args, plan, jobs, number + kWarps);
+        next = UnitAt(args, next_job, next_job.begin);
+      }
       StageRows(h, inner, columns.mine, columns.count, unit, staged);
       stream.Run(unit, next, columns.count, staged, sum);
       unit = next;
@@ -292,7 +296,7 @@ __global__ void __launch_bounds__(32 * kWarps) DownKernel(const __grid_constant_
       at[16] = sum[1][j];
       at[24] = sum[1][2 + j];
     }
-    job = next_job;
+    job = JobAt(args, plan, jobs, number + kWarps);  // again, rather than kept in registers
   }
   __syncthreads();
   DownEnd(args, plan, jobs, routed_sums, shared_sums);
