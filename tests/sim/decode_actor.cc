@@ -41,7 +41,7 @@ void DecodeActor::Reserve(ConnectionId call, const SimReserve& reserve) {
       leases_.GrantLease(reserve.prompt_tokens + reserve.max_tokens, ground_.clock.Now());
   if (grant.ok()) {
     ground_.truth.Granted(PlaceOf(*grant));
-    granted_.push_back(grant->key);
+    granted_.emplace_back(grant->key, reserve);
     if (granted_.size() > kGrantedMax) granted_.pop_front();
   }
   ground_.network.Send(call, Side::kClient, [reply = reserve.reply, grant] { reply(grant); });
@@ -53,7 +53,7 @@ void DecodeActor::Release(const LeaseKey& key) {
 }
 
 void DecodeActor::Generate(ConnectionId call, SimGenerate generate) {
-  const absl::StatusOr<Grant> memory = leases_.Commit(generate.key);
+  const absl::StatusOr<Grant> memory = leases_.Commit(generate.key, generate.prompt_tokens);
   if (!memory.ok()) {
     ground_.network.Send(call, Side::kClient, [reply = generate.reply, why = memory.status()] {
       reply(std::nullopt, std::nullopt, why);
@@ -61,6 +61,8 @@ void DecodeActor::Generate(ConnectionId call, SimGenerate generate) {
     return;
   }
   ground_.truth.ReaderBegins(*memory);
+  ground_.truth.Read(PlaceOf(*memory),
+                     {.request = generate.request, .first = 0, .last = generate.prompt_tokens});
   const SequenceId id = next_id_++;
   const EndCriteria criteria{.tokens_max = generate.max_tokens,
                              .stop_tokens = {generate.stop_token}};
@@ -145,8 +147,8 @@ void DecodeActor::BeginWrite(LinkId link, const LeaseKey& key) {
                        [verdict = from.peer.verdict, key, memory] { verdict(key, memory); });
 }
 
-void DecodeActor::EndWrite(LinkId link, const LeaseKey& key) {
-  if (leases_.EndWrite(key, link).ok()) filled_.insert(PartsOf(key));
+void DecodeActor::EndWrite(LinkId link, const LeaseKey& key, int tokens) {
+  (void)leases_.EndWrite(key, link, tokens);
   if (const auto it = bytes_from_.find(PartsOf(key)); it != bytes_from_.end() && it->second == link)
     bytes_from_.erase(it);
   ground_.network.Send(link, Side::kClient,
@@ -168,16 +170,16 @@ absl::Status DecodeActor::Paste(const LeaseKey& key, const Truth::Piece& piece) 
 
 void DecodeActor::Refuse(const LeaseKey& key) {
   const Parts before = CountsOf(leases_);
-  const bool refused = !leases_.BeginWrite(key, 0, true).ok() && !leases_.EndWrite(key, 0).ok() &&
-                       !leases_.WritableByBytes(key).ok() && !leases_.Commit(key).ok() &&
-                       leases_.Release(key).empty();
+  const bool refused = !leases_.BeginWrite(key, 0, true).ok() &&
+                       !leases_.EndWrite(key, 0, 1).ok() && !leases_.WritableByBytes(key).ok() &&
+                       !leases_.Commit(key, 1).ok() && leases_.Release(key).empty();
   if (!refused || CountsOf(leases_) != before)
     ground_.truth.Fault("a lease that is not current was changed");
 }
 
 void DecodeActor::RefuseEnd(const LeaseKey& key) {
   const Parts before = CountsOf(leases_);
-  if (leases_.EndWrite(key, 0).ok() || CountsOf(leases_) != before)
+  if (leases_.EndWrite(key, 0, 1).ok() || CountsOf(leases_) != before)
     ground_.truth.Fault("a link that does not write ended the writing of another");
 }
 
@@ -186,15 +188,10 @@ void DecodeActor::RefuseBytes(const LeaseKey& key) {
     ground_.truth.Fault("bytes are taken that nobody may send");
 }
 
-void DecodeActor::RefuseCommit(const LeaseKey& key) {
-  if (!filled_.contains(PartsOf(key)) && leases_.Commit(key).ok())
-    ground_.truth.Fault("a lease is committed that no writer has ended");
-}
-
 void DecodeActor::Hear(const DecodeActor& other) {
   Random& random = ground_.random;
   if (other.granted_.empty()) return;
-  LeaseKey key = other.granted_[random.Below(other.granted_.size())];
+  auto [key, reserve] = other.granted_[random.Below(other.granted_.size())];
   if (&other != this) return Refuse(key);
   switch (random.Below(5)) {
     case 0:
@@ -207,7 +204,13 @@ void DecodeActor::Hear(const DecodeActor& other) {
     case 3:
       return Release(key);  // once more, or too early
     default:
-      return RefuseCommit(key);
+      // Too early, or by somebody else, or of another length: if it is answered, the rows are
+      // there.
+      return Generate(0, {.request = reserve.request,
+                          .key = key,
+                          .prompt_tokens = reserve.prompt_tokens + (random.OneIn(4) ? 1 : 0),
+                          .max_tokens = reserve.max_tokens,
+                          .reply = [](auto, auto, const auto&) {}});
   }
 }
 

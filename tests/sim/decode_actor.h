@@ -8,7 +8,7 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <set>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -38,6 +38,7 @@ struct LinkPeer {
 };
 
 struct SimReserve {
+  RequestUid request = 0;
   int prompt_tokens = 0;
   int max_tokens = 0;
   std::function<void(const absl::StatusOr<Grant>&)> reply;
@@ -82,7 +83,8 @@ class DecodeActor {
   };
   void OpenLink(LinkId link, const Hello& hello, LinkPeer peer);
   void BeginWrite(LinkId link, const LeaseKey& key);
-  void EndWrite(LinkId link, const LeaseKey& key);
+  // `tokens`: rows in place; 0 = given up.
+  void EndWrite(LinkId link, const LeaseKey& key, int tokens);
   void LinkLost(LinkId link);
   // A piece of rows as bytes; what is wrong with it is the answer.
   absl::Status Paste(const LeaseKey& key, const Truth::Piece& piece);
@@ -116,7 +118,6 @@ class DecodeActor {
   // That a link which does not write to it has stopped: the same.
   void RefuseEnd(const LeaseKey& key);
   void RefuseBytes(const LeaseKey& key);
-  void RefuseCommit(const LeaseKey& key);
   void End(SequenceId id, std::optional<EndReason> reason, const absl::Status& status);
   int TurnsWithin() const;
 
@@ -127,10 +128,9 @@ class DecodeActor {
   std::map<SequenceId, Sequence> sequences_;
   SequenceId next_id_ = 1;
   std::map<LinkId, Link> open_;
-  std::vector<LinkId> closed_;             // not yet known to be unmapped
-  std::deque<LeaseKey> granted_;           // the newest ones
-  std::map<KeyParts, LinkId> bytes_from_;  // who writes as bytes now
-  std::set<KeyParts> filled_;              // ever
+  std::vector<LinkId> closed_;                           // not yet known to be unmapped
+  std::deque<std::pair<LeaseKey, SimReserve>> granted_;  // the newest ones
+  std::map<KeyParts, LinkId> bytes_from_;                // who writes as bytes now
 };
 
 }  // namespace tandem

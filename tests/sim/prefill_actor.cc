@@ -104,18 +104,18 @@ void PrefillActor::Ask(LinkId link, Prompt& prompt) {
                        });
 }
 
-void PrefillActor::SendEndWrite(LinkId link, const LeaseKey& key) {
+void PrefillActor::SendEndWrite(LinkId link, const LeaseKey& key, int tokens) {
   // From here on nothing is written for it.
   ground_.truth.WriterEnds(key);
-  ground_.network.Send(link, Side::kServer, [decode = peers_.at(link).decode, link, key] {
-    decode->EndWrite(link, key);
+  ground_.network.Send(link, Side::kServer, [decode = peers_.at(link).decode, link, key, tokens] {
+    decode->EndWrite(link, key, tokens);
   });
 }
 
 void PrefillActor::Verdict(LinkId link, const LeaseKey& key, const std::optional<Grant>& memory) {
   const auto it = Find(link, key);
   if (it == prompts_.end() || it->second.stage != Stage::kAsking) {
-    if (memory.has_value()) SendEndWrite(link, key);
+    if (memory.has_value()) SendEndWrite(link, key, 0);
     return;
   }
   if (!memory.has_value()) return Drop(it->first, absl::AbortedError("the reservation is over"));
@@ -233,7 +233,7 @@ void PrefillActor::Drop(SequenceId id, const absl::Status& status) {
   const bool asked = prompt.stage == Stage::kLinking || prompt.stage == Stage::kAsking;
   if (!asked) {
     CloseChannel(prompt);
-    if (prompt.stage != Stage::kEnding) SendEndWrite(prompt.link, prompt.prefill.key);
+    if (prompt.stage != Stage::kEnding) SendEndWrite(prompt.link, prompt.prefill.key, 0);
   }
   Reply(prompt, status);
   prompts_.erase(id);
@@ -262,7 +262,7 @@ void PrefillActor::Tend() {
       continue;
     }
     prompt.stage = Stage::kEnding;
-    SendEndWrite(prompt.link, prompt.prefill.key);
+    SendEndWrite(prompt.link, prompt.prefill.key, prompt.prefill.tokens);
   }
 }
 

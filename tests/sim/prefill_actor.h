@@ -88,7 +88,7 @@ class PrefillActor {
   void Revoked(LinkId link, const LeaseKey& key);
   void Ended(LinkId link, const LeaseKey& key);
   void Ask(LinkId link, Prompt& prompt);
-  void SendEndWrite(LinkId link, const LeaseKey& key);
+  void SendEndWrite(LinkId link, const LeaseKey& key, int tokens);
   void Begin(SequenceId id);
   void HandOver(SequenceId id);
   void SendBytes(SequenceId id);

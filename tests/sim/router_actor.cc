@@ -30,7 +30,8 @@ void RouterActor::Begin(const Request& request) {
       {.process = process(),
        .on_lost = [this, uid](ConnectionId) { OnReserved(uid, absl::UnavailableError("lost")); }},
       {.process = decode->process(), .on_lost = [](ConnectionId) {}});
-  const SimReserve reserve{.prompt_tokens = request.prompt_tokens,
+  const SimReserve reserve{.request = uid,
+                           .prompt_tokens = request.prompt_tokens,
                            .max_tokens = request.max_tokens,
                            .reply = [this, uid](const auto& grant) { OnReserved(uid, grant); }};
   // One that nobody waits for any more may still be granted: the lease's expiry is for that.
