@@ -39,9 +39,9 @@ const KernelTable kCudaKernels = {
     .qkv_finish = cuda::QkvFinish,
     .window_commit = cuda::WindowCommit,
     // attention: compressor, indexer
+    .compressor = cuda::Compressor,
     .index_query = cuda::IndexQuery,
     .indexer_topk = cuda::IndexerTopk,
-    .compressor = cuda::Compressor,
     // attention: sparse
     .sparse_attention = cuda::SparseAttention,
     // moe
