@@ -6,8 +6,8 @@
 #
 #   tests/gpu.sh [--bin DIR] [--out DIR] [tests] [sanitize] [sass] [bench [FAMILY…]]
 #
-# default: all of them, --bin build/cuda/bin, --out . ; writes kernels.md, tests.log, sanitize.log,
-# sass.md into --out, and exits with 1 if a test or a sanitizer found anything.
+# default: all of them, --bin build/cuda/bin, --out . ; writes tests.log, sanitize.log, sass.md,
+# kernels.md and peers.md into --out, and exits with 1 if a test or a sanitizer found anything.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -53,12 +53,14 @@ tests() {
   [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
 }
 
-# One test an operation: these are a hundred times slower under a tool.
+# Quick tests, one of each kind of kernel: they are a hundred times slower under a tool.
+sanitized='*RmsNorm*:*Quant*Cuda*:*KvWrite*:*OneKey*:*NoKey*:*Window*:*Ties*:*GateCuda*:*Swiglu*'
+
 sanitize() {
   local tool
   for tool in memcheck racecheck; do
-    timeout 200 compute-sanitizer --tool $tool --error-exitcode 1 "$bin/kernels_cuda_test" \
-      --gtest_brief=1 --gtest_filter='*Small*' 2>&1 | tail -5 | tee -a "$out/sanitize.log"
+    timeout 100 compute-sanitizer --tool $tool --error-exitcode 1 "$bin/kernels_cuda_test" \
+      --gtest_brief=1 --gtest_filter="$sanitized" 2>&1 | tail -5 | tee -a "$out/sanitize.log"
     [ "${PIPESTATUS[0]}" -eq 0 ] || { echo "$tool failed"; failed=1; }
   done
 }
@@ -84,6 +86,8 @@ bench() {
     "$bin/kernels_cuda_bench" "$copy" "$bf16" "${families[@]}"
   } | tee "$out/kernels.md"
   [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
+  [ ${#families[@]} -gt 0 ] ||
+    python3 tests/bench/kernels/cuda/peers.py "$out/kernels.md" | tee "$out/peers.md"
 }
 
 for stage in "${stages[@]}"; do
