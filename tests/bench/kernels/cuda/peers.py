@@ -166,7 +166,8 @@ def ours(path):
 def main():
     mine = ours(sys.argv[1]) if len(sys.argv) > 1 else {}
     cases = [("moe_experts Flash/2", t, lambda t=t: moe(t)) for t in (1, 8)]
-    cases += [("sparse_attention CSA H=32 keys=640", t, lambda t=t: sparse_decode(t)) for t in (1, 64)]
+    cases += [("sparse_attention CSA H=32 keys=640", t, lambda t=t: sparse_decode(t))
+              for t in (1, 64)]
     cases += [("indexer_topk 256K", t, lambda t=t: indexer(t, 262144)) for t in (1, 8)]
     print("| operation | tokens | fallback µs | Tandem µs | ratio |\n|---|--:|--:|--:|--:|")
     for name, tokens, run in cases:
