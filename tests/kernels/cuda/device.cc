@@ -21,8 +21,8 @@ void DeviceBytes::Write(const void* host, int64_t bytes, int64_t offset) {
   KERNEL_CHECK_LE(offset + bytes, size_);
   KERNEL_CHECK_EQ(cudaMemcpy(data_ + offset, host, static_cast<size_t>(bytes), cudaMemcpyDefault),
                   cudaSuccess);
-  // From pageable memory cudaMemcpy returns before the last bytes have arrived, and no stream of the
-  // tests waits for it.
+  // From pageable memory cudaMemcpy returns before the last bytes have arrived, and no stream of
+  // the tests waits for it.
   KERNEL_CHECK_EQ(cudaDeviceSynchronize(), cudaSuccess);
 }
 
