@@ -5,6 +5,10 @@
 // A pair is a token's slot: (token, k) with an expert in range. Pairs are put in groups by expert;
 // a pair's place in that order is its row in every buffer. A tile is a part of one expert's pairs.
 // The order of pairs within an expert may differ from run to run; no result depends on it.
+//
+// Numerics of moe_experts this way: sums as in kernels/gemm/tile_gemm.cuh (fp32 in the tensor core
+// over all of K); silu in fp32; all else as the contract says. A row's bits do not depend on T among
+// calls of MoeExpertsGrouped.
 #pragma once
 
 #include <cstdint>
