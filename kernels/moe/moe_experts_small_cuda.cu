@@ -17,6 +17,7 @@ struct Arguments {
   Routes routes;
   MatrixSet w1[2], w3[2], w2[2];  // routed, shared
   int32_t dim = 0, inner = 0, shared_inner = 0;
+  bool prefetch = false;  // the shared expert's weights, before the wait
   float limit = 0;
   Bf16* h = nullptr;         // [T·K, I]
   Bf16* shared_h = nullptr;  // [T, J]
@@ -128,8 +129,10 @@ __global__ void __launch_bounds__(kGateThreads)
     item = ItemAt(args, plan, number);
     unit = UnitAt(args, item, item.begin);
     stream.Start(unit);
-    stream.PrefetchRest(unit, item.end - item.begin);
-    PrefetchDown(args, item);
+    if (args.prefetch) {
+      stream.PrefetchRest(unit, item.end - item.begin);
+      PrefetchDown(args, item);
+    }
   }
   ptx::GridDependencyWait();
   // Every block has waited here: the next kernel may read what this one found written.
@@ -156,6 +159,7 @@ __global__ void __launch_bounds__(kGateThreads)
       if (slot + kUnitSlots < item.end) {
         next = UnitAt(args, item, slot + kUnitSlots);
       } else {
+        if (item.is_shared && !args.prefetch) PrefetchDown(args, item);
         const Item next_item = ItemAt(args, plan, number);
         next = UnitAt(args, next_item, next_item.begin);
       }
@@ -302,20 +306,6 @@ __global__ void __launch_bounds__(32 * kWarps) DownKernel(const __grid_constant_
   DownEnd(args, plan, jobs, routed_sums, shared_sums);
 }
 
-MatrixSet SetOf(const LinearWeight& weight, int64_t stride) {
-  KERNEL_CHECK(weight.prepared != nullptr);
-  KERNEL_CHECK(weight.format != WeightFormat::kBf16);
-  KERNEL_CHECK_MULTIPLE(weight.k, kGroupColumns);
-  return {.prepared = weight.prepared,
-          .stride = stride,
-          .scale_offset = FragmentScaleOffset(weight.format, weight.n, weight.k),
-          .bytes = (FragmentScaleOffset(weight.format, weight.n, weight.k) + ScaleCount(weight)) /
-                   kLoadBytes * kLoadBytes,
-          .loads = static_cast<int32_t>(LoadsPerRow(weight.format, weight.k)),
-          .groups = static_cast<int32_t>(weight.k / kGroupColumns),
-          .fp4 = weight.format == WeightFormat::kFp4};
-}
-
 MatrixSet RoutedSet(const MoeExpertsArgs& args, LinearWeight ExpertWeights::*matrix) {
   if (args.routed.shape[0] == 0) return {};
   const LinearWeight& zero = args.routed[0].*matrix;
@@ -342,15 +332,24 @@ int64_t Multiprocessors() {
   return count;
 }
 
+// Launch raises a kernel's limit for dynamic bytes above 48 KB, but static ones count too.
+int64_t DynamicBytes(int64_t dynamic, int64_t fixed) {
+  constexpr int64_t kRaised = 48 * 1024 + 16;
+  return dynamic + fixed + 64 > 48 * 1024 ? std::max(dynamic, kRaised) : dynamic;
+}
+
 void LaunchKernels(const Arguments& args, Stream& stream) {
   const int64_t tokens = args.routes.tokens, pairs = tokens * args.routes.topk;
   const int64_t staged = Staged::Bytes(tokens);
-  // Every pair may have an expert of its own; blocks without an item end at once.
+  // Every pair may have an expert of its own; blocks without an item end at once. A block an item
+  // balances best, but where several tokens are to be routed, no block should do that for one item.
   const int64_t items = (args.shared_inner + pairs * args.inner) / kTileRows;
+  const bool stay = args.routes.scores != nullptr && tokens > 1;
+  const int64_t gate_blocks = stay ? std::min(items, kGateBlocks * Multiprocessors()) : items;
   Launch({.name = "moe_experts gate_up",
-          .grid = dim3(static_cast<unsigned>(std::min(items, kGateBlocks * Multiprocessors()))),
+          .grid = dim3(static_cast<unsigned>(gate_blocks)),
           .threads = kGateThreads,
-          .shared_bytes = kGateWarps * staged},
+          .shared_bytes = DynamicBytes(kGateWarps * staged, sizeof(Plan) + 2 * sizeof(GateSums))},
          stream, GateUpKernel, args);
   const int64_t sums = (args.w2[0].fp4 ? kFp4Parts : kFp8Parts) * pairs +
                        (args.w2[1].fp4 ? kFp4Parts : kFp8Parts) * tokens;
@@ -362,7 +361,7 @@ void LaunchKernels(const Arguments& args, Stream& stream) {
   Launch({.name = "moe_experts down",
           .grid = dim3(static_cast<unsigned>(blocks)),
           .threads = 32 * warps,
-          .shared_bytes = warps * staged + sum_bytes},
+          .shared_bytes = DynamicBytes(warps * staged + sum_bytes, sizeof(Plan))},
          stream, wide ? DownKernel<16> : DownKernel<8>, args);
 }
 
@@ -384,6 +383,7 @@ void MoeExpertsSmall(const MoeExpertsArgs& args, const Routes& routes, Stream& s
                             .dim = static_cast<int32_t>(dim),
                             .inner = static_cast<int32_t>(inner),
                             .shared_inner = static_cast<int32_t>(shared_inner),
+                            .prefetch = tokens > 1,
                             .limit = args.limit,
                             .h = scratch.Take<Bf16>(pairs * inner),
                             .shared_h = scratch.Take<Bf16>(tokens * shared_inner),

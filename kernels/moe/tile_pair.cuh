@@ -18,6 +18,7 @@
 
 #include <cstdint>
 
+#include "kernels/common/contract.h"
 #include "kernels/common/cuda/codec.cuh"
 #include "kernels/common/tensor.h"
 #include "kernels/gemm/dequant.cuh"
@@ -50,6 +51,20 @@ struct MatrixSet {
 
   __device__ int slots_of(int n) const { return fp4 ? n : 2 * n; }  // n groups
 };
+
+inline MatrixSet SetOf(const LinearWeight& weight, int64_t stride) {
+  KERNEL_CHECK(weight.prepared != nullptr);
+  KERNEL_CHECK(weight.format != WeightFormat::kBf16);
+  KERNEL_CHECK_MULTIPLE(weight.k, kGroupColumns);
+  return {.prepared = weight.prepared,
+          .stride = stride,
+          .scale_offset = FragmentScaleOffset(weight.format, weight.n, weight.k),
+          .bytes = (FragmentScaleOffset(weight.format, weight.n, weight.k) + ScaleCount(weight)) /
+                   kLoadBytes * kLoadBytes,
+          .loads = static_cast<int32_t>(LoadsPerRow(weight.format, weight.k)),
+          .groups = static_cast<int32_t>(weight.k / kGroupColumns),
+          .fp4 = weight.format == WeightFormat::kFp4};
+}
 
 // Asks for share i of n of expert e's matrix to be in L2; by one lane of the warp.
 __device__ __forceinline__ void PrefetchShare(const MatrixSet& set, int64_t e, int i, int n) {

@@ -129,6 +129,15 @@ TEST_F(MoeExpertsCudaTest, AnExpertMayHaveMorePairsThanTokens) {
   ExpectNear(actual.values, expected.values, 0.02 * SizeOf(expected.values));
 }
 
+// Shared memory around the 48 KB that a launch has without asking.
+TEST_F(MoeExpertsCudaTest, RunsWithEveryNumberOfSlots) {
+  SCOPED_TRACE(random.Trace());
+  const RandomExperts experts({5, 128, 128, 128}, random);
+  for (int64_t topk = 1; topk <= 8; ++topk) {
+    for (int64_t tokens = 1; tokens <= 8; ++tokens) Compare(experts, 5, 128, tokens, topk);
+  }
+}
+
 TEST_F(MoeExpertsCudaTest, ATokensBitsDoNotDependOnItsNeighbours) {
   SCOPED_TRACE(random.Trace());
   const RandomExperts experts({12, 1024, 256, 256}, random);
