@@ -22,8 +22,9 @@ namespace {
 
 constexpr int kThreads = 128;
 // Vectors of a thread in a round: one while that keeps the blocks within bounds, for the latency;
-// else a whole slice.
-constexpr int kFewVectors = 1, kManyVectors = static_cast<int>(kPeerSliceBytes) / 16 / kThreads;
+// else as many as eight ranks' parts leave registers for.
+constexpr int kFewVectors = 1, kManyVectors = 2;
+static_assert(16 * kThreads * kManyVectors <= kPeerSliceBytes);
 
 __device__ __forceinline__ void StoreRelease(uint32_t* address, uint32_t value) {
   asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(address), "r"(value) : "memory");
