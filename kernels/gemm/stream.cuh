@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The streaming product: y[T,N] = x[T,K]·Wᵀ for T ≤ 64, bound by the stream of W.
 //
-// A warp takes kRows row tiles (atom.cuh) and a part of K. Weights go from memory straight into
-// registers, kDepth steps deep; what comes behind them is asked into L2 at once. All that happens
-// before the kernel waits for the one before it, so that a chain of linears keeps the memory busy
-// across launches. Then inputs are read and multiplied as the weights arrive. K is cut into `split`
-// parts; a part's steps are summed in ascending order from zero, then the parts in ascending order
-// through shared memory. The split depends on the weight's shape alone, so a row's bits do not
-// depend on T. Internal to kernels/gemm.
+// A warp takes kRows row tiles (atom.cuh) and a part of K. Weights go through a ring of its own in
+// shared memory, the first of them before the kernel waits for the one before it; then inputs are
+// read and multiplied as the weights arrive. K is cut into `split` parts; a part's steps are summed
+// in ascending order from zero, then the parts in ascending order through shared memory. The split
+// depends on the weight's shape and the card alone, so a row's bits do not depend on T. Internal to
+// kernels/gemm.
 #pragma once
 
 #include <cstdint>
@@ -256,9 +255,10 @@ TANDEM_HOST_DEVICE constexpr int StepsOf(int64_t k) {
 }
 
 // Registers that a kernel holds without use, so that each thread has more than 64 and a second
-// block of 16 warps does not fit beside the first. Where it fits, it takes its multiprocessor's
-// memory pipes before its turn: a chain of launches is slower by a seventh on H100 (8.4 µs against
-// 7.2 at N=K=4096). On SM120 shared memory has the same effect.
+// block of 16 warps does not fit beside the first on Hopper. Where the next launch's block fits, a
+// chain of launches is slower: on H100 at N=K=4096 and one token, wo_a took 8.6 µs with 62
+// registers and 7.7 with 86. Why is not known. Not measured on SM120, where shared memory already
+// allows one block only.
 template <int kCount>
 struct HeldRegisters {
   uint32_t held[kCount];

@@ -16,8 +16,8 @@ struct StreamPlan {
 };
 
 // For a weight of `row_tiles` tiles of 16 rows and `steps` steps of K: one block of up to 16 warps
-// a multiprocessor, all alike, so that nobody waits for a multiprocessor with more. What rows leave
-// of the 16 warps goes to K, but a warp keeps at least two steps, so that one is always on its way.
+// a multiprocessor, which measured best on H100. What rows leave of the 16 warps goes to K, but a
+// warp keeps at least two steps, so that one is always on its way.
 constexpr StreamPlan PlanStream(int64_t row_tiles, int64_t steps, int processors) {
   constexpr int kWarps = 16;
   StreamPlan plan;
