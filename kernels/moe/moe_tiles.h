@@ -7,8 +7,8 @@
 // The order of pairs within an expert may differ from run to run; no result depends on it.
 //
 // Numerics of moe_experts this way: sums as in kernels/gemm/tile_gemm.cuh (fp32 in the tensor core
-// over all of K); silu in fp32; all else as the contract says. A row's bits do not depend on T among
-// calls of MoeExpertsGrouped.
+// over all of K); silu in fp32; all else as the contract says. A row's bits do not depend on T
+// among calls of MoeExpertsGrouped.
 #pragma once
 
 #include <cstdint>
