@@ -109,8 +109,7 @@ __device__ __forceinline__ void PrefetchDown(const Arguments& args, const Item& 
                 args.shared_inner / kTileRows * kGateWarps);
 }
 
-// The warps of a block share K of an item; blocks take items in turn. What is the shared expert's
-// is loaded before the kernel in front has ended.
+// The warps of a block share K of an item; blocks take items in turn, the shared expert's early.
 __global__ void __launch_bounds__(kGateThreads)
     GateUpKernel(const __grid_constant__ Arguments args) {
   extern __shared__ __align__(16) uint8_t shared[];
