@@ -38,6 +38,7 @@ __device__ int2 BlockScan(int value) {
   if (lane == 31) warps[warp] = sum;
   __syncthreads();
   int before = 0, all = 0;
+#pragma unroll 4
   for (int i = 0; i < kPrepareThreads / 32; ++i) {
     if (i < warp) before += warps[i];
     all += warps[i];
@@ -66,6 +67,7 @@ __device__ void SortPairs(const PrepareArgs& p) {
   count[thread] = 0;
   __syncthreads();
   const int pairs = static_cast<int>(p.moe.experts.size());
+#pragma unroll 1  // 64 registers a thread
   for (int base = thread; base < pairs; base += kBatch * kPrepareThreads) {
     int experts[kBatch];
     LoadExperts(p, base, pairs, experts);
@@ -83,12 +85,14 @@ __device__ void SortPairs(const PrepareArgs& p) {
   if (thread == 0) *p.rows.tile_count = scan.y;
   // Tiles of one expert are equally large, in whole blocks of eight.
   const int step = tiles > 0 ? ((rows + tiles - 1) / tiles + 7) / 8 * 8 : 0;
+#pragma unroll 1
   for (int i = 0; i < tiles; ++i) {
     p.rows.tiles[first + i] = {thread, begin + i * step, min(step, rows - i * step)};
   }
   count[thread] = begin;
   __syncthreads();
   const unsigned slots = static_cast<unsigned>(p.moe.experts.shape[1]);
+#pragma unroll 1  // 64 registers a thread
   for (int base = thread; base < pairs; base += kBatch * kPrepareThreads) {
     int experts[kBatch], row[kBatch];
     LoadExperts(p, base, pairs, experts);
