@@ -12,8 +12,8 @@ class HcPostPreTest : public OnTable {};
 ON_EVERY_TABLE(HcPostPreTest);
 
 // One run's memory.
-struct Run {
-  explicit Run(const Golden& golden)
+struct Operands {
+  explicit Operands(const Golden& golden)
       : streams(golden.Get<Bf16, 3>("streams")),
         y(golden.Get<Bf16, 2>("y")),
         fn(golden.Get<float, 2>("p_fn")),
@@ -57,7 +57,7 @@ struct Run {
 
 TEST_P(HcPostPreTest, IsItsTwoOperations) {
   const Golden golden("hc");
-  Run one(golden), two(golden);
+  Operands one(golden), two(golden);
   kernels.hc_post_pre({.post = one.Post(), .next = one.Next()}, stream);
   kernels.hc_post(two.Post(), stream);
   kernels.hc_pre_norm_quant(two.Next(), stream);
@@ -71,7 +71,7 @@ TEST_P(HcPostPreTest, IsItsTwoOperations) {
 
 TEST_P(HcPostPreTest, OtherStreamsAreFatal) {
   const Golden golden("hc");
-  Run one(golden), two(golden);
+  Operands one(golden), two(golden);
   EXPECT_DEATH(kernels.hc_post_pre({.post = one.Post(), .next = two.Next()}, stream), "streams");
 }
 
