@@ -12,9 +12,10 @@ endif()
 
 add_library(tandem_options INTERFACE)
 target_include_directories(tandem_options INTERFACE ${CMAKE_SOURCE_DIR})
-target_compile_options(tandem_options INTERFACE -Wall -Wextra -Wno-missing-field-initializers)
+target_compile_options(tandem_options INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wno-missing-field-initializers>)
 if(TANDEM_WERROR)
-  target_compile_options(tandem_options INTERFACE -Werror)
+  target_compile_options(tandem_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
 
 if(TANDEM_SANITIZE)

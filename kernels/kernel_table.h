@@ -15,9 +15,11 @@
 #include "kernels/attention/compressor.h"
 #include "kernels/attention/indexer_topk.h"
 #include "kernels/attention/kv_write.h"
+#include "kernels/attention/qkv_finish.h"
 #include "kernels/attention/sparse_attention.h"
 #include "kernels/attention/window_commit.h"
 #include "kernels/attention/window_index.h"
+#include "kernels/comm/all_reduce.h"
 #include "kernels/common/stream.h"
 #include "kernels/gemm/bf16_linear.h"
 #include "kernels/gemm/grouped_linear.h"
@@ -26,16 +28,20 @@
 #include "kernels/hc/hc_embed.h"
 #include "kernels/hc/hc_head.h"
 #include "kernels/hc/hc_post.h"
+#include "kernels/hc/hc_post_pre.h"
 #include "kernels/hc/hc_pre.h"
+#include "kernels/hc/hc_pre_norm_quant.h"
 #include "kernels/moe/gate_hash.h"
 #include "kernels/moe/gate_score.h"
 #include "kernels/moe/moe_experts.h"
+#include "kernels/moe/moe_layer.h"
 #include "kernels/moe/swiglu.h"
 #include "kernels/norm/head_norm.h"
 #include "kernels/norm/rms_norm.h"
 #include "kernels/quant/act_quant.h"
 #include "kernels/quant/fp4_quant.h"
 #include "kernels/quant/hadamard.h"
+#include "kernels/quant/index_query.h"
 #include "kernels/rope/rope.h"
 #include "kernels/rope/rope_table.h"
 #include "kernels/sampling/penalties.h"
@@ -75,13 +81,20 @@ struct KernelTable {
   void (*hc_pre)(const HcPreArgs& args, Stream& stream);
   void (*hc_post)(const HcPostArgs& args, Stream& stream);
   void (*hc_head)(const HcHeadArgs& args, Stream& stream);
+  void (*hc_pre_norm_quant)(const HcPreNormQuantArgs& args, Stream& stream);
+  void (*hc_post_pre)(const HcPostPreArgs& args, Stream& stream);
+
+  // comm
+  void (*all_reduce)(const AllReduceArgs& args, Stream& stream);
 
   // attention
   void (*window_index)(const WindowIndexArgs& args, Stream& stream);
   void (*compressed_index)(const CompressedIndexArgs& args, Stream& stream);
   void (*kv_write)(const KvWriteArgs& args, Stream& stream);
+  void (*qkv_finish)(const QkvFinishArgs& args, Stream& stream);
   void (*window_commit)(const WindowCommitArgs& args, Stream& stream);
   void (*compressor)(const CompressorArgs& args, Stream& stream);
+  void (*index_query)(const IndexQueryArgs& args, Stream& stream);
   void (*indexer_topk)(const IndexerTopkArgs& args, Stream& stream);
   void (*sparse_attention)(const SparseAttentionArgs& args, Stream& stream);
 
@@ -90,6 +103,7 @@ struct KernelTable {
   void (*gate_hash)(const GateHashArgs& args, Stream& stream);
   void (*swiglu)(const SwigluArgs& args, Stream& stream);
   void (*moe_experts)(const MoeExpertsArgs& args, Stream& stream);
+  void (*moe_layer)(const MoeLayerArgs& args, Stream& stream);
 
   // sampling
   void (*penalties)(const PenaltiesArgs& args, Stream& stream);
@@ -102,5 +116,8 @@ struct KernelTable {
 extern const KernelTable kCpuReferenceKernels;
 // The same with the hot operations made fast; what services use on a CPU.
 extern const KernelTable kCpuKernels;
+// The same operations on a GPU of sm_90a or sm_120f; linked where TANDEM_CUDA is on. Views point to
+// device memory, except where a contract speaks of host arrays; streams are MakeDeviceStream's.
+extern const KernelTable kCudaKernels;
 
 }  // namespace tandem::kernels

@@ -3,9 +3,11 @@
 # All tests, from nothing: installs, builds and runs ctest for each named preset, and ends with one
 # line `N passed, N failed`. Exits with 1 when anything failed, to build included.
 #
-#   tests/run.sh [dev] [release] [asan] [tsan]        default: all four
+#   tests/run.sh [dev] [release] [asan] [tsan] [cuda]        default: all
 #
-# A stage is a preset of CMakePresets.json; its test preset says which labels it runs.
+# A stage is a preset of CMakePresets.json; its test preset says which labels it runs. `cuda`
+# compiles the CUDA table for every target where there is nvcc, and says so where there is none;
+# what it computes is tested on a machine with a GPU, by tests/gpu.sh.
 set -uo pipefail
 export PATH="${PATH:-}${PATH:+:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 export HOME="${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}"
@@ -14,11 +16,11 @@ cd "$(dirname "$0")/.." || exit 1
 export CCACHE_BASEDIR="$PWD" CCACHE_NOHASHDIR=1
 
 stages=("$@")
-[ ${#stages[@]} -gt 0 ] || stages=(dev release asan tsan)
+[ ${#stages[@]} -gt 0 ] || stages=(dev release asan tsan cuda)
 for stage in "${stages[@]}"; do
   case "$stage" in
-    dev | release | asan | tsan) ;;
-    *) echo "usage: $0 [dev] [release] [asan] [tsan]" >&2; exit 2 ;;
+    dev | release | asan | tsan | cuda) ;;
+    *) echo "usage: $0 [dev] [release] [asan] [tsan] [cuda]" >&2; exit 2 ;;
   esac
 done
 
@@ -45,6 +47,10 @@ count() {
 run_stage() {
   local stage=$1 log="build/$1-ctest.log" begin=$SECONDS built
   echo "== $stage"
+  if [ "$stage" = cuda ] && ! PATH="$PATH:/usr/local/cuda/bin" command -v nvcc >/dev/null; then
+    echo "cuda: no nvcc on this machine, so nothing of it was compiled"
+    return
+  fi
   cmake --preset "$stage" >"build/$stage-configure.log" 2>&1 ||
     { cat "build/$stage-configure.log"; give_up "$stage: cannot configure"; return; }
   cmake --build --preset "$stage" --parallel "$(nproc)" >"build/$stage-build.log" 2>&1 ||

@@ -37,5 +37,8 @@ inline void CheckCompressedIndex(const CompressedIndexArgs& args) {
 namespace cpu {
 void CompressedIndex(const CompressedIndexArgs& args, Stream& stream);
 }
+namespace cuda {
+void CompressedIndex(const CompressedIndexArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

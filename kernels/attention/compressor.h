@@ -18,7 +18,8 @@
 //           ratio. Exactly one of the two outputs has a base.
 // Numerics  fp32 to the norm: v is NOT rounded to bf16 before it (design 3, DIS-3;
 //           tools/v4_reference.py does round). Reference: fp64 within. Others: fp32 sums in slot
-//           order. After the norm one rounding to bf16, then rope's. State and rows are the same
+//           order; CUDA, ratio 128: four parts of 32 slots, eight at a time under a running
+//           maximum. After the norm one rounding to bf16, then rope's. State and rows are the same
 //           bits for any split of a sequence into steps.
 // Cost      8·c·d bytes of u, g and as many of state a token
 // Roofline  T=8192, ratio 4, d=512: 134 MB → 28 µs at 4.8 TB/s
@@ -76,6 +77,9 @@ namespace cpu {
 void Compressor(const CompressorArgs& args, Stream& stream);
 }
 namespace fast {
+void Compressor(const CompressorArgs& args, Stream& stream);
+}
+namespace cuda {
 void Compressor(const CompressorArgs& args, Stream& stream);
 }
 

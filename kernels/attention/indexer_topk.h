@@ -12,7 +12,8 @@
 // Numerics  products of E2M1 values are exact; scores are summed in fp64 over heads and rounded to
 //           fp32 before comparing; the sum over 128 dims is fp64 in the reference, fp32 in the
 //           others (exact unless scales of groups differ by more than 2^10). A NaN score counts as
-//           −∞.
+//           −∞. On a device (H ≤ 64): dots are exact 32-bit integers where the four scales of a key
+//           and of a head lie within 2^3, else fp32; the sum over heads is fp32, in a fixed order.
 // Cost      68 bytes a row once a query tile, 256·H flop a (query, row)
 // Roofline  1M tokens: T=1 → 17.8 MB → 4 µs at 4.8 TB/s
 // Source    reference/deepseek_v4.md 3.7, DIS-4, DIS-5, DIS-6
@@ -56,6 +57,9 @@ namespace cpu {
 void IndexerTopk(const IndexerTopkArgs& args, Stream& stream);
 }
 namespace fast {
+void IndexerTopk(const IndexerTopkArgs& args, Stream& stream);
+}
+namespace cuda {
 void IndexerTopk(const IndexerTopkArgs& args, Stream& stream);
 }
 

@@ -35,5 +35,8 @@ inline void CheckKvWrite(const KvWriteArgs& args) {
 namespace cpu {
 void KvWrite(const KvWriteArgs& args, Stream& stream);
 }
+namespace cuda {
+void KvWrite(const KvWriteArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

@@ -36,5 +36,8 @@ inline void CheckWindowCommit(const WindowCommitArgs& args) {
 namespace cpu {
 void WindowCommit(const WindowCommitArgs& args, Stream& stream);
 }
+namespace cuda {
+void WindowCommit(const WindowCommitArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

@@ -41,5 +41,8 @@ inline void CheckWindowIndex(const WindowIndexArgs& args) {
 namespace cpu {
 void WindowIndex(const WindowIndexArgs& args, Stream& stream);
 }
+namespace cuda {
+void WindowIndex(const WindowIndexArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

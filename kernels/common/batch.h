@@ -21,8 +21,8 @@ struct Batch {
   TensorView<const int32_t, 1> slot;       // [S]
   TensorView<const int32_t, 2> pages;  // [S, P] page ids in order of position; -1 beyond the last
 
-  int64_t tokens() const { return positions.shape[0]; }
-  int64_t sequences() const { return slot.shape[0]; }
+  TANDEM_HOST_DEVICE int64_t tokens() const { return positions.shape[0]; }
+  TANDEM_HOST_DEVICE int64_t sequences() const { return slot.shape[0]; }
 };
 
 inline void CheckBatch(const Batch& batch) {

@@ -15,6 +15,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "kernels/common/host_device.h"
+
 namespace tandem::kernels {
 
 struct Bf16 {
@@ -30,11 +32,11 @@ struct Ue8m0 {
   friend bool operator==(Ue8m0, Ue8m0) = default;
 };
 
-inline float ToFloat(Bf16 x) {
+TANDEM_HOST_DEVICE inline float ToFloat(Bf16 x) {
   return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16);
 }
 
-inline Bf16 ToBf16(float x) {
+TANDEM_HOST_DEVICE inline Bf16 ToBf16(float x) {
   const uint32_t u = std::bit_cast<uint32_t>(x);
   const bool nan = (u & 0x7FFFFFFFu) > 0x7F800000u;
   const uint32_t rounded = nan ? (u | 0x00400000u) : u + 0x7FFFu + ((u >> 16) & 1u);
@@ -42,7 +44,7 @@ inline Bf16 ToBf16(float x) {
 }
 
 // bf16(x) as a float: one rounding point of the specification.
-inline float RoundBf16(float x) {
+TANDEM_HOST_DEVICE inline float RoundBf16(float x) {
   return ToFloat(ToBf16(x));
 }
 
@@ -74,7 +76,7 @@ inline float E2M1ToFloat(uint8_t code) {
   return kE2M1Values[code & 15];
 }
 
-inline float ToFloat(Ue8m0 x) {
+TANDEM_HOST_DEVICE inline float ToFloat(Ue8m0 x) {
   if (x.bits == 0) return std::bit_cast<float>(0x00400000u);  // 2^-127
   if (x.bits == 0xFF) return std::bit_cast<float>(0x7FC00000u);
   return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 23);

@@ -40,7 +40,7 @@ inline constexpr int kWindow = 128;      // ring rows of a slot
 inline constexpr int kBlockRows = 64;    // rows a block of the ring, of the chunk and of a CSA page
 inline constexpr int kIndexPageBytes = kBlockRows * (kIndexRowBytes + kIndexRowScales);
 
-constexpr int64_t KvPageBytes(int64_t rows) {
+TANDEM_HOST_DEVICE constexpr int64_t KvPageBytes(int64_t rows) {
   return kKvRowDataBytes * ((kKvRowBytes * rows + kKvRowDataBytes - 1) / kKvRowDataBytes);
 }
 static_assert(KvPageBytes(64) == 37440 && KvPageBytes(2) == 1728 && kIndexPageBytes == 4352);
@@ -52,18 +52,18 @@ struct BasicKvPages {
   int64_t pages = 0;
   int64_t rows_per_page = kBlockRows;
 
-  int64_t rows() const { return pages * rows_per_page; }
-  Byte* data_of(int64_t row) const {
+  TANDEM_HOST_DEVICE int64_t rows() const { return pages * rows_per_page; }
+  TANDEM_HOST_DEVICE Byte* data_of(int64_t row) const {
     return page_of(row) + kKvRowDataBytes * (row % rows_per_page);
   }
-  Byte* scales_of(int64_t row) const {
+  TANDEM_HOST_DEVICE Byte* scales_of(int64_t row) const {
     return page_of(row) + kKvRowDataBytes * rows_per_page +
            kKvRowScaleBytes * (row % rows_per_page);
   }
   operator BasicKvPages<const uint8_t>() const { return {base, pages, rows_per_page}; }  // NOLINT
 
  private:
-  Byte* page_of(int64_t row) const {
+  TANDEM_HOST_DEVICE Byte* page_of(int64_t row) const {
     return base + KvPageBytes(rows_per_page) * (row / rows_per_page);
   }
 };
@@ -76,11 +76,11 @@ struct BasicIndexerPages {
   Byte* base = nullptr;
   int64_t pages = 0;
 
-  int64_t rows() const { return pages * kBlockRows; }
-  Byte* data_of(int64_t row) const {
+  TANDEM_HOST_DEVICE int64_t rows() const { return pages * kBlockRows; }
+  TANDEM_HOST_DEVICE Byte* data_of(int64_t row) const {
     return base + kIndexPageBytes * (row / kBlockRows) + kIndexRowBytes * (row % kBlockRows);
   }
-  Byte* scales_of(int64_t row) const {
+  TANDEM_HOST_DEVICE Byte* scales_of(int64_t row) const {
     return base + kIndexPageBytes * (row / kBlockRows) + kIndexRowBytes * kBlockRows +
            kIndexRowScales * (row % kBlockRows);
   }
@@ -91,7 +91,7 @@ using ConstIndexerPages = BasicIndexerPages<const uint8_t>;
 
 // Flat index of compressed row w of a sequence whose page ids are `pages`; `ratio` tokens make one
 // row.
-inline int32_t CompressedRow(const int32_t* pages, int64_t w, int64_t ratio) {
+TANDEM_HOST_DEVICE inline int32_t CompressedRow(const int32_t* pages, int64_t w, int64_t ratio) {
   const int64_t rows_per_page = kPageTokens / ratio;
   return static_cast<int32_t>(pages[w / rows_per_page] * rows_per_page + w % rows_per_page);
 }

@@ -17,14 +17,14 @@
 namespace tandem::kernels {
 
 // The scale from the floored maximum and fp32(1/largest).
-inline Ue8m0 ScaleOf(float a, float inverse_largest) {
+TANDEM_HOST_DEVICE inline Ue8m0 ScaleOf(float a, float inverse_largest) {
   const uint32_t u = std::bit_cast<uint32_t>(a * inverse_largest);
   const uint32_t exponent = ((u >> 23) & 0xFFu) + ((u & 0x7FFFFFu) != 0 ? 1u : 0u);
   return Ue8m0{static_cast<uint8_t>(exponent)};
 }
 
 // 1/s, exact for bytes 1..253, which is all that ScaleOf gives for finite groups.
-inline float InverseScale(Ue8m0 s) {
+TANDEM_HOST_DEVICE inline float InverseScale(Ue8m0 s) {
   return std::bit_cast<float>(static_cast<uint32_t>(254 - s.bits) << 23);
 }
 

@@ -4,9 +4,10 @@
 //
 // On the CPU an operation has run when its function returns, and nothing can fail but a contract,
 // so the error stays empty; a device backend records its first launch error here and the caller
-// reads it after synchronising. Scratch is kept between operations: once the largest step has run,
-// no operation allocates. Thread-compatible: one stream belongs to one thread at a time. Movable,
-// not copyable.
+// reads it after synchronising (kernels/common/cuda/device_stream.h makes such streams). Scratch is
+// kept between operations: once the largest step has run, no operation allocates, and the same
+// operations in the same order get the same addresses. Thread-compatible: one stream belongs to one
+// thread at a time. Movable, not copyable.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +18,17 @@
 
 namespace tandem::kernels {
 
+// Where a stream's operations are queued and its scratch memory comes from.
+struct StreamBackend {
+  void* queue = nullptr;                          // a cudaStream_t; null on the CPU
+  uint8_t* (*allocate)(int64_t bytes) = nullptr;  // null: the heap
+  void (*release)(uint8_t* bytes) = nullptr;
+};
+
 class Stream {
  public:
   Stream() = default;
+  explicit Stream(const StreamBackend& backend) : backend_(backend) {}
   Stream(Stream&&) = default;
   Stream& operator=(Stream&&) = default;
 
@@ -28,14 +37,16 @@ class Stream {
   }
   bool ok() const { return error_.empty(); }
   const std::string& error() const { return error_; }
+  void* queue() const { return backend_.queue; }
 
  private:
   friend class Scratch;
 
   struct Block {
-    std::unique_ptr<uint8_t[]> bytes;
+    std::unique_ptr<uint8_t[], void (*)(uint8_t*)> bytes;
     int64_t size = 0;
   };
+  StreamBackend backend_;
   std::string error_;
   std::vector<Block> blocks_;
   size_t block_ = 0;    // the block in use
@@ -55,7 +66,7 @@ class Scratch {
     stream_.offset_ = offset_;
   }
 
-  // `count` elements of trivial type T, not initialised, aligned to 64 bytes.
+  // `count` elements of trivial type T, not initialised, aligned to 256 bytes.
   template <typename T>
   T* Take(int64_t count) {
     return reinterpret_cast<T*>(TakeBytes(count * static_cast<int64_t>(sizeof(T))));

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "kernels/common/host_device.h"
+
 namespace tandem::kernels {
 
 template <typename T, int kRank>
@@ -17,14 +19,14 @@ struct TensorView {
   int64_t shape[kRank] = {};
 
   // Elements in one step of the leading dimension.
-  int64_t row_size() const {
+  TANDEM_HOST_DEVICE int64_t row_size() const {
     int64_t n = 1;
     for (int i = 1; i < kRank; ++i) n *= shape[i];
     return n;
   }
-  int64_t size() const { return shape[0] * row_size(); }
-  T* row(int64_t i) const { return data + i * row_size(); }
-  T& operator[](int64_t i) const { return data[i]; }
+  TANDEM_HOST_DEVICE int64_t size() const { return shape[0] * row_size(); }
+  TANDEM_HOST_DEVICE T* row(int64_t i) const { return data + i * row_size(); }
+  TANDEM_HOST_DEVICE T& operator[](int64_t i) const { return data[i]; }
 
   operator TensorView<const T, kRank>() const  // NOLINT: a view of T is a view of const T
       requires(!std::is_const_v<T>) {

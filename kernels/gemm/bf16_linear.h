@@ -8,6 +8,8 @@
 // Numerics  products exact in fp32. Reference: fp64 sum, rounded to fp32. Others: fp32 sums of 128
 //           products from zero, those added in fp32 in ascending k; |error| ≤ (127 +
 //           ⌈K/128⌉)·2^-24·Σ|x·W|. Not rounded to bf16. A row's bits do not depend on T.
+//           CUDA: sums of 64, in up to 16 parts of K as in quant_linear. The weight must be
+//           prepared.
 // Cost      2NK bytes of weights, 2·T·N·K flop: memory-bound below T ≈ 300 on H200
 // Roofline  LM head N=129280, K=4096: T=1 → 1.06 GB → 221 µs at 4.8 TB/s
 // Source    reference/deepseek_v4.md 3.6, 3.10, 3.11
@@ -39,6 +41,9 @@ namespace cpu {
 void Bf16Linear(const Bf16LinearArgs& args, Stream& stream);
 }
 namespace fast {
+void Bf16Linear(const Bf16LinearArgs& args, Stream& stream);
+}
+namespace cuda {
 void Bf16Linear(const Bf16LinearArgs& args, Stream& stream);
 }
 

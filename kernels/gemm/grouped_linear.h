@@ -6,7 +6,8 @@
 // Layout    row-major; x and y bf16; x is the attention output [T,H,512] seen as [T,G,H·512/G].
 //           W.format kFp8 (acts as exact bf16) or kBf16.
 // Numerics  the input is not quantised; products exact in fp32; sums as in quant_linear, one
-//           rounding to bf16. A row's bits do not depend on T.
+//           rounding to bf16. A row's bits do not depend on T. CUDA: as there; kBf16 as in
+//           bf16_linear. The weight must be prepared.
 // Cost      G·R·K bytes of weights, 2·T·G·R·K flop: memory-bound below T ≈ 150 on H200
 // Roofline  G=8, R=1024, K=4096: T=1 → 33.6 MB → 7 µs at 4.8 TB/s
 // Source    reference/deepseek_v4.md 3.9, DIS-8
@@ -40,6 +41,9 @@ namespace cpu {
 void GroupedLinear(const GroupedLinearArgs& args, Stream& stream);
 }
 namespace fast {
+void GroupedLinear(const GroupedLinearArgs& args, Stream& stream);
+}
+namespace cuda {
 void GroupedLinear(const GroupedLinearArgs& args, Stream& stream);
 }
 

@@ -39,7 +39,8 @@ void ReadWeightRow(const LinearWeight& weight, int64_t row, float* values);
 // A backend's own form of a weight. PreparedBytes says how much storage it wants (0: none);
 // PrepareLinear fills `storage`, which must be that large, aligned to 64 bytes and outlive the
 // weight's use, and sets weight->prepared. Deterministic; different weights may be prepared in
-// parallel. A linear whose weight was not prepared reads checkpoint bytes, slowly.
+// parallel. A linear whose weight was not prepared reads checkpoint bytes, slowly; on CUDA it must
+// be prepared.
 namespace cpu {  // 0 bytes, does nothing
 int64_t PreparedBytes(const LinearWeight& weight);
 void PrepareLinear(LinearWeight* weight, std::span<uint8_t> storage);
@@ -48,5 +49,9 @@ namespace fast {  // exact bf16 panels; 0 bytes if a scale leaves bf16's normal 
 int64_t PreparedBytes(const LinearWeight& weight);
 void PrepareLinear(LinearWeight* weight, std::span<uint8_t> storage);
 }  // namespace fast
+namespace cuda {  // fragment order, in device memory; `bytes` and `scales` on either side
+int64_t PreparedBytes(const LinearWeight& weight);
+void PrepareLinear(LinearWeight* weight, std::span<uint8_t> storage);
+}  // namespace cuda
 
 }  // namespace tandem::kernels

@@ -33,5 +33,8 @@ inline void CheckHcEmbed(const HcEmbedArgs& args) {
 namespace cpu {
 void HcEmbed(const HcEmbedArgs& args, Stream& stream);
 }
+namespace cuda {
+void HcEmbed(const HcEmbedArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

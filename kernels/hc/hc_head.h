@@ -5,7 +5,7 @@
 //           bf( Σ_i pre[i]·X[t,i,d] )
 // Shapes    X[T,M,D]  fn[M,M·D]  base[M]  scale[1]  →  x[T,D]      M = hc_mult ≤ 8
 // Layout    row-major; X and x bf16, the rest fp32.
-// Numerics  as hc_pre.
+// Numerics  as hc_pre, on a CUDA device too.
 // Cost      2MD + 2D bytes, 2·M·M·D flop a token: memory-bound
 // Roofline  D=4096, M=4: T=64 → 3 MB: launch-bound
 // Source    reference/deepseek_v4.md 3.2, 3.11
@@ -43,6 +43,9 @@ namespace cpu {
 void HcHead(const HcHeadArgs& args, Stream& stream);
 }
 namespace fast {
+void HcHead(const HcHeadArgs& args, Stream& stream);
+}
+namespace cuda {
 void HcHead(const HcHeadArgs& args, Stream& stream);
 }
 

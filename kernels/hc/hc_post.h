@@ -6,6 +6,7 @@
 // Shapes    y[T,D]  post[T,M]  comb[T,M,M]  X[T,M,D], in place      M = hc_mult ≤ 8
 // Layout    row-major; y and X bf16, post and comb fp32.
 // Numerics  fp32: the sum over i ascending from zero, then added to the post term; one rounding.
+//           CUDA: the same order, fused multiply-adds.
 // Cost      2D(1+2M) bytes, 2·M·(M+1)·D flop a token: memory-bound
 // Roofline  D=4096, M=4: T=8192 → 604 MB → 126 µs at 4.8 TB/s; fuse with the next hc_pre
 // Source    reference/deepseek_v4.md 3.2 (step 11)
@@ -38,6 +39,9 @@ inline void CheckHcPost(const HcPostArgs& args) {
 }
 
 namespace cpu {
+void HcPost(const HcPostArgs& args, Stream& stream);
+}
+namespace cuda {
 void HcPost(const HcPostArgs& args, Stream& stream);
 }
 

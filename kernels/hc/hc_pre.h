@@ -14,7 +14,9 @@
 // Layout    row-major; X and x bf16, the rest fp32. comb[t,i,j] takes stream i to stream j.
 // Numerics  mixes fp32 (never TF32); reference: fp64 sums. Exponentials, divisions and sums of M
 //           terms in fp32. Fast: fp32 products in 16 lanes over j, each lane ascending: |error of
-//           m/r| ≤ (M·D/16 + 5)·2^-24·Σ|f·fn|.
+//           m/r| ≤ (M·D/16 + 5)·2^-24·Σ|f·fn|. CUDA (M = 4, D a multiple of 32 up to 7,936): fn as
+//           the exact sum of three bf16, products by matrix units with fp32 sums in the order of
+//           hc_mix.cuh, the same for every T; Sinkhorn as two vectors of scales.
 // Cost      2MD + 2D bytes and 2·(2+M)·M·M·D flop a token: compute-bound on fp32 units above T ≈ 16
 // Roofline  D=4096, M=4: T=64 → 1.6 MB of fn, 50 MFLOP: launch-bound; T=8192 → 6.4 GFLOP → 96 µs at
 //           67 TFLOP/s
@@ -63,6 +65,9 @@ namespace cpu {
 void HcPre(const HcPreArgs& args, Stream& stream);
 }
 namespace fast {
+void HcPre(const HcPreArgs& args, Stream& stream);
+}
+namespace cuda {
 void HcPre(const HcPreArgs& args, Stream& stream);
 }
 

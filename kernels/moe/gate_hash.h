@@ -4,8 +4,9 @@
 //
 // Math      experts[t] = tid2eid[token[t]];  weight[t,i] as in gate_score
 // Shapes    logits[T,E]  tokens[T]  tid2eid[V,K]  →  experts[T,K]  weight[T,K]
-// Layout    row-major; logits, weight fp32; tid2eid int64, values in 0..E−1 (fatal on the CPU
-//           otherwise); the rest int32.
+// Layout    row-major; logits, weight fp32; tid2eid int64, values in 0..E−1; the rest int32. A
+// token
+//           or value outside is fatal on the CPU; a device gives expert −1, weight 0 in its place.
 // Numerics  as gate_score, the sum in table order.
 // Cost      8K + 4E bytes a token: launch-bound
 // Roofline  E=256: T=8192 → 9 MB → 2 µs at 4.8 TB/s
@@ -38,6 +39,9 @@ inline void CheckGateHash(const GateHashArgs& args) {
 }
 
 namespace cpu {
+void GateHash(const GateHashArgs& args, Stream& stream);
+}
+namespace cuda {
 void GateHash(const GateHashArgs& args, Stream& stream);
 }
 

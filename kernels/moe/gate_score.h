@@ -47,5 +47,8 @@ void GateWeights(const float* logits, const int32_t* experts, int64_t topk, floa
 namespace cpu {
 void GateScore(const GateScoreArgs& args, Stream& stream);
 }
+namespace cuda {
+void GateScore(const GateScoreArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

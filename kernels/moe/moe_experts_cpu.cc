@@ -22,7 +22,7 @@ void MoeExperts(const MoeExpertsArgs& args, Stream& stream) {
     std::fill_n(sum, dim, 0.0f);
     for (int64_t e = 0; e < args.routed.shape[0]; ++e) {
       for (int64_t k = 0; k < args.experts.shape[1]; ++k) {
-        if (args.experts.row(t)[k] != e) continue;
+        if (args.experts.row(t)[k] != args.first_expert + e) continue;
         expert.weights = args.routed[e];
         expert.weight = {args.weight.row(t) + k, {1}};
         ExpertWith(QuantLinear, expert, stream);

@@ -64,7 +64,7 @@ void MoeExperts(const MoeExpertsArgs& args, Stream& stream) {
   for (int64_t e = 0; e < args.routed.shape[0]; ++e) {
     int64_t n = 0;
     for (int64_t i = 0; i < count * topk; ++i) {
-      if (args.experts[i] != e) continue;
+      if (args.experts[i] != args.first_expert + e) continue;
       tokens[n] = static_cast<int32_t>(i / topk);
       weight[n++] = args.weight[i];
     }

@@ -38,5 +38,8 @@ inline void CheckSwiglu(const SwigluArgs& args) {
 namespace cpu {
 void Swiglu(const SwigluArgs& args, Stream& stream);
 }
+namespace cuda {
+void Swiglu(const SwigluArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

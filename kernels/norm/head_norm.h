@@ -5,7 +5,7 @@
 // Shapes    q[T,H,d], in place
 // Layout    row-major, bf16.
 // Numerics  mean square and r in fp64, r rounded to fp32; product in fp32; one rounding to bf16
-//           (DIS-2).
+//           (DIS-2). CUDA: pairs of fp32 for fp64 (pair_sum.cuh).
 // Cost      4·H·d bytes, 3·H·d flop a token: memory-bound
 // Roofline  H=64, d=512: T=8192 → 1.07 GB → 224 µs at 4.8 TB/s; fuse with rope
 // Source    reference/deepseek_v4.md 3.3
@@ -28,6 +28,9 @@ inline void CheckHeadNorm(const HeadNormArgs& args) {
 }
 
 namespace cpu {
+void HeadNorm(const HeadNormArgs& args, Stream& stream);
+}
+namespace cuda {
 void HeadNorm(const HeadNormArgs& args, Stream& stream);
 }
 

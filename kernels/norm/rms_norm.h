@@ -5,6 +5,7 @@
 // Shapes    x[T,D]  w[D]  →  y[T,D]
 // Layout    row-major, D contiguous, all bf16; y may be x.
 // Numerics  mean square and r in fp64, r rounded to fp32; products in fp32; one rounding to bf16.
+//           CUDA: pairs of fp32 for fp64 (pair_sum.cuh: 2^-44; |x| < 2^63).
 // Cost      4D + 2D/T bytes, 4D flop a token: memory-bound
 // Roofline  D=4096: T=8192 → 134 MB → 28 µs at 4.8 TB/s; T=64 → launch-bound
 // Source    reference/deepseek_v4.md 3.0
@@ -31,6 +32,9 @@ inline void CheckRmsNorm(const RmsNormArgs& args) {
 }
 
 namespace cpu {
+void RmsNorm(const RmsNormArgs& args, Stream& stream);
+}
+namespace cuda {
 void RmsNorm(const RmsNormArgs& args, Stream& stream);
 }
 

@@ -36,5 +36,8 @@ inline void CheckActQuant(const ActQuantArgs& args) {
 namespace cpu {
 void ActQuant(const ActQuantArgs& args, Stream& stream);
 }
+namespace cuda {
+void ActQuant(const ActQuantArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

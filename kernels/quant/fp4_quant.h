@@ -37,5 +37,8 @@ inline void CheckFp4Quant(const Fp4QuantArgs& args) {
 namespace cpu {
 void Fp4Quant(const Fp4QuantArgs& args, Stream& stream);
 }
+namespace cuda {
+void Fp4Quant(const Fp4QuantArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

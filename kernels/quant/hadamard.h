@@ -33,5 +33,8 @@ void Hadamard128(Bf16* x);
 namespace cpu {
 void Hadamard(const HadamardArgs& args, Stream& stream);
 }
+namespace cuda {
+void Hadamard(const HadamardArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

@@ -41,5 +41,8 @@ void Rotate64(Bf16* x, const float* cos, const float* sin, bool inverse);
 namespace cpu {
 void Rope(const RopeArgs& args, Stream& stream);
 }
+namespace cuda {
+void Rope(const RopeArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

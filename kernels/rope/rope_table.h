@@ -57,5 +57,8 @@ inline void CheckRopeTable(const RopeTableArgs& args) {
 namespace cpu {
 void RopeTable(const RopeTableArgs& args, Stream& stream);
 }
+namespace cuda {
+void RopeTable(const RopeTableArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

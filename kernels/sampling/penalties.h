@@ -44,5 +44,8 @@ inline void CheckPenalties(const PenaltiesArgs& args) {
 namespace cpu {
 void Penalties(const PenaltiesArgs& args, Stream& stream);
 }
+namespace cuda {
+void Penalties(const PenaltiesArgs& args, Stream& stream);
+}
 
 }  // namespace tandem::kernels

@@ -11,7 +11,9 @@
 // Layout    row-major fp32; top_k, token int32. top_k ≤ 0 or ≥ V, top_p ≥ 1, min_p ≤ 0: off. u in
 //           [0, 1).
 // Numerics  exponentials and sums in fp64, ascending id. NaN logits are −∞; a row of nothing else
-//           gives token 0; where the maximum is +∞ only its equals count.
+//           gives token 0; where the maximum is +∞ only its equals count. On a device: the sum
+//           over fixed blocks of ids; top_k and top_p rank by logits, and top_p compares sums of
+//           masses in units of 2^-44.
 // Cost      4V bytes a row: memory-bound; a sort of the row only where top_k or top_p is on
 // Roofline  V=129280, T=64 → 33 MB → 7 µs at 4.8 TB/s
 // Source    reference/deepseek_v4.md 3.11, 6.6; the order of filters is vLLM's
@@ -46,6 +48,9 @@ inline void CheckSample(const SampleArgs& args) {
 }
 
 namespace cpu {
+void Sample(const SampleArgs& args, Stream& stream);
+}
+namespace cuda {
 void Sample(const SampleArgs& args, Stream& stream);
 }
 

@@ -8,7 +8,8 @@
 // Shapes    logits[T,V]  token[T]  →  chosen[T]  ids[T,K]  values[T,K]      0 ≤ K ≤ V
 // Layout    row-major fp32, int32. Raw: before penalties, temperature and filters. token −1: chosen
 //           is −∞.
-// Numerics  fp64 sum in ascending id, results rounded to fp32. NaN logits are −∞.
+// Numerics  fp64 sum in ascending id (on a device, over fixed blocks of ids; K ≤ 4096), results
+//           rounded to fp32. NaN logits are −∞.
 // Cost      4V bytes a row: memory-bound
 // Roofline  V=129280, T=64 → 33 MB → 7 µs at 4.8 TB/s
 // Source    design.md 2 (logprobs)
@@ -41,6 +42,9 @@ inline void CheckTopLogprobs(const TopLogprobsArgs& args) {
 }
 
 namespace cpu {
+void TopLogprobs(const TopLogprobsArgs& args, Stream& stream);
+}
+namespace cuda {
 void TopLogprobs(const TopLogprobsArgs& args, Stream& stream);
 }
 

@@ -34,9 +34,17 @@ inline void CheckUniform(const UniformArgs& args) {
 }
 
 // z of one draw; also what derives the seeds of a request's n choices.
-uint64_t SplitMix64(uint64_t seed, uint64_t counter);
+TANDEM_HOST_DEVICE inline uint64_t SplitMix64(uint64_t seed, uint64_t counter) {
+  uint64_t z = seed + (counter + 1) * 0x9E3779B97F4A7C15u;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
 
 namespace cpu {
+void Uniform(const UniformArgs& args, Stream& stream);
+}
+namespace cuda {
 void Uniform(const UniformArgs& args, Stream& stream);
 }
 

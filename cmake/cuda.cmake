@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+# CUDA, where TANDEM_CUDA is on: the compiler, the targets, the options. nvcc 13.0 or newer.
+if(NOT TANDEM_CUDA)
+  return()
+endif()
+find_program(NVCC nvcc HINTS /usr/local/cuda/bin REQUIRED)
+set(CMAKE_CUDA_COMPILER ${NVCC})
+# CMake 3.25 has no names for 90a and 120f, and does not know nvcc 13's C++20.
+set(CMAKE_CUDA_ARCHITECTURES OFF)
+enable_language(CUDA)
+set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+find_package(CUDAToolkit 13.0 REQUIRED)
+# ptxas says what each kernel takes; tests/kernels/cuda/resources.py reads what this keeps.
+set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_SOURCE_DIR}/cmake/keep_resources.sh)
+if(CCACHE)
+  list(APPEND CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+set(TANDEM_CUDA_TARGETS "90a;120f" CACHE STRING
+    "90a: H100, H200; 120f: RTX PRO 6000, RTX 5090")
+set(tandem_gencode "")
+foreach(target ${TANDEM_CUDA_TARGETS})
+  string(REGEX REPLACE "f$" "" code ${target})
+  list(APPEND tandem_gencode "SHELL:-gencode arch=compute_${target},code=sm_${code}")
+endforeach()
+
+# 554: TensorView's conversion to itself, never called.
+set(tandem_cuda_flags ${tandem_gencode} -lineinfo --expt-relaxed-constexpr -diag-suppress=554
+                      -Xptxas=-v)
+function(tandem_cuda_options name)
+  target_compile_options(${name} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:${tandem_cuda_flags}>")
+  target_link_libraries(${name} PUBLIC CUDA::cudart_static)
+endfunction()

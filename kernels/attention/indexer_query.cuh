@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the indexer's score kernel wants of a query: its codes as signed bytes in the order of the
+// matrix product's fragments, its weights, and whether it is regular.
+//
+// E2M1 times two is a small integer: 0 1 2 3 4 6 8 12. A row (a head of a query, or a key) whose
+// four scales lie within 2^3 of the least one is *regular*: shifted by its scale's distance, every
+// code fits a byte (at most 96), and the dot product of two rows is an exact 32-bit integer times
+// one power of two. An irregular head is kept unshifted, with its scales beside it.
+//
+// Internal to kernels/attention.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/attention/indexer_topk.h"
+#include "kernels/common/cuda/codec.cuh"
+#include "kernels/common/cuda/launch.h"
+#include "kernels/common/cuda/reduce.cuh"
+#include "kernels/ptx/grid_dependency.cuh"
+#include "kernels/ptx/mma_int8.cuh"
+
+namespace tandem::kernels::cuda {
+
+inline constexpr int kMostShift = 3;    // of a regular row
+inline constexpr int kMostScale = 251;  // of a regular row's least scale; 255 is NaN
+inline constexpr int kBinShift = 20;    // a key's first level of selection is its top 12 bits
+inline constexpr int kBins = 1 << (32 - kBinShift);
+inline constexpr int kListed = 4096;       // candidates that are listed; more are looked up again
+inline constexpr int kUnit = 32;           // key rows that a warp scores together
+inline constexpr int kQueryThreads = 128;  // two a head
+// The sums of the product start here: with |n| < 2^22 added, the bits are the float 12582912 + n.
+inline constexpr uint32_t kMagic = 0x4B400000u;
+inline constexpr float kMagicFloat = 12582912.0f;
+inline constexpr float kShrink = 0x1p-21f;  // of a product, so that a saturating FMA is a ReLU
+inline constexpr float kGrow = 0x1p19f;     // makes up for it, and for two doubled codes
+
+// One slice of tokens on its way through the three kernels. Pointers are scratch.
+struct IndexerWork {
+  int64_t first = 0;              // token
+  int64_t tokens = 0;             // in the slice
+  int64_t capacity = 0;           // rows that the page table can name, a multiple of 64
+  int64_t heads = 0;              // filled up to whole tiles of 16
+  uint4* fragments = nullptr;     // [tokens, heads/16, 4 steps, 32 lanes]
+  float* weight = nullptr;        // [tokens, heads]
+  float* offset = nullptr;        // [tokens, heads]
+  float* group_scale = nullptr;   // [tokens, heads, 4]
+  int32_t* irregular = nullptr;   // [tokens]
+  uint32_t* keys = nullptr;       // [tokens, capacity] scores, as integers in the same order
+  uint32_t* histogram = nullptr;  // [tokens, kBins]; null: the selection makes its own
+  uint32_t* sure = nullptr;       // [tokens, capacity/32] a bit a row: chosen
+  uint32_t* tie = nullptr;        // [tokens, capacity/32] a bit a row: chosen if there is room
+  uint2* candidates = nullptr;    // [tokens, kListed] (key, row) of the threshold's bin
+  int32_t* counters = nullptr;    // [tokens, 2] candidates, blocks that have arrived
+};
+
+// Rows that token t of the batch sees.
+__device__ __forceinline__ int32_t VisibleRows(const Batch& batch, int64_t t) {
+  return (batch.positions[t] + 1) / 4;
+}
+
+// Table of doubled codes, shifted.
+struct CodeTable {
+  uint32_t low, high;
+};
+__device__ __forceinline__ CodeTable ShiftedCodes(uint32_t shift) {
+  return {0x03020100u << shift, 0x0C080604u << shift};
+}
+// Four codes (the low 16 bits) to bytes 128 + value; `flipped` has the signs the other way round.
+__device__ __forceinline__ uint32_t BiasedBytes(uint32_t codes, uint32_t flipped,
+                                                const CodeTable& table) {
+  return ptx::PermuteBytes(table.low, table.high, codes) + 0x80808080u -
+         ptx::PermuteBytes(table.low, table.high, flipped);
+}
+__device__ __forceinline__ uint32_t SignedBytes(uint32_t codes, const CodeTable& table) {
+  return BiasedBytes(codes, codes ^ 0x8888u, table) ^ 0x80808080u;
+}
+
+// The four scales of a row in a word: the least, and the distances from it.
+struct RowScales {
+  uint32_t least;
+  uint32_t distance;  // a byte a group; meaningless if irregular
+  bool regular;
+};
+__device__ __forceinline__ RowScales SplitScales(uint32_t word) {
+  const uint32_t a = min(word & 255u, (word >> 8) & 255u);
+  const uint32_t b = min((word >> 16) & 255u, word >> 24);
+  const uint32_t least = min(a, b), distance = word - least * 0x01010101u;
+  static_assert(kMostShift == 3);
+  return {least, distance, (distance & 0xFCFCFCFCu) == 0 && least <= kMostScale};
+}
+
+__device__ __forceinline__ float ScaleFloat(uint32_t byte) {
+  return ToFloat(Ue8m0{static_cast<uint8_t>(byte)});
+}
+
+// One block a token.
+__global__ void __launch_bounds__(kQueryThreads)
+    IndexerQueryKernel(IndexerTopkArgs args, IndexerWork work) {
+  __shared__ uint32_t shifts[kQueryThreads / 2];  // of a head: a byte a group
+  __shared__ int32_t any_irregular;
+  const int64_t local = blockIdx.x, t = work.first + local, heads = args.q.shape[1];
+  const int tid = static_cast<int>(threadIdx.x);
+  ptx::GridDependencyLaunch();
+  if (tid == 0) any_irregular = 0;
+  ptx::GridDependencyWait();
+  __syncthreads();
+  const auto* words = reinterpret_cast<const uint32_t*>(args.q.row(t));
+  const int h = tid / 2, half = tid % 2;
+  if (h < work.heads) {
+    const bool real = h < heads;
+    const uint32_t scale_word =
+        real ? reinterpret_cast<const uint32_t*>(args.q_scale.row(t))[h] : 0x7F7F7F7Fu;
+    const RowScales scales = SplitScales(scale_word);
+    const uint32_t shift = scales.regular ? scales.distance : 0;
+    int32_t sum = 0;
+    for (int i = 8 * half; real && i < 8 * half + 8; ++i) {
+      const CodeTable table = ShiftedCodes((shift >> (8 * (i / 4))) & 255u);
+      const uint32_t word = words[16 * h + i];
+      sum = __dp4a(static_cast<int32_t>(SignedBytes(word, table)), 0x01010101, sum);
+      sum = __dp4a(static_cast<int32_t>(SignedBytes(word >> 16, table)), 0x01010101, sum);
+    }
+    sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 1);
+    if (half == 0) {
+      const float proj = real ? args.proj.row(t)[h] : 0.0f;
+      const float w = RoundBf16(RoundBf16(proj) * args.weight_scale);
+      const int64_t at = local * work.heads + h;
+      shifts[h] = shift;
+      work.weight[at] = w * kGrow * (scales.regular ? ScaleFloat(scales.least) : 1.0f);
+      work.offset[at] = -(kMagicFloat + 128.0f * static_cast<float>(sum)) * kShrink;
+      for (int group = 0; group < 4; ++group) {
+        work.group_scale[4 * at + group] =
+            scales.regular ? 1.0f : ScaleFloat((scale_word >> (8 * group)) & 255u);
+      }
+      if (!scales.regular) any_irregular = 1;
+    }
+  }
+  __syncthreads();
+  if (tid == 0) work.irregular[local] = any_irregular;
+  const int entries = static_cast<int>(work.heads / 16) * 4 * 32;
+  for (int i = tid; i < entries; i += kQueryThreads) {
+    const int lane = i % 32, step = i / 32 % 4, group = lane % 4;
+    const int row = i / 128 * 16 + lane / 4;
+    uint32_t a[2] = {}, shift[2] = {};
+    for (int r = 0; r < 2; ++r) {
+      if (row + 8 * r >= heads) continue;
+      a[r] = words[16 * (row + 8 * r) + 4 * group + step];
+      shift[r] = (shifts[row + 8 * r] >> (8 * group)) & 255u;
+    }
+    const CodeTable low = ShiftedCodes(shift[0]), high = ShiftedCodes(shift[1]);
+    work.fragments[local * entries + i] =
+        make_uint4(SignedBytes(a[0], low), SignedBytes(a[1], high), SignedBytes(a[0] >> 16, low),
+                   SignedBytes(a[1] >> 16, high));
+  }
+  if (work.histogram != nullptr) {
+    auto* bins = reinterpret_cast<uint4*>(work.histogram + local * kBins);
+    for (int i = tid; i < kBins / 4; i += kQueryThreads) bins[i] = make_uint4(0, 0, 0, 0);
+  }
+  if (tid < 2) work.counters[2 * local + tid] = 0;
+}
+
+}  // namespace tandem::kernels::cuda

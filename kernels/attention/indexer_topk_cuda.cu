@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// The lightning indexer on a device: queries prepared, rows scored, the best selected; three
+// kernels a slice of tokens. All lengths are read on the device.
+#include <cuda_runtime.h>
+
+#include <algorithm>
+
+#include "kernels/attention/indexer_query.cuh"
+#include "kernels/attention/indexer_score.cuh"
+#include "kernels/attention/indexer_select.cuh"
+#include "kernels/attention/indexer_topk.h"
+
+namespace tandem::kernels::cuda {
+namespace {
+
+constexpr int64_t kMostHeads = kQueryThreads / 2;
+constexpr int64_t kSliceBytes = int64_t{64} << 20;  // of scores: they should stay in L2
+constexpr int64_t kSliceTokens = 1024;              // which blocks keep in shared memory
+// Up to so many rows, one block a token selects faster than several with a histogram made before.
+constexpr int64_t kRowsOfOneBlock = 16384;
+
+int Multiprocessors() {
+  static const int count = [] {
+    int device = 0, n = 0;
+    KERNEL_CHECK_EQ(cudaGetDevice(&device), cudaSuccess);
+    KERNEL_CHECK_EQ(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, device),
+                    cudaSuccess);
+    return n;
+  }();
+  return count;
+}
+
+// Enough tiles of 16 heads, of the few numbers that are compiled.
+int HeadTiles(int64_t heads) {
+  KERNEL_CHECK_LE(heads, kMostHeads);
+  return heads <= 16 ? 1 : heads <= 32 ? 2 : 4;
+}
+
+IndexerWork TakeWork(int64_t tokens, int64_t capacity, int tiles, bool split, Scratch& scratch) {
+  IndexerWork work{.capacity = capacity, .heads = 16 * tiles};
+  const int64_t heads = tokens * work.heads, words = tokens * capacity / 32;
+  work.fragments = scratch.Take<uint4>(tokens * tiles * 4 * 32);
+  work.weight = scratch.Take<float>(heads);
+  work.offset = scratch.Take<float>(heads);
+  work.group_scale = scratch.Take<float>(4 * heads);
+  work.irregular = scratch.Take<int32_t>(tokens);
+  work.keys = scratch.Take<uint32_t>(tokens * capacity);
+  work.sure = scratch.Take<uint32_t>(words);
+  work.tie = scratch.Take<uint32_t>(words);
+  work.counters = scratch.Take<int32_t>(2 * tokens);
+  if (split) {
+    work.histogram = scratch.Take<uint32_t>(tokens * kBins);
+    work.candidates = scratch.Take<uint2>(tokens * kListed);
+  }
+  return work;
+}
+
+template <int kTiles>
+void Score(const IndexerTopkArgs& args, const IndexerWork& work, Stream& stream) {
+  const LaunchConfig config{
+      .name = "indexer_topk: score",
+      .grid = dim3(static_cast<unsigned>(kScoreBlocksPerSm * Multiprocessors())),
+      .threads = kScoreThreads,
+      .shared_bytes = ScoreSharedBytes(work.tokens, work.histogram != nullptr)};
+  if (work.histogram != nullptr) {
+    Launch(config, stream, IndexerScoreKernel<kTiles, true>, args, work);
+  } else {
+    Launch(config, stream, IndexerScoreKernel<kTiles, false>, args, work);
+  }
+}
+
+void RunSlice(const IndexerTopkArgs& args, const IndexerWork& work, Stream& stream) {
+  const auto tokens = static_cast<unsigned>(work.tokens);
+  if (work.capacity > args.rows.shape[1]) {
+    Launch({.name = "indexer_topk: query", .grid = dim3(tokens), .threads = kQueryThreads}, stream,
+           IndexerQueryKernel, args, work);
+    if (work.heads == 16) Score<1>(args, work, stream);
+    if (work.heads == 32) Score<2>(args, work, stream);
+    if (work.heads == 64) Score<4>(args, work, stream);
+  }
+  const LaunchConfig select{
+      .name = "indexer_topk: select",
+      .grid = dim3(work.histogram != nullptr ? Blocks(work.capacity, kChunkRows) : 1, tokens),
+      .threads = kSelectThreads,
+      .shared_bytes = work.capacity / 8};
+  if (work.histogram != nullptr) {
+    Launch(select, stream, IndexerSelectKernel<true>, args, work);
+  } else {
+    Launch(select, stream, IndexerSelectKernel<false>, args, work);
+  }
+}
+
+}  // namespace
+
+void IndexerTopk(const IndexerTopkArgs& args, Stream& stream) {
+  CheckIndexerTopk(args);
+  const int64_t tokens = args.batch.tokens();
+  const int64_t capacity = args.batch.pages.shape[1] * kBlockRows;
+  if (tokens == 0) return;
+  const int64_t slice = std::clamp<int64_t>(kSliceBytes / (4 * std::max<int64_t>(capacity, 1)), 1,
+                                            std::min(tokens, kSliceTokens));
+  Scratch scratch(stream);
+  IndexerWork work =
+      TakeWork(slice, capacity, HeadTiles(args.q.shape[1]), capacity > kRowsOfOneBlock, scratch);
+  for (; work.first < tokens; work.first += slice) {
+    work.tokens = std::min(slice, tokens - work.first);
+    RunSlice(args, work, stream);
+  }
+}
+
+}  // namespace tandem::kernels::cuda

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// qkv_finish: what stands between the projections and attention, at once: q and kv normed and
+// rotated, kv written as a cache row.
+//
+// Math      q[t,h] ← rope( head_norm(q[t,h]) )
+//           row[index[t]] ← kv_write( rope( rms_norm(kv[t]) ) )
+// Shapes    q[T,H,512] in place  kv[T,512]  kv_weight[512]  cos[T,32]  sin[T,32]  index[T]  →  rows
+// Layout    row-major bf16, tables fp32 (rope_table); split pages of common/paged_rows.h; index
+//           −1: the row is not written.
+// Numerics  those of head_norm, rms_norm, rope and kv_write, with their roundings to bf16 between.
+//           CUDA: the mean square of q in fp32, of kv in fp64; fixed order.
+// Cost      2,048·H + 1,608 bytes a token: memory-bound
+// Roofline  H=32: T=8192 → 550 MB → 115 µs at 4.8 TB/s; T=64 → launch-bound
+// Source    reference/deepseek_v4.md 3.3, 3.4, 4.3
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/common/contract.h"
+#include "kernels/common/dtype.h"
+#include "kernels/common/paged_rows.h"
+#include "kernels/common/stream.h"
+#include "kernels/common/tensor.h"
+
+namespace tandem::kernels {
+
+struct QkvFinishArgs {
+  TensorView<Bf16, 3> q;                // [T, H, 512]
+  TensorView<const Bf16, 2> kv;         // [T, 512]
+  TensorView<const Bf16, 1> kv_weight;  // [512]
+  TensorView<const float, 2> cos;       // [T, 32]
+  TensorView<const float, 2> sin;       // [T, 32]
+  float eps = 0;
+  TensorView<const int32_t, 1> index;  // [T] flat rows, distinct or -1
+  KvPages rows;
+};
+
+inline void CheckQkvFinish(const QkvFinishArgs& args) {
+  const int64_t tokens = args.kv.shape[0];
+  KERNEL_CHECK_EQ(args.q.shape[0], tokens);
+  KERNEL_CHECK_EQ(args.q.shape[2], kHeadDim);
+  KERNEL_CHECK_EQ(args.kv.shape[1], kHeadDim);
+  KERNEL_CHECK_EQ(args.kv_weight.shape[0], kHeadDim);
+  KERNEL_CHECK_EQ(args.cos.shape[0], tokens);
+  KERNEL_CHECK_EQ(args.sin.shape[0], tokens);
+  KERNEL_CHECK_EQ(args.cos.shape[1], kRopeDim / 2);
+  KERNEL_CHECK_EQ(args.sin.shape[1], kRopeDim / 2);
+  KERNEL_CHECK_EQ(args.index.shape[0], tokens);
+}
+
+namespace cpu {
+void QkvFinish(const QkvFinishArgs& args, Stream& stream);
+}
+namespace cuda {
+void QkvFinish(const QkvFinishArgs& args, Stream& stream);
+}
+
+}  // namespace tandem::kernels

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/comm/peer_group.h"
+
+#include <cuda_runtime_api.h>
+
+#include "kernels/common/contract.h"
+
+namespace tandem::kernels {
+namespace {
+
+constexpr int64_t kExchangeBytes = 2 * kPeerBlocks * kPeerSliceBytes;
+constexpr int64_t kFlagBytes = kMaxPeers * kPeerBlocks * int64_t{sizeof(uint32_t)};
+constexpr int64_t kEpochBytes = kPeerBlocks * int64_t{sizeof(uint32_t)};
+constexpr int64_t kErrorBytes = sizeof(uint32_t);
+constexpr int64_t kBytes = kExchangeBytes + kFlagBytes + kEpochBytes + kErrorBytes;
+
+// Makes the device current for a scope.
+class OnDevice {
+ public:
+  explicit OnDevice(int device) {
+    KERNEL_CHECK_EQ(cudaGetDevice(&before_), cudaSuccess);
+    KERNEL_CHECK_EQ(cudaSetDevice(device), cudaSuccess);
+  }
+  ~OnDevice() { (void)cudaSetDevice(before_); }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+ private:
+  int before_ = 0;
+};
+
+bool EnableAccess(int device, int peer) {
+  if (device == peer) return true;
+  int reachable = 0;
+  if (cudaDeviceCanAccessPeer(&reachable, device, peer) != cudaSuccess || reachable == 0) {
+    return false;
+  }
+  const OnDevice on(device);
+  const cudaError_t error = cudaDeviceEnablePeerAccess(peer, 0);
+  if (error == cudaErrorPeerAccessAlreadyEnabled) (void)cudaGetLastError();
+  return error == cudaSuccess || error == cudaErrorPeerAccessAlreadyEnabled;
+}
+
+}  // namespace
+
+std::unique_ptr<PeerGroup> PeerGroup::Create(const std::vector<int>& devices, int64_t limit) {
+  const int ranks = static_cast<int>(devices.size());
+  KERNEL_CHECK_GE(ranks, 1);
+  KERNEL_CHECK_LE(ranks, kMaxPeers);
+  for (const int device : devices) {
+    for (const int peer : devices) {
+      if (!EnableAccess(device, peer)) return nullptr;
+    }
+  }
+  std::unique_ptr<PeerGroup> group(new PeerGroup);
+  group->devices_ = devices;
+  for (const int device : devices) {
+    const OnDevice on(device);
+    void* memory = nullptr;
+    if (cudaMalloc(&memory, kBytes) != cudaSuccess) return nullptr;
+    group->memory_.push_back(static_cast<uint8_t*>(memory));
+    if (cudaMemset(memory, 0, kBytes) != cudaSuccess) return nullptr;
+    if (cudaDeviceSynchronize() != cudaSuccess) return nullptr;
+  }
+  for (int rank = 0; rank < ranks; ++rank) {
+    PeerView view = {.rank = rank, .ranks = ranks, .limit = limit};
+    for (int peer = 0; peer < ranks; ++peer) {
+      view.exchange[peer] = group->memory_[peer];
+      view.flags[peer] = reinterpret_cast<uint32_t*>(group->memory_[peer] + kExchangeBytes);
+    }
+    uint8_t* own = group->memory_[rank] + kExchangeBytes + kFlagBytes;
+    view.epochs = reinterpret_cast<uint32_t*>(own);
+    view.error = reinterpret_cast<uint32_t*>(own + kEpochBytes);
+    group->views_.push_back(view);
+  }
+  return group;
+}
+
+PeerGroup::~PeerGroup() {
+  for (uint8_t* memory : memory_) (void)cudaFree(memory);
+}
+
+uint32_t PeerGroup::Error(int rank) const {
+  const OnDevice on(devices_[rank]);
+  uint32_t error = 0;
+  KERNEL_CHECK_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  KERNEL_CHECK_EQ(cudaMemcpy(&error, views_[rank].error, sizeof(error), cudaMemcpyDefault),
+                  cudaSuccess);
+  return error;
+}
+
+}  // namespace tandem::kernels

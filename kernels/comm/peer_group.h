@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// PeerGroup: the memory through which the ranks of a tensor-parallel group exchange, one process
+// with a GPU a rank, peer access on.
+//
+// Every rank has, on its own device: two exchange buffers of kPeerBlocks slices, which the others
+// read; flags that the others write; and its own counts. A block of an operation talks to the same
+// block of the other ranks only. All ranks must run the same operations of the same sizes in the
+// same order; a rank that does not is noticed by its peers after `limit` clock cycles: they record
+// an error, wait no more from then on, and what they compute is worthless. Ranks may share a
+// device, for tests. Owned by whoever makes it, outlives every stream that uses its views.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace tandem::kernels {
+
+inline constexpr int kMaxPeers = 8;
+inline constexpr int kPeerBlocks = 64;            // at most, of one launch
+inline constexpr int64_t kPeerSliceBytes = 8192;  // of a block, at a time
+
+// What one rank's operations are given; plain pointers, copied into kernels.
+struct PeerView {
+  int rank = 0;
+  int ranks = 1;
+  uint8_t* exchange[kMaxPeers] = {};  // of every rank: [2][kPeerBlocks][kPeerSliceBytes]
+  uint32_t* flags[kMaxPeers] = {};    // of every rank: [kMaxPeers][kPeerBlocks], by who wrote
+  uint32_t* epochs = nullptr;         // this rank's: [kPeerBlocks] rounds done
+  uint32_t* error = nullptr;          // this rank's: 1 + the peer that did not come, or 0
+  int64_t limit = 0;                  // clock cycles
+};
+
+class PeerGroup {
+ public:
+  // Rank i on device devices[i]. Null if a device cannot reach another's memory, or has too little.
+  static std::unique_ptr<PeerGroup> Create(const std::vector<int>& devices, int64_t limit);
+  ~PeerGroup();
+  PeerGroup(const PeerGroup&) = delete;
+  PeerGroup& operator=(const PeerGroup&) = delete;
+
+  const PeerView& view(int rank) const { return views_[rank]; }
+  // 1 + the peer for which a rank waited in vain, or 0. Waits for the rank's device.
+  uint32_t Error(int rank) const;
+
+ private:
+  PeerGroup() = default;
+  std::vector<int> devices_;
+  std::vector<uint8_t*> memory_;
+  std::vector<PeerView> views_;
+};
+
+}  // namespace tandem::kernels

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Units of eight codes (fragment_order.h) to 16-bit pairs in registers: the way of every weight
+// into a matrix product.
+//
+//   HalvesOf…   f16 pairs: E4M3 exact; E2M1 exact times 2^-14 (kFp4HalfScale makes up for it)
+//   Bf16sOf…    bf16 pairs, exact, scale included as long as the product is a normal bf16
+// Pair p holds codes 2p (low half) and 2p+1: what the registers of m16n8k16 want. Internal to
+// kernels/gemm and kernels/moe; pure. Source: reference/deepseek_v4.md 2.4.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/common/cuda/codec.cuh"
+
+namespace tandem::kernels::cuda {
+
+inline constexpr float kFp4HalfScale = 16384.0f;
+
+__device__ __forceinline__ void HalvesOfFp8(const uint32_t (&unit)[2], uint32_t (&pairs)[4]) {
+#pragma unroll
+  for (int p = 0; p < 4; ++p) {
+    pairs[p] = E4M3ToHalf2(static_cast<uint16_t>(unit[p / 2] >> (16 * (p % 2))));
+  }
+}
+
+// (a where mask is 1) | (b where it is 0), in one instruction; the compiler would take two.
+__device__ __forceinline__ uint32_t SelectBits(uint32_t mask, uint32_t a, uint32_t b) {
+  uint32_t d;
+  asm("lop3.b32 %0, %1, %2, %3, 0xCA;" : "=r"(d) : "r"(mask), "r"(a), "r"(b));
+  return d;
+}
+
+// E2M1 is s ee m; as f16 the same four bits stand at 15 and 11..9, 2^14 too low, subnormals too.
+// That is 7 and 3..1 of a byte: first the high nibbles of all bytes are put there, then the low
+// ones; eleven instructions for eight codes, of which four may be multiplications.
+__device__ __forceinline__ void HalvesOfFp4(uint32_t unit, uint32_t (&pairs)[4]) {
+  constexpr uint32_t kSigns = 0x80808080u, kHighBytes = 0x8E008E00u;
+  const uint32_t high = SelectBits(kSigns, unit, unit >> 3);
+  const uint32_t low = SelectBits(kSigns, unit << 4, unit << 1);
+  pairs[0] = (low << 8) & kHighBytes;
+  pairs[1] = (high << 8) & kHighBytes;
+  pairs[2] = low & kHighBytes;
+  pairs[3] = high & kHighBytes;
+}
+
+// A power of two as both halves of a bf16 pair: 2^(byte − 127), for bytes 1..254.
+__device__ __forceinline__ uint32_t Bf16Scale(uint32_t byte) {
+  return byte * 0x00800080u;
+}
+
+__device__ __forceinline__ uint32_t MultiplyBf16(uint32_t a, uint32_t b) {
+  uint32_t product;
+  asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(product) : "r"(a), "r"(b));
+  return product;
+}
+
+// Bits at bf16's places are 2^126 too low; subnormals come out right.
+__device__ __forceinline__ void Bf16sOfFp4(uint32_t unit, uint32_t scale, uint32_t (&pairs)[4]) {
+  constexpr uint32_t kSign = 0x80008000u, kMagnitude = 0x01C001C0u;
+  pairs[0] = ((unit << 12) & kSign) | ((unit << 6) & kMagnitude);
+  pairs[1] = ((unit << 8) & kSign) | ((unit << 2) & kMagnitude);
+  pairs[2] = ((unit << 4) & kSign) | ((unit >> 2) & kMagnitude);
+  pairs[3] = (unit & kSign) | ((unit >> 6) & kMagnitude);
+#pragma unroll
+  for (int p = 0; p < 4; ++p) {
+    pairs[p] = MultiplyBf16(MultiplyBf16(pairs[p], Bf16Scale(127 + 126)), scale);
+  }
+}
+
+// E4M3 codes without a scale: bits at bf16's places are 2^120 too low.
+__device__ __forceinline__ void Bf16CodesOfFp8(const uint32_t (&unit)[2], uint32_t (&pairs)[4]) {
+#pragma unroll
+  for (int p = 0; p < 4; ++p) {
+    const uint32_t wide = __byte_perm(unit[p / 2], 0, p % 2 == 0 ? 0x1404 : 0x3424);
+    const uint32_t bits = (wide & 0x80008000u) | ((wide & 0x7F007F00u) >> 4);
+    pairs[p] = MultiplyBf16(bits, Bf16Scale(127 + 120));
+  }
+}
+
+__device__ __forceinline__ void Bf16sOfFp8(const uint32_t (&unit)[2], uint32_t scale,
+                                           uint32_t (&pairs)[4]) {
+  Bf16CodesOfFp8(unit, pairs);
+#pragma unroll
+  for (int p = 0; p < 4; ++p) pairs[p] = MultiplyBf16(pairs[p], scale);
+}
+
+}  // namespace tandem::kernels::cuda

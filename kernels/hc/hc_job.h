@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// What hc_pre, hc_head and the fused operations ask of a device: one job, in one launch or two.
+// Internal to kernels/hc. The views' shapes are checked by the operations.
+#pragma once
+
+#include "kernels/common/dtype.h"
+#include "kernels/common/stream.h"
+#include "kernels/hc/hc_pre_norm_quant.h"
+
+namespace tandem::kernels::cuda {
+
+struct HcJob {
+  const char* name = "";
+  int64_t tokens = 0;
+  int64_t streams_count = 0;
+  int64_t dim = 0;
+  int64_t mixes = 0;  // 24, or hc_head's 4
+
+  // hc_post before it: y null for none.
+  const Bf16* y = nullptr;
+  const float* post_in = nullptr;
+  const float* comb_in = nullptr;
+  Bf16* streams = nullptr;  // written only with y
+
+  const float* fn = nullptr;
+  const float* base = nullptr;
+  const float* scale = nullptr;
+  float norm_eps = 0;
+  float hc_eps = 0;
+  int iterations = 0;
+
+  Bf16* x = nullptr;
+  float* post = nullptr;
+  float* comb = nullptr;
+  // Norm and quantisation behind it: norm null for none.
+  const Bf16* norm = nullptr;
+  E4M3* q = nullptr;
+  Ue8m0* q_scale = nullptr;
+};
+
+// hc_pre_norm_quant as a job; hc_post_pre puts its hc_post before it.
+HcJob JobOf(const HcPreNormQuantArgs& args);
+
+void RunHcJob(const HcJob& job, Stream& stream);
+
+// Its two halves (hc_mix.cuh, hc_finish.cuh); `name` is the operation's, for errors.
+struct HcMixArgs;
+struct HcFinishArgs;
+void RunHcMix(const char* name, const HcMixArgs& args, Stream& stream);
+void RunHcFinish(const char* name, const HcFinishArgs& args, Stream& stream);
+
+}  // namespace tandem::kernels::cuda

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "kernels/moe/moe_experts.h"
+#include "kernels/moe/moe_experts_small.h"
+#include "kernels/moe/moe_tiles.h"
+
+namespace tandem::kernels::cuda {
+namespace {
+
+// The tiles of many tokens are made for the released formats. Other checkpoints (FP8 experts) are
+// right as well, a few tokens at a time.
+bool TilesHaveFormat(const MoeExpertsArgs& args) {
+  return args.routed.shape[0] > 0 && args.routed[0].w1.format == WeightFormat::kFp4 &&
+         args.shared.w1.format == WeightFormat::kFp8;
+}
+
+void Small(const MoeExpertsArgs& args, Stream& stream) {
+  const Routes routes{.experts = args.experts.data,
+                      .weight = args.weight.data,
+                      .tokens = static_cast<int32_t>(args.x.shape[0]),
+                      .topk = static_cast<int32_t>(args.experts.shape[1]),
+                      .first_expert = static_cast<int32_t>(args.first_expert),
+                      .expert_count = static_cast<int32_t>(args.routed.shape[0])};
+  MoeExpertsSmall(args, routes, stream);
+}
+
+}  // namespace
+
+void MoeExperts(const MoeExpertsArgs& args, Stream& stream) {
+  CheckMoeExperts(args);
+  const int64_t tokens = args.x.shape[0], topk = args.experts.shape[1];
+  const int64_t slice = SmallTokens(topk);
+  if (tokens > slice && TilesHaveFormat(args)) return MoeExpertsGrouped(args, stream);
+  for (int64_t t = 0; t < tokens; t += slice) {
+    const int64_t n = std::min(slice, tokens - t);
+    MoeExpertsArgs part = args;
+    part.x = {args.x.row(t), {n, args.x.shape[1]}};
+    part.experts = {args.experts.row(t), {n, topk}};
+    part.weight = {args.weight.row(t), {n, topk}};
+    part.y = {args.y.row(t), {n, args.y.shape[1]}};
+    Small(part, stream);
+  }
+}
+
+}  // namespace tandem::kernels::cuda

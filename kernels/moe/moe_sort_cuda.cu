@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/common/cuda/codec.cuh"
+#include "kernels/common/cuda/launch.h"
+#include "kernels/common/cuda/reduce.cuh"
+#include "kernels/moe/moe_tiles.h"
+#include "kernels/ptx/grid_dependency.cuh"
+#include "kernels/quant/act_quant.h"
+
+namespace tandem::kernels::cuda {
+namespace {
+
+constexpr int kPrepareThreads = 1024;
+constexpr int kCombineThreads = 256;
+constexpr int kBatch = 8;  // pairs that a thread has under way
+constexpr int kGroupsAWarp = 4;
+constexpr int kNoExpert = -1;  // in an unused slot
+
+struct PrepareArgs {
+  MoeExpertsArgs moe;
+  int first_expert;
+  int expert_count;
+  int tile_rows;
+  MoeRows rows;
+  Bf16* quantised;
+};
+
+// Sum over the threads before this one (x), and over all (y).
+__device__ int2 BlockScan(int value) {
+  __shared__ int warps[32];
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  int sum = value;
+#pragma unroll
+  for (int offset = 1; offset < 32; offset *= 2) {
+    const int other = __shfl_up_sync(0xFFFFFFFFu, sum, offset);
+    if (lane >= offset) sum += other;
+  }
+  __syncthreads();  // a scan before this one may still read
+  if (lane == 31) warps[warp] = sum;
+  __syncthreads();
+  int before = 0, all = 0;
+#pragma unroll 4
+  for (int i = 0; i < kPrepareThreads / 32; ++i) {
+    if (i < warp) before += warps[i];
+    all += warps[i];
+  }
+  return {before + sum - value, all};
+}
+
+// Experts of the pairs `first`, and every kPrepareThreads on; −1: none. All loads at once.
+__device__ __forceinline__ void LoadExperts(const PrepareArgs& p, int first, int pairs,
+                                            int (&experts)[kBatch]) {
+#pragma unroll
+  for (int i = 0; i < kBatch; ++i) {
+    const int pair = first + i * kPrepareThreads;
+    experts[i] = pair < pairs ? p.moe.experts[pair] : kNoExpert;
+  }
+#pragma unroll
+  for (int i = 0; i < kBatch; ++i) {
+    const int64_t local = int64_t{experts[i]} - p.first_expert;
+    experts[i] = local >= 0 && local < p.expert_count ? static_cast<int>(local) : -1;
+  }
+}
+
+__device__ void SortPairs(const PrepareArgs& p) {
+  __shared__ int count[kMostExperts];  // then the next free row
+  const int thread = static_cast<int>(threadIdx.x);
+  count[thread] = 0;
+  __syncthreads();
+  const int pairs = static_cast<int>(p.moe.experts.size());
+#pragma unroll 1  // 64 registers a thread
+  for (int base = thread; base < pairs; base += kBatch * kPrepareThreads) {
+    int experts[kBatch];
+    LoadExperts(p, base, pairs, experts);
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      if (experts[i] >= 0) atomicAdd(&count[experts[i]], 1);
+    }
+  }
+  __syncthreads();
+  const int rows = count[thread];
+  const int tiles = (rows + p.tile_rows - 1) / p.tile_rows;
+  const int begin = BlockScan(rows).x;
+  const int2 scan = BlockScan(tiles);
+  const int first = scan.x;
+  if (thread == 0) *p.rows.tile_count = scan.y;
+  // Tiles of one expert are equally large, in whole blocks of eight.
+  const int step = tiles > 0 ? ((rows + tiles - 1) / tiles + 7) / 8 * 8 : 0;
+#pragma unroll 1
+  for (int i = 0; i < tiles; ++i) {
+    p.rows.tiles[first + i] = {thread, begin + i * step, min(step, rows - i * step)};
+  }
+  count[thread] = begin;
+  __syncthreads();
+  const unsigned slots = static_cast<unsigned>(p.moe.experts.shape[1]);
+#pragma unroll 1  // 64 registers a thread
+  for (int base = thread; base < pairs; base += kBatch * kPrepareThreads) {
+    int experts[kBatch], row[kBatch];
+    LoadExperts(p, base, pairs, experts);
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      row[i] = experts[i] >= 0 ? atomicAdd(&count[experts[i]], 1) : -1;
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int pair = base + i * kPrepareThreads;
+      if (pair >= pairs) break;
+      p.rows.row_of[pair] = row[i];
+      if (row[i] < 0) continue;
+      p.rows.token[row[i]] = static_cast<int32_t>(static_cast<unsigned>(pair) / slots);
+      p.rows.weight[row[i]] = p.moe.weight[pair];
+    }
+  }
+}
+
+// A lane's four values of a group of 128, quantised; the warp takes a group.
+__device__ __forceinline__ uint2 Quantise(uint2 words) {
+  const float v[4] = {LowBf16(words.x), HighBf16(words.x), LowBf16(words.y), HighBf16(words.y)};
+  float largest = kE4M3Floor;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) largest = fmaxf(largest, fabsf(v[i]));
+  largest = WarpReduce(largest, Max());
+  const Ue8m0 scale = ScaleOf(largest, kInverse448);
+  const float s = ToFloat(scale), inverse = InverseScale(scale);
+  const float2 a = E4M3ToFloat2(PackE4M3(v[0] * inverse, v[1] * inverse));
+  const float2 b = E4M3ToFloat2(PackE4M3(v[2] * inverse, v[3] * inverse));
+  return make_uint2(PackBf16(a.x * s, a.y * s), PackBf16(b.x * s, b.y * s));
+}
+
+// A warp takes kGroupsAWarp groups: all are asked for before the first is used.
+__device__ void QuantiseGroups(const Bf16* x, Bf16* out, int64_t first, int64_t groups) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  uint2 words[kGroupsAWarp];
+#pragma unroll
+  for (int i = 0; i < kGroupsAWarp; ++i) {
+    if (first + i < groups) {
+      words[i] = reinterpret_cast<const uint2*>(x + (first + i) * kActGroup)[lane];
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kGroupsAWarp; ++i) {
+    if (first + i >= groups) break;
+    reinterpret_cast<uint2*>(out + (first + i) * kActGroup)[lane] = Quantise(words[i]);
+  }
+}
+
+// Block 0 sorts; the others quantise.
+__global__ void __launch_bounds__(kPrepareThreads, 1) PrepareKernel(PrepareArgs p) {
+  ptx::GridDependencyWait();
+  ptx::GridDependencyLaunch();
+  if (blockIdx.x == 0) {
+    SortPairs(p);
+    return;
+  }
+  const int64_t warp = (blockIdx.x - 1) * int64_t{kPrepareThreads / 32} + threadIdx.x / 32;
+  QuantiseGroups(p.moe.x.data, p.quantised, warp * kGroupsAWarp, p.moe.x.size() / kActGroup);
+}
+
+struct CombineArgs {
+  MoeExpertsArgs moe;
+  const int32_t* row_of;
+  const Bf16* routed;
+  const Bf16* shared;
+};
+
+__device__ __forceinline__ void Add(float (&sum)[8], const Bf16* row, int64_t piece) {
+  const uint4 v = reinterpret_cast<const uint4*>(row)[piece];
+  const uint32_t words[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    sum[2 * i] += LowBf16(words[i]);
+    sum[2 * i + 1] += HighBf16(words[i]);
+  }
+}
+
+// One block a token.
+__global__ void __launch_bounds__(kCombineThreads) CombineKernel(CombineArgs p) {
+  __shared__ int rows[kMostSlots];  // experts ascending
+  ptx::GridDependencyWait();
+  ptx::GridDependencyLaunch();
+  const int64_t t = blockIdx.x, dim = p.moe.x.shape[1];
+  const int slots = static_cast<int>(p.moe.experts.shape[1]);
+  const int thread = static_cast<int>(threadIdx.x);
+  const int32_t* const experts = p.moe.experts.row(t);
+  const int32_t* const row_of = p.row_of + t * slots;
+  int count = 0;
+  for (int i = 0; i < slots; ++i) count += row_of[i] >= 0;
+  if (thread < slots && row_of[thread] >= 0) {
+    int before = 0;
+    for (int i = 0; i < slots; ++i) {
+      const bool earlier =
+          experts[i] < experts[thread] || (experts[i] == experts[thread] && i < thread);
+      before += row_of[i] >= 0 && earlier;
+    }
+    rows[before] = row_of[thread];
+  }
+  __syncthreads();
+  for (int64_t piece = thread; piece < dim / 8; piece += kCombineThreads) {
+    float sum[8] = {};
+    for (int i = 0; i < count; ++i) Add(sum, p.routed + rows[i] * dim, piece);
+    Add(sum, p.shared + t * dim, piece);
+    reinterpret_cast<uint4*>(p.moe.y.row(t))[piece] =
+        make_uint4(PackBf16(sum[0], sum[1]), PackBf16(sum[2], sum[3]), PackBf16(sum[4], sum[5]),
+                   PackBf16(sum[6], sum[7]));
+  }
+}
+
+}  // namespace
+
+void MoePrepare(const MoeExpertsArgs& args, int tile_rows, const MoeRows& rows, Bf16* quantised,
+                Stream& stream) {
+  const int64_t groups = args.x.size() / kActGroup;
+  Launch({.name = "moe prepare",
+          .grid = dim3(1 + Blocks(groups, kPrepareThreads / 32 * kGroupsAWarp)),
+          .threads = kPrepareThreads},
+         stream, PrepareKernel,
+         PrepareArgs{.moe = args,
+                     .first_expert = static_cast<int>(args.first_expert),
+                     .expert_count = static_cast<int>(args.routed.shape[0]),
+                     .tile_rows = tile_rows,
+                     .rows = rows,
+                     .quantised = quantised});
+}
+
+void MoeCombine(const MoeExpertsArgs& args, const int32_t* row_of, const Bf16* routed,
+                const Bf16* shared, Stream& stream) {
+  Launch(
+      {.name = "moe combine", .grid = dim3(Blocks(args.x.shape[0], 1)), .threads = kCombineThreads},
+      stream, CombineKernel,
+      CombineArgs{.moe = args, .row_of = row_of, .routed = routed, .shared = shared});
+}
+
+}  // namespace tandem::kernels::cuda

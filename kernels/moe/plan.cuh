@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which experts a step of few tokens uses, found by every block for itself: its pairs grouped by
+// expert, from the router's scores or from a list of experts.
+//
+// A pair is slot k of token t, number t·K + k. Of the pairs of one expert the first stands for all,
+// for at most as many as there are tokens: an expert that tokens name more often has two entries.
+// Internal to kernels/moe.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/moe/gate.cuh"
+#include "kernels/moe/moe_experts_small.h"
+
+namespace tandem::kernels::cuda {
+
+struct Plan {
+  int count;                     // entries
+  int8_t first[kSmallPairs];     // of each entry, its first pair
+  uint64_t same[kSmallPairs];    // and all the pairs that it stands for
+  int32_t experts[kSmallPairs];  // of every pair, counted from the first one here; −1: not here
+  float weight[kSmallPairs];
+  int8_t order[kSmallPairs];  // [T, K] a token's pairs by ascending expert
+  int8_t used[kSmallTokens];  // how many of them are here
+
+  __device__ int expert(int entry) const { return experts[first[entry]]; }
+};
+
+// The columns of a product: `count` pairs (or tokens), number j in lane j.
+struct Columns {
+  int count = 0;
+  int mine = 0;
+};
+
+__device__ __forceinline__ Columns ColumnsOf(const Plan& plan, int entry, int tokens) {
+  uint64_t same = plan.same[entry];
+  const int count = min(__popcll(same), tokens), n = static_cast<int>(threadIdx.x) % 8;
+  for (int i = 0; i < n; ++i) same &= same - 1;
+  return {count, same == 0 ? 0 : __ffsll(static_cast<int64_t>(same)) - 1};
+}
+
+// Experts and weights of all pairs. Past L1, which may hold what stood there a step ago: a kernel
+// may be here before its wait (see DownKernel).
+__device__ __forceinline__ void LoadRoutes(const Routes& routes, Plan& plan) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, warps = static_cast<int>(blockDim.x) / 32;
+  const auto here = [&routes](int e) {
+    e -= routes.first_expert;
+    return e >= 0 && e < routes.expert_count ? e : -1;
+  };
+  if (routes.scores == nullptr) {
+    const int pairs = routes.tokens * routes.topk;
+    for (int p = static_cast<int>(threadIdx.x); p < pairs; p += static_cast<int>(blockDim.x)) {
+      plan.experts[p] = here(__ldcg(routes.experts + p));
+      plan.weight[p] = __ldcg(routes.weight + p);
+    }
+    return;
+  }
+  for (int t = static_cast<int>(threadIdx.x) / 32; t < routes.tokens; t += warps) {
+    const float* scores = routes.scores + t * routes.score_count;
+    const auto score = [scores](int e) { return __ldcg(scores + e); };
+    const int expert =
+        routes.bias == nullptr
+            ? TableExpert(routes.tid2eid, __ldcg(routes.token_ids + t), routes.score_count)
+            : ChooseByScore(score, routes.bias, routes.score_count, routes.topk);
+    const bool on = lane < routes.topk && expert >= 0;
+    const float weight =
+        WeightOf(on ? score(expert) : 0.0f, routes.topk, routes.routed_scaling_factor);
+    if (lane >= routes.topk) continue;
+    plan.experts[t * routes.topk + lane] = on ? here(expert) : -1;
+    plan.weight[t * routes.topk + lane] = weight;
+  }
+}
+
+// Groups the pairs; by one warp.
+__device__ __forceinline__ void GroupPairs(const Routes& routes, Plan& plan) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, pairs = routes.tokens * routes.topk;
+  int count = 0;
+  for (int base = 0; base < pairs; base += 32) {
+    const int p = base + lane, expert = p < pairs ? plan.experts[p] : -1;
+    uint64_t same = 0;
+    for (int q = 0; q < pairs; ++q) same |= uint64_t{plan.experts[q] == expert} << q;
+    const int before = __popcll(same & ((uint64_t{1} << p) - 1));
+    const bool first = expert >= 0 && before % routes.tokens == 0;
+    const uint32_t firsts = __ballot_sync(0xFFFFFFFFu, first);
+    if (first) {
+      const int at = count + __popc(firsts & ((1u << lane) - 1));
+      plan.first[at] = static_cast<int8_t>(p);
+      plan.same[at] = same >> p << p;
+    }
+    count += __popc(firsts);
+  }
+  if (lane == 0) plan.count = count;
+}
+
+// A token's pairs in order; by one warp.
+__device__ __forceinline__ void OrderPairs(const Routes& routes, Plan& plan) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, topk = routes.topk;
+  for (int p = lane; p < routes.tokens * topk; p += 32) {
+    const int t = p / topk, e = plan.experts[p];
+    int rank = 0, used = 0;
+    for (int q = t * topk; q < (t + 1) * topk; ++q) {
+      const int other = plan.experts[q];
+      rank += other >= 0 && (other < e || (other == e && q < p));
+      used += other >= 0;
+    }
+    if (e >= 0) plan.order[t * topk + rank] = static_cast<int8_t>(p);
+    if (p % topk == 0) plan.used[t] = static_cast<int8_t>(used);
+  }
+}
+
+}  // namespace tandem::kernels::cuda

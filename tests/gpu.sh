@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Everything that needs a GPU, in one call: the CUDA table's tests, the sanitizers over a part of
+# them, and the benchmark against this machine's own ceilings. Runs where the binaries lie; they
+# need no package but the driver (the ceilings: PyTorch; the sanitizers and SASS: CUDA's tools).
+#
+#   tests/gpu.sh [--bin DIR] [--out DIR] [tests] [sanitize] [sass] [bench [FAMILY…]]
+#
+# default: all of them, --bin build/cuda/bin, --out . ; writes tests.log, sanitize.log, sass.md,
+# kernels.md and peers.md into --out, and exits with 1 if a test or a sanitizer found anything.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+
+bin=build/cuda/bin out=.
+stages=() families=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --bin) bin=$2; shift 2 ;;
+    --out) out=$2; shift 2 ;;
+    tests | sanitize | sass | bench) stages+=("$1"); shift ;;
+    *) families+=("$1"); shift ;;
+  esac
+done
+[ ${#stages[@]} -gt 0 ] || stages=(tests sanitize sass bench)
+failed=0
+
+ceilings() {
+  python3 - <<'PY'
+import torch
+
+def median(run, times=10):
+    seconds = []
+    for i in range(times + 3):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        run()
+        end.record()
+        torch.cuda.synchronize()
+        if i >= 3:
+            seconds.append(begin.elapsed_time(end) * 1e-3)
+    return sorted(seconds)[times // 2]
+
+source = torch.randint(0, 255, (4 << 30,), dtype=torch.uint8, device="cuda")
+target = torch.empty_like(source)
+a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+print(f"{2 * source.numel() / median(lambda: target.copy_(source)) / 1e9:.0f}",
+      f"{2 * 8192**3 / median(lambda: a @ b) / 1e12:.0f}")
+PY
+}
+
+tests() {
+  "$bin/kernels_cuda_test" --gtest_brief=1 2>&1 | tee "$out/tests.log" | tail -40
+  [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
+}
+
+# Quick tests, one of each kind of kernel: they are a hundred times slower under a tool.
+sanitized='*RmsNorm*:*Quant*Cuda*:*KvWrite*:*OneKey*:*NoKey*:*Window*:*Ties*:*GateCuda*:*Swiglu*'
+
+sanitize() {
+  local tool
+  for tool in memcheck racecheck; do
+    timeout 100 compute-sanitizer --tool $tool --error-exitcode 1 "$bin/kernels_cuda_test" \
+      --gtest_brief=1 --gtest_filter="$sanitized" 2>&1 | tail -5 | tee -a "$out/sanitize.log"
+    [ "${PIPESTATUS[0]}" -eq 0 ] || { echo "$tool failed"; failed=1; }
+  done
+}
+
+# What became of the instructions that matter, on the target that no machine here has.
+sass() {
+  {
+    echo "| target | instruction | count |"
+    echo "|---|---|--:|"
+    for target in sm_90a sm_120; do
+      cuobjdump --dump-sass -arch $target "$bin/kernels_cuda_test" 2>/dev/null |
+        grep -oE '\b(HMMA|QMMA\.SF|QMMA|OMMA|LDSM|LDGSTS|STL|LDL)\b(\.[0-9]+)*' | sort | uniq -c |
+        awk -v t=$target '{print "| " t " | " $2 " | " $1 " |"}'
+    done
+  } | tee "$out/sass.md"
+}
+
+bench() {
+  local copy bf16
+  read -r copy bf16 < <(ceilings)
+  {
+    echo "Machine: $(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader)"
+    "$bin/kernels_cuda_bench" "$copy" "$bf16" "${families[@]}"
+  } | tee "$out/kernels.md"
+  [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
+  [ ${#families[@]} -gt 0 ] ||
+    python3 tests/bench/kernels/cuda/peers.py "$out/kernels.md" | tee "$out/peers.md"
+}
+
+for stage in "${stages[@]}"; do
+  echo "== $stage"
+  $stage
+done
+exit $failed

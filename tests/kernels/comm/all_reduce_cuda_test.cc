@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: all_reduce over peer memory. Method: two to eight ranks on as many devices as there are (on
+// one device: its streams), random parts, sizes from one vector to a prefill's in one group one
+// after the other; every rank's sum is the fp32 sum in rank order, exactly, also out of a replayed
+// graph; with hc_post the bits of the two operations; a rank that stays away is an error, not a
+// hang.
+#include "kernels/comm/all_reduce.h"
+#include "tests/kernels/hc/hc_case.h"
+
+namespace tandem::kernels {
+namespace {
+
+constexpr int64_t kLimit = int64_t{2'000'000'000};  // a second
+
+int DeviceOf(int rank) {
+  int devices = 0;
+  KERNEL_CHECK_EQ(cudaGetDeviceCount(&devices), cudaSuccess);
+  return rank % devices;
+}
+
+// A rank's device, stream and memory.
+struct Rank {
+  explicit Rank(int rank) : device(DeviceOf(rank)) {
+    KERNEL_CHECK_EQ(cudaSetDevice(device), cudaSuccess);
+    KERNEL_CHECK_EQ(cudaStreamCreateWithFlags(&queue, cudaStreamNonBlocking), cudaSuccess);
+    stream = MakeDeviceStream(queue);
+  }
+  ~Rank() {
+    (void)cudaSetDevice(device);
+    (void)cudaStreamDestroy(queue);
+  }
+  Rank(const Rank&) = delete;
+  Rank& operator=(const Rank&) = delete;
+  void Use() const { KERNEL_CHECK_EQ(cudaSetDevice(device), cudaSuccess); }
+
+  int device;
+  cudaStream_t queue = nullptr;
+  Stream stream;
+};
+
+class Group {
+ public:
+  Group(int ranks, int64_t limit) {
+    std::vector<int> devices;
+    for (int r = 0; r < ranks; ++r) devices.push_back(DeviceOf(r));
+    peers = PeerGroup::Create(devices, limit);
+    KERNEL_CHECK(peers != nullptr);
+    for (int r = 0; r < ranks; ++r) all.push_back(std::make_unique<Rank>(r));
+  }
+  ~Group() { (void)cudaSetDevice(0); }
+  Group(const Group&) = delete;
+  Group& operator=(const Group&) = delete;
+  void Wait() {
+    for (const auto& rank : all) {
+      rank->Use();
+      ASSERT_TRUE(Synchronize(rank->stream)) << rank->stream.error();
+    }
+  }
+
+  std::unique_ptr<PeerGroup> peers;
+  std::vector<std::unique_ptr<Rank>> all;
+};
+
+Tensor<Bf16, 2> Sum(const std::vector<Tensor<Bf16, 2>>& parts) {
+  Tensor<Bf16, 2> sum(parts[0].view.shape[0], parts[0].view.shape[1]);
+  for (size_t i = 0; i < sum.values.size(); ++i) {
+    float s = 0;
+    for (const auto& part : parts) s += ToFloat(part.values[i]);
+    sum.values[i] = ToBf16(s);
+  }
+  return sum;
+}
+
+TEST(AllReduceCudaTest, EveryRankHasTheSum) {
+  Random random(std::random_device{}());
+  SCOPED_TRACE(random.Trace());
+  for (const int ranks : {1, 2, 4, 8}) {
+    Group group(ranks, kLimit);
+    for (const int64_t tokens : {1, 2, 17, 1, 64, 300, 3, 1}) {
+      for (const int64_t dim : {8, 1032, 4096}) {
+        std::vector<Tensor<Bf16, 2>> parts;
+        std::vector<std::unique_ptr<DeviceTensor<Bf16, 2>>> x, y;
+        for (int r = 0; r < ranks; ++r) {
+          parts.emplace_back(tokens, dim);
+          random.Fill(parts.back(), 3);
+          group.all[r]->Use();
+          x.push_back(std::make_unique<DeviceTensor<Bf16, 2>>(parts.back()));
+          y.push_back(
+              std::make_unique<DeviceTensor<Bf16, 2>>(Tensor<Bf16, 2>(tokens, dim).Poison()));
+        }
+        for (int r = 0; r < ranks; ++r) {
+          group.all[r]->Use();
+          kCudaKernels.all_reduce({.x = *x[r], .y = *y[r], .peers = group.peers->view(r)},
+                                  group.all[r]->stream);
+        }
+        group.Wait();
+        const auto expected = Sum(parts);
+        for (int r = 0; r < ranks; ++r) {
+          group.all[r]->Use();
+          ASSERT_TRUE(y[r]->Fetch().values == expected.values)
+              << ranks << " " << tokens << " " << dim;
+          ASSERT_EQ(group.peers->Error(r), 0u);
+        }
+      }
+    }
+  }
+}
+
+TEST(AllReduceCudaTest, ReplayedGraphsGoOnCounting) {
+  Random random(std::random_device{}());
+  SCOPED_TRACE(random.Trace());
+  constexpr int kRanks = 2, kInGraph = 3, kReplays = 5;
+  Group group(kRanks, kLimit);
+  std::vector<Tensor<Bf16, 2>> parts;
+  std::vector<std::unique_ptr<DeviceTensor<Bf16, 2>>> x;
+  std::vector<cudaGraphExec_t> graphs(kRanks);
+  for (int r = 0; r < kRanks; ++r) {
+    Rank& rank = *group.all[r];
+    parts.emplace_back(5, 4096);
+    random.Fill(parts.back());
+    rank.Use();
+    x.push_back(std::make_unique<DeviceTensor<Bf16, 2>>(parts.back()));
+    cudaGraph_t graph = nullptr;
+    ASSERT_EQ(cudaStreamBeginCapture(rank.queue, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+    for (int i = 0; i < kInGraph; ++i) {
+      kCudaKernels.all_reduce({.x = *x[r], .y = *x[r], .peers = group.peers->view(r)}, rank.stream);
+    }
+    ASSERT_EQ(cudaStreamEndCapture(rank.queue, &graph), cudaSuccess);
+    ASSERT_EQ(cudaGraphInstantiate(&graphs[r], graph, 0), cudaSuccess);
+    (void)cudaGraphDestroy(graph);
+  }
+  for (int i = 0; i < kReplays; ++i) {
+    for (int r = 0; r < kRanks; ++r) {
+      group.all[r]->Use();
+      ASSERT_EQ(cudaGraphLaunch(graphs[r], group.all[r]->queue), cudaSuccess);
+    }
+  }
+  group.Wait();
+  Tensor<Bf16, 2> expected = Sum(parts);
+  for (int i = 1; i < kInGraph * kReplays; ++i) {
+    for (Bf16& v : expected.values) v = ToBf16(ToFloat(v) + ToFloat(v));
+  }
+  for (int r = 0; r < kRanks; ++r) {
+    EXPECT_TRUE(x[r]->Fetch().values == expected.values);
+    EXPECT_EQ(group.peers->Error(r), 0u);
+    (void)cudaGraphExecDestroy(graphs[r]);
+  }
+}
+
+TEST(AllReduceCudaTest, WithHcPostTheBitsOfBoth) {
+  Random random(std::random_device{}());
+  SCOPED_TRACE(random.Trace());
+  constexpr int kRanks = 2;
+  Group group(kRanks, kLimit);
+  for (const int64_t tokens : {1, 7, 70}) {
+    const HcCase c(tokens, 4096, 24, random);
+    Tensor<Bf16, 2> other(tokens, 4096);
+    random.Fill(other, 2);
+    std::vector<std::unique_ptr<HcDeviceCase>> fused;
+    std::vector<std::unique_ptr<DeviceTensor<Bf16, 2>>> x;
+    for (int r = 0; r < kRanks; ++r) {
+      group.all[r]->Use();
+      fused.push_back(std::make_unique<HcDeviceCase>(c));
+      x.push_back(std::make_unique<DeviceTensor<Bf16, 2>>(r == 0 ? c.y : other));
+    }
+    for (int r = 0; r < kRanks; ++r) {
+      group.all[r]->Use();
+      HcPostArgs post = fused[r]->Post();
+      post.y = {};
+      kCudaKernels.all_reduce({.x = *x[r], .post = post, .peers = group.peers->view(r)},
+                              group.all[r]->stream);
+    }
+    group.Wait();
+    group.all[0]->Use();
+    HcCase summed = c;
+    summed.y.values = Sum({c.y, other}).values;
+    const HcDeviceCase plain(summed);
+    kCudaKernels.hc_post(plain.Post(), group.all[0]->stream);
+    group.Wait();
+    for (int r = 0; r < kRanks; ++r) {
+      ExpectSameBits(fused[r]->streams.Fetch().values, plain.streams.Fetch().values);
+    }
+  }
+}
+
+TEST(AllReduceCudaTest, AMissingPeerIsAnError) {
+  Group group(2, /*limit=*/2'000'000);
+  Rank& rank = *group.all[0];
+  rank.Use();
+  Tensor<Bf16, 2> part(64, 4096);
+  const DeviceTensor x(part);
+  for (int i = 0; i < 100; ++i) {
+    kCudaKernels.all_reduce({.x = x, .y = x, .peers = group.peers->view(0)}, rank.stream);
+  }
+  group.Wait();
+  EXPECT_EQ(group.peers->Error(0), 2u);
+  EXPECT_EQ(group.peers->Error(1), 0u);
+}
+
+}  // namespace
+}  // namespace tandem::kernels

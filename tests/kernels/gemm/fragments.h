@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fragment order as its header has it, code by code: the judge of what prepares weights, and the
+// weights of tests that need nothing else.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/gemm/fragment_order.h"
+#include "tests/kernels/cuda/device.h"
+
+namespace tandem::kernels {
+
+inline int64_t FragmentBytes(const LinearWeight& weight) {
+  return FragmentScaleOffset(weight.format, weight.n, weight.k) +
+         (weight.format == WeightFormat::kFp4 ? RowTiles(weight.n) * (weight.k / 128) * 64
+                                              : ScaleCount(weight));
+}
+
+inline void PackFragments(const LinearWeight& weight, uint8_t* out) {
+  const WeightFormat format = weight.format;
+  const int64_t n = weight.n, k = weight.k;
+  for (int64_t row = 0; row < n; ++row) {
+    for (int64_t column = 0; column < k; ++column) {
+      const int64_t i = row * k + column, bit = FragmentBit(format, k, row, column);
+      if (format == WeightFormat::kFp8) {
+        out[bit / 8] = weight.bytes[i];
+      } else if (format == WeightFormat::kBf16) {
+        out[bit / 8] = weight.bytes[2 * i];
+        out[bit / 8 + 1] = weight.bytes[2 * i + 1];
+      } else {
+        const int code = weight.bytes[i / 2] >> (4 * (i % 2)) & 15;
+        out[bit / 8] = static_cast<uint8_t>(out[bit / 8] | code << (bit % 8));
+      }
+    }
+  }
+  uint8_t* const scales = out + FragmentScaleOffset(format, n, k);
+  if (format == WeightFormat::kFp8) std::memcpy(scales, weight.scales, ScaleCount(weight));
+  if (format != WeightFormat::kFp4) return;
+  for (int64_t row = 0; row < n; ++row) {
+    for (int64_t column = 0; column < k; column += 32) {
+      scales[Fp4ScaleByte(k, row, column)] = weight.scales[(row * k + column) / 32];
+    }
+  }
+}
+
+// Weights in fragment order on the device, evenly spaced.
+class FragmentWeights {
+ public:
+  explicit FragmentWeights(const std::vector<const OwnedWeight*>& weights)
+      : storage_(Stride(weights) * static_cast<int64_t>(weights.size())) {
+    const int64_t stride = Stride(weights);
+    std::vector<uint8_t> host(storage_.size(), 0);
+    for (size_t i = 0; i < weights.size(); ++i) {
+      const int64_t at = stride * static_cast<int64_t>(i);
+      PackFragments(weights[i]->plain(), host.data() + at);
+      weights_.push_back(weights[i]->plain());
+      weights_.back().prepared = storage_.data() + at;
+    }
+    storage_.Write(host.data(), storage_.size());
+  }
+  const LinearWeight& operator[](int64_t i) const { return weights_[i]; }
+
+ private:
+  static int64_t Stride(const std::vector<const OwnedWeight*>& weights) {
+    int64_t stride = 0;
+    for (const OwnedWeight* weight : weights) {
+      stride = std::max(stride, (FragmentBytes(weight->plain()) + 255) / 256 * 256);
+    }
+    return stride;
+  }
+  DeviceBytes storage_;
+  std::vector<LinearWeight> weights_;
+};
+
+}  // namespace tandem::kernels
