@@ -113,7 +113,8 @@ __device__ __forceinline__ void PostStreams(const HcPostArgs& args, const uint4&
 }
 
 template <bool kPost, int kVectors>
-__global__ void __launch_bounds__(kThreads) AllReduceKernel(AllReduceArgs args, int64_t vectors) {
+__global__ void __launch_bounds__(kThreads, 1)
+    AllReduceKernel(AllReduceArgs args, int64_t vectors) {
   ptx::GridDependencyLaunch();
   ptx::GridDependencyWait();
   const PeerView& peers = args.peers;
