@@ -19,17 +19,6 @@ constexpr int64_t kSliceTokens = 1024;              // which blocks keep in shar
 // Up to so many rows, one block a token selects faster than several with a histogram made before.
 constexpr int64_t kRowsOfOneBlock = 16384;
 
-int Multiprocessors() {
-  static const int count = [] {
-    int device = 0, n = 0;
-    KERNEL_CHECK_EQ(cudaGetDevice(&device), cudaSuccess);
-    KERNEL_CHECK_EQ(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, device),
-                    cudaSuccess);
-    return n;
-  }();
-  return count;
-}
-
 // Enough tiles of 16 heads, of the few numbers that are compiled.
 int HeadTiles(int64_t heads) {
   KERNEL_CHECK_LE(heads, kMostHeads);

@@ -248,17 +248,6 @@ DeviceKeySource OnDevice(const KeySource& source) {
           .page_bytes = static_cast<int32_t>(KvPageBytes(source.rows.rows_per_page))};
 }
 
-int Multiprocessors() {
-  static const int count = [] {
-    int device = 0, n = 0;
-    KERNEL_CHECK_EQ(cudaGetDevice(&device), cudaSuccess);
-    KERNEL_CHECK_EQ(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, device),
-                    cudaSuccess);
-    return n;
-  }();
-  return count;
-}
-
 // A block fills a multiprocessor. With fewer tokens than those, each block takes a part of the
 // lists, but no less than two tiles: less work than the start and the merge cost.
 int Splits(int64_t blocks, int columns) {

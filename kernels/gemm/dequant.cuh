@@ -4,6 +4,7 @@
 //
 //   HalvesOf…   f16 pairs: E4M3 exact; E2M1 exact times 2^-14 (kFp4HalfScale makes up for it)
 //   Bf16sOf…    bf16 pairs, exact, scale included as long as the product is a normal bf16
+//   LowBf16sOf… the same by one multiplication, for a caller that makes up for a power of two
 // Pair p holds codes 2p (low half) and 2p+1: what the registers of m16n8k16 want. Internal to
 // kernels/gemm and kernels/moe; pure. Source: reference/deepseek_v4.md 2.4.
 #pragma once
@@ -54,27 +55,29 @@ __device__ __forceinline__ uint32_t MultiplyBf16(uint32_t a, uint32_t b) {
   return product;
 }
 
-// Bits at bf16's places are 2^126 too low; subnormals come out right.
-__device__ __forceinline__ void Bf16sOfFp4(uint32_t unit, uint32_t scale, uint32_t (&pairs)[4]) {
+// Codes times `factor`, in one multiplication. Bits at bf16's places are 2^126 (E2M1) and 2^120
+// (E4M3) too low, which a factor makes up for; subnormals come out right.
+__device__ __forceinline__ void LowBf16sOfFp4(uint32_t unit, uint32_t factor,
+                                              uint32_t (&pairs)[4]) {
   constexpr uint32_t kSign = 0x80008000u, kMagnitude = 0x01C001C0u;
-  pairs[0] = ((unit << 12) & kSign) | ((unit << 6) & kMagnitude);
-  pairs[1] = ((unit << 8) & kSign) | ((unit << 2) & kMagnitude);
-  pairs[2] = ((unit << 4) & kSign) | ((unit >> 2) & kMagnitude);
-  pairs[3] = (unit & kSign) | ((unit >> 6) & kMagnitude);
+  pairs[0] = MultiplyBf16(((unit << 12) & kSign) | ((unit << 6) & kMagnitude), factor);
+  pairs[1] = MultiplyBf16(((unit << 8) & kSign) | ((unit << 2) & kMagnitude), factor);
+  pairs[2] = MultiplyBf16(((unit << 4) & kSign) | ((unit >> 2) & kMagnitude), factor);
+  pairs[3] = MultiplyBf16((unit & kSign) | ((unit >> 6) & kMagnitude), factor);
+}
+
+__device__ __forceinline__ void LowBf16sOfFp8(uint32_t low, uint32_t high, uint32_t factor,
+                                              uint32_t (&pairs)[4]) {
 #pragma unroll
   for (int p = 0; p < 4; ++p) {
-    pairs[p] = MultiplyBf16(MultiplyBf16(pairs[p], Bf16Scale(127 + 126)), scale);
+    const uint32_t wide = __byte_perm(p < 2 ? low : high, 0, p % 2 == 0 ? 0x1404 : 0x3424);
+    pairs[p] = MultiplyBf16((wide & 0x80008000u) | ((wide & 0x7F007F00u) >> 4), factor);
   }
 }
 
-// E4M3 codes without a scale: bits at bf16's places are 2^120 too low.
+// E4M3 codes without a scale.
 __device__ __forceinline__ void Bf16CodesOfFp8(const uint32_t (&unit)[2], uint32_t (&pairs)[4]) {
-#pragma unroll
-  for (int p = 0; p < 4; ++p) {
-    const uint32_t wide = __byte_perm(unit[p / 2], 0, p % 2 == 0 ? 0x1404 : 0x3424);
-    const uint32_t bits = (wide & 0x80008000u) | ((wide & 0x7F007F00u) >> 4);
-    pairs[p] = MultiplyBf16(bits, Bf16Scale(127 + 120));
-  }
+  LowBf16sOfFp8(unit[0], unit[1], Bf16Scale(127 + 120), pairs);
 }
 
 __device__ __forceinline__ void Bf16sOfFp8(const uint32_t (&unit)[2], uint32_t scale,

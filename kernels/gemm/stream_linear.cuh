@@ -12,18 +12,6 @@
 
 namespace tandem::kernels::cuda {
 
-// Of the current device, asked once.
-inline int Multiprocessors() {
-  static const int count = [] {
-    int device = 0, value = 0;
-    KERNEL_CHECK_EQ(cudaGetDevice(&device), cudaSuccess);
-    KERNEL_CHECK_EQ(cudaDeviceGetAttribute(&value, cudaDevAttrMultiProcessorCount, device),
-                    cudaSuccess);
-    return value;
-  }();
-  return count;
-}
-
 // Calls run(first, count) for slices of at most `most` of `tokens` tokens: how a product of many
 // tokens is made of small ones.
 template <typename Run>

@@ -37,24 +37,6 @@ __device__ __forceinline__ float Lift(float sum) {
   return Shape::kFormat == WeightFormat::kBf16 ? sum : sum * 0x1p40f;
 }
 
-__device__ __forceinline__ void LowBf16sOfFp4(uint32_t unit, uint32_t factor,
-                                              uint32_t (&pairs)[4]) {
-  constexpr uint32_t kSign = 0x80008000u, kMagnitude = 0x01C001C0u;
-  pairs[0] = MultiplyBf16(((unit << 12) & kSign) | ((unit << 6) & kMagnitude), factor);
-  pairs[1] = MultiplyBf16(((unit << 8) & kSign) | ((unit << 2) & kMagnitude), factor);
-  pairs[2] = MultiplyBf16(((unit << 4) & kSign) | ((unit >> 2) & kMagnitude), factor);
-  pairs[3] = MultiplyBf16((unit & kSign) | ((unit >> 6) & kMagnitude), factor);
-}
-
-__device__ __forceinline__ void LowBf16sOfFp8(uint32_t low, uint32_t high, uint32_t factor,
-                                              uint32_t (&pairs)[4]) {
-#pragma unroll
-  for (int p = 0; p < 4; ++p) {
-    const uint32_t wide = __byte_perm(p < 2 ? low : high, 0, p % 2 == 0 ? 0x1404 : 0x3424);
-    pairs[p] = MultiplyBf16((wide & 0x80008000u) | ((wide & 0x7F007F00u) >> 4), factor);
-  }
-}
-
 __device__ __forceinline__ uint4 LoadShared16(uint32_t address) {
   uint4 v;
   asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"

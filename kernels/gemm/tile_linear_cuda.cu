@@ -94,16 +94,6 @@ void LaunchShape(const char* name, Product p, int tile_tokens, Stream& stream) {
          stream, TileLinearKernel<Shape, Output>, p);
 }
 
-int64_t Processors() {
-  static const int64_t processors = [] {
-    int device = 0, count = 1;
-    (void)cudaGetDevice(&device);
-    (void)cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
-    return count;
-  }();
-  return processors;
-}
-
 struct Choice {
   int rows, tokens;  // of a tile
   int a_processor;   // tiles at once
@@ -121,7 +111,7 @@ Choice BestTile(const Product& p) {
   for (const Choice& c : kChoices) {
     const int64_t tiles =
         int64_t{Blocks(p.group_rows, c.rows)} * p.groups * Blocks(p.tokens, c.tokens);
-    const int64_t rounds = Blocks(tiles, Processors() * c.a_processor);
+    const int64_t rounds = Blocks(tiles, Multiprocessors() * c.a_processor);
     if (best.rows == 0 || rounds * c.time < least) best = c, least = rounds * c.time;
   }
   return best;

@@ -38,7 +38,25 @@ struct HcJob {
   Ue8m0* q_scale = nullptr;
 };
 
-// hc_pre_norm_quant as a job; hc_post_pre puts its hc_post before it.
+// What hc_head and hc_pre have in common.
+template <typename Args>
+HcJob MixOf(const char* name, const Args& args) {
+  return {.name = name,
+          .tokens = args.streams.shape[0],
+          .streams_count = args.streams.shape[1],
+          .dim = args.streams.shape[2],
+          .mixes = args.fn.shape[0],
+          .streams = const_cast<Bf16*>(args.streams.data),
+          .fn = args.fn.data,
+          .base = args.base.data,
+          .scale = args.scale.data,
+          .norm_eps = args.norm_eps,
+          .hc_eps = args.hc_eps,
+          .x = args.x.data};
+}
+
+// hc_pre as a job, and hc_pre_norm_quant; hc_post_pre puts its hc_post before that.
+HcJob JobOf(const HcPreArgs& args);
 HcJob JobOf(const HcPreNormQuantArgs& args);
 
 void RunHcJob(const HcJob& job, Stream& stream);

@@ -4,24 +4,17 @@
 
 namespace tandem::kernels::cuda {
 
+HcJob JobOf(const HcPreArgs& args) {
+  HcJob job = MixOf("hc_pre", args);
+  job.iterations = args.iterations;
+  job.post = args.post.data;
+  job.comb = args.comb.data;
+  return job;
+}
+
 void HcPre(const HcPreArgs& args, Stream& stream) {
   CheckHcPre(args);
-  RunHcJob({.name = "hc_pre",
-            .tokens = args.streams.shape[0],
-            .streams_count = args.streams.shape[1],
-            .dim = args.streams.shape[2],
-            .mixes = args.fn.shape[0],
-            .streams = const_cast<Bf16*>(args.streams.data),
-            .fn = args.fn.data,
-            .base = args.base.data,
-            .scale = args.scale.data,
-            .norm_eps = args.norm_eps,
-            .hc_eps = args.hc_eps,
-            .iterations = args.iterations,
-            .x = args.x.data,
-            .post = args.post.data,
-            .comb = args.comb.data},
-           stream);
+  RunHcJob(JobOf(args), stream);
 }
 
 }  // namespace tandem::kernels::cuda

@@ -5,24 +5,12 @@
 namespace tandem::kernels::cuda {
 
 HcJob JobOf(const HcPreNormQuantArgs& args) {
-  return {.name = "hc_pre_norm_quant",
-          .tokens = args.streams.shape[0],
-          .streams_count = args.streams.shape[1],
-          .dim = args.streams.shape[2],
-          .mixes = args.fn.shape[0],
-          .streams = const_cast<Bf16*>(args.streams.data),
-          .fn = args.fn.data,
-          .base = args.base.data,
-          .scale = args.scale.data,
-          .norm_eps = args.norm_eps,
-          .hc_eps = args.hc_eps,
-          .iterations = args.iterations,
-          .x = args.x.data,
-          .post = args.post.data,
-          .comb = args.comb.data,
-          .norm = args.norm.data,
-          .q = args.q.data,
-          .q_scale = args.q_scale.data};
+  HcJob job = JobOf(args.pre());
+  job.name = "hc_pre_norm_quant";
+  job.norm = args.norm.data;
+  job.q = args.q.data;
+  job.q_scale = args.q_scale.data;
+  return job;
 }
 
 void HcPreNormQuant(const HcPreNormQuantArgs& args, Stream& stream) {

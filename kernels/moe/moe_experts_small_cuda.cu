@@ -318,17 +318,6 @@ MatrixSet RoutedSet(const MoeExpertsArgs& args, LinearWeight ExpertWeights::*mat
 
 // Up to so many blocks, one of sixteen warps a multiprocessor gives more warps than two of eight.
 constexpr int64_t kWideBlocks = 160;
-int64_t Multiprocessors() {
-  static const int count = [] {
-    int device = 0, value = 0;
-    KERNEL_CHECK_EQ(cudaGetDevice(&device), cudaSuccess);
-    KERNEL_CHECK_EQ(cudaDeviceGetAttribute(&value, cudaDevAttrMultiProcessorCount, device),
-                    cudaSuccess);
-    return value;
-  }();
-  return count;
-}
-
 // Launch raises a kernel's limit for dynamic bytes above 48 KB, but static ones count too.
 int64_t DynamicBytes(int64_t dynamic, int64_t fixed) {
   constexpr int64_t kRaised = 48 * 1024 + 16;
@@ -341,7 +330,8 @@ void LaunchKernels(const Arguments& args, Stream& stream) {
   // A block an item balances best, but where tokens are to be routed, none should for one item.
   const int64_t items = (args.shared_inner + pairs * args.inner) / kTileRows;
   const bool stay = args.routes.scores != nullptr && tokens > 1;
-  const int64_t gate_blocks = stay ? std::min(items, kGateBlocks * Multiprocessors()) : items;
+  const int64_t gate_blocks =
+      stay ? std::min<int64_t>(items, kGateBlocks * Multiprocessors()) : items;
   Launch({.name = "moe_experts gate_up",
           .grid = dim3(static_cast<unsigned>(gate_blocks)),
           .threads = kGateThreads,

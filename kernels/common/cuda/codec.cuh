@@ -48,17 +48,8 @@ __device__ __forceinline__ float2 E4M3ToFloat2(uint16_t pair) {
   const uint32_t halves = E4M3ToHalf2(pair);
   return __half22float2(*reinterpret_cast<const __half2*>(&halves));
 }
-__device__ __forceinline__ float E4M3ToFloat(uint8_t code) {
-  return E4M3ToFloat2(code).x;
-}
 
-// E2M1 code to float, exact.
-__device__ __forceinline__ float E2M1ToFloatDevice(uint32_t code) {
-  // As f16: sign, two exponent bits and the mantissa bit stand 2^14 too low.
-  const uint16_t bits = static_cast<uint16_t>(((code & 8u) << 12) | ((code & 7u) << 9));
-  return __half2float(__ushort_as_half(bits)) * 16384.0f;
-}
-// RNE, saturating at ±6, NaN → 6: 0..15.
+// E2M1: RNE, saturating at ±6, NaN → 6: 0..15.
 __device__ __forceinline__ uint32_t FloatToE2M1(float x) {
   const float a = fabsf(x);
   // Midpoints .25 .75 1.25 1.75 2.5 3.5 5; a tie goes to the even code.

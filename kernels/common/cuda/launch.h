@@ -11,6 +11,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <string>
 #include <utility>
 
 #include "kernels/common/contract.h"
@@ -20,6 +21,18 @@ namespace tandem::kernels::cuda {
 
 // What SM120 gives a block; everything is built for it, so that what fits on Hopper fits there.
 inline constexpr int kMaxSharedBytes = 101376;
+
+// Of the current device, asked once.
+inline int Multiprocessors() {
+  static const int count = [] {
+    int device = 0, value = 0;
+    KERNEL_CHECK_EQ(cudaGetDevice(&device), cudaSuccess);
+    KERNEL_CHECK_EQ(cudaDeviceGetAttribute(&value, cudaDevAttrMultiProcessorCount, device),
+                    cudaSuccess);
+    return value;
+  }();
+  return count;
+}
 
 struct LaunchConfig {
   const char* name = "";  // for the error
