@@ -58,18 +58,7 @@ struct HcDeviceCase {
         next_post(Tensor<float, 2>(host.tokens, 4).Poison()),
         next_comb(Tensor<float, 3>(host.tokens, 4, 4).Poison()) {}
 
-  HcPreArgs Pre() const {
-    return {.streams = streams,
-            .fn = fn,
-            .base = base,
-            .scale = scale,
-            .norm_eps = 1e-6f,
-            .hc_eps = 1e-6f,
-            .iterations = 20,
-            .x = x,
-            .post = next_post,
-            .comb = next_comb};
-  }
+  HcPreArgs Pre() const { return PreNormQuant().pre(); }
   HcPreNormQuantArgs PreNormQuant() const {
     return {.streams = streams,
             .fn = fn,

@@ -3,30 +3,13 @@
 // independent of T; unused slots and an expert named twice by hand.
 #include "kernels/moe/moe_experts.h"
 
-#include <memory>
-
-#include "tests/kernels/testing.h"
+#include "tests/kernels/moe/golden_experts.h"
 
 namespace tandem::kernels {
 namespace {
 
-class MoeExpertsTest : public OnTable {
+class MoeExpertsTest : public WithGoldenExperts {
  protected:
-  MoeExpertsTest() {
-    for (int e = 0; e < 4; ++e) Load("_" + std::to_string(e), WeightFormat::kFp4);
-    Load("_s", WeightFormat::kFp8);
-    for (size_t i = 0; i < owned.size(); i += 3) {
-      weights.push_back({.w1 = owned[i]->For(kernels),
-                         .w3 = owned[i + 1]->For(kernels),
-                         .w2 = owned[i + 2]->For(kernels)});
-    }
-  }
-  void Load(const std::string& suffix, WeightFormat format) {
-    for (const char* name : {"w1", "w3", "w2"}) {
-      owned.push_back(std::make_unique<OwnedWeight>(format, 128, 128, golden.bytes(name + suffix),
-                                                    golden.bytes(name + suffix + "_scale")));
-    }
-  }
   std::vector<Bf16> Run(TensorView<const Bf16, 2> x, TensorView<const int32_t, 2> experts,
                         TensorView<const float, 2> weight) {
     Tensor<Bf16, 2> y(x.shape[0], 128);
@@ -64,9 +47,6 @@ class MoeExpertsTest : public OnTable {
                          stream);
     }
   }
-  Golden golden{"moe"};
-  std::vector<std::unique_ptr<OwnedWeight>> owned;
-  std::vector<ExpertWeights> weights;
   Tensor<Bf16, 2> x = golden.Get<Bf16, 2>("x");
   Tensor<int32_t, 2> experts{5, 2};
   Tensor<float, 2> weight{5, 2};

@@ -3,30 +3,15 @@
 // end; the same bits as the operations one by one; experts of other ranks are skipped.
 #include "kernels/moe/moe_layer.h"
 
-#include <memory>
-
-#include "tests/kernels/testing.h"
+#include "tests/kernels/moe/golden_experts.h"
 
 namespace tandem::kernels {
 namespace {
 
-class MoeLayerTest : public OnTable {
+class MoeLayerTest : public WithGoldenExperts {
  protected:
   MoeLayerTest() {
-    for (int e = 0; e < 4; ++e) Load("_" + std::to_string(e), WeightFormat::kFp4);
-    Load("_s", WeightFormat::kFp8);
-    for (size_t i = 0; i < owned.size(); i += 3) {
-      weights.push_back({.w1 = owned[i]->For(kernels),
-                         .w3 = owned[i + 1]->For(kernels),
-                         .w2 = owned[i + 2]->For(kernels)});
-    }
     for (int t = 0; t < 5; ++t) tokens[t] = t;
-  }
-  void Load(const std::string& suffix, WeightFormat format) {
-    for (const char* name : {"w1", "w3", "w2"}) {
-      owned.push_back(std::make_unique<OwnedWeight>(format, 128, 128, golden.bytes(name + suffix),
-                                                    golden.bytes(name + suffix + "_scale")));
-    }
   }
   MoeLayerArgs Args(bool hash, Tensor<Bf16, 2>& y) {
     return {.x = x,
@@ -41,9 +26,6 @@ class MoeLayerTest : public OnTable {
             .limit = 10,
             .y = y.Poison()};
   }
-  Golden golden{"moe"};
-  std::vector<std::unique_ptr<OwnedWeight>> owned;
-  std::vector<ExpertWeights> weights;
   OwnedWeight gate{WeightFormat::kBf16, 4, 128, golden.bytes("gate"), {}};
   Tensor<Bf16, 2> x = golden.Get<Bf16, 2>("x");
   Tensor<float, 1> bias = golden.Get<float, 1>("bias");
