@@ -123,7 +123,9 @@ TEST_P(ChatTest, StreamsAnAnswerWithItsReasoningDim) {
   EXPECT_EQ(LastRequest(), before) << "the first piece came with the end";
   Shown shown = TakeApart(beginning);
   const Shown rest = Answer(*chat);
-  if (GetParam()) EXPECT_GT(rest.dim_pieces, 3);
+  if (GetParam()) {
+    EXPECT_GT(rest.dim_pieces, 3);
+  }
   shown.dim += rest.dim;
   shown.plain += rest.plain;
   ExpectShown(shown, expected.only());
