@@ -21,6 +21,11 @@ namespace {
 constexpr absl::Duration kIdleWait = absl::Milliseconds(50);
 constexpr absl::Duration kPublishInterval = absl::Milliseconds(200);
 
+// Two live links never share a cell of the self-test.
+constexpr int kLinksMax = KvStorage::kTestCells;
+// One call a lease, and another one that was told to stop but has not yet.
+constexpr int kWriteKvPerSlot = 2;
+
 }  // namespace
 
 DecodeLoop::DecodeLoop(const Options& options, Parts parts)
@@ -30,6 +35,8 @@ DecodeLoop::DecodeLoop(const Options& options, Parts parts)
       storage_(std::move(parts.storage)),
       watch_(parts.watch),
       metrics_(parts.metrics),
+      links_quota_(kLinksMax),
+      write_kv_quota_(kWriteKvPerSlot * storage_->layout().slots()),
       leases_({.incarnation = options.incarnation,
                .seed = options.lease_seed,
                .ttl = options.lease_ttl,

@@ -16,6 +16,7 @@
 #include "services/decode/links.h"
 #include "services/runtime/base/bounded_queue.h"
 #include "services/runtime/base/clock.h"
+#include "services/runtime/base/quota.h"
 #include "services/runtime/base/thread.h"
 #include "services/runtime/kv/kv_storage.h"
 #include "services/runtime/kv/lease_table.h"
@@ -62,6 +63,9 @@ class DecodeLoop {
 
   const KvStorage& storage() const { return *storage_; }
   uint64_t incarnation() const { return options_.incarnation; }
+  // Streams of prefill workers at once.
+  Quota& links_quota() { return links_quota_; }
+  Quota& write_kv_quota() { return write_kv_quota_; }
 
  private:
   struct Sequence {
@@ -102,6 +106,8 @@ class DecodeLoop {
   WatchService& watch_;
   DecodeMetrics& metrics_;
   kernels::Stream stream_;
+  Quota links_quota_;
+  Quota write_kv_quota_;
   LeaseTable leases_;
   Links links_;
   DecodeScheduler scheduler_;
