@@ -6,12 +6,14 @@
 #   deploy/scripts/local.sh status
 #   deploy/scripts/local.sh down
 #
-# Each verb also takes --dir STATE (default build/local: configs, logs, process ids; one cluster a
-# folder) and `up` takes --bin DIR (default bin/ of a bundle, else build/release/bin). Without --port the router gets a
-# free port; the workers always do. `up` returns when every process answers its health check and the
-# router is connected to every worker, or stops all of them again and shows why. `status` exits with
-# 0 when all serve. `down` sends SIGTERM, waits for running answers to drain, and kills what is left
-# then. Repeating a verb is harmless.
+# `up` also takes --bin DIR (default bin/ of a bundle, else build/release/bin), and --router-config,
+# --prefill-config and --decode-config TEXT, fields that are added to the config of each process of
+# that kind; each verb also takes --dir STATE (default build/local: configs, logs, process ids; one
+# cluster a folder).
+# Without --port the router gets a free port; the workers always do. `up` returns when every process
+# answers its health check and the router is connected to every worker, or stops all of them again
+# and shows why. `status` exits with 0 when all serve. `down` sends SIGTERM, waits for running
+# answers to drain, and kills what is left then. Repeating a verb is harmless.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
@@ -19,6 +21,7 @@ state="$root/build/local"
 bin="$root/bin"
 [ -x "$bin/tandem" ] || bin="$root/build/release/bin"
 model="" port="" pages=256
+declare -A added=([router]="" [prefill]="" [decode]="")
 prefill=1 decode=1
 start_seconds=300
 drain_seconds=35
@@ -100,6 +103,7 @@ worker_config() {  # name grpc-port metrics-port
     decode*) echo "pages: $pages" ;;
     prefill*) echo 'decode_workers_allowed: "127.0.0.1:*"' ;;
   esac
+  echo "${added[${1%%-*}]}"
 }
 
 router_config() {  # grpc-port metrics-port, then the workers as name:port
@@ -113,6 +117,7 @@ router_config() {  # grpc-port metrics-port, then the workers as name:port
       decode*) echo "decode_workers: \"127.0.0.1:${worker#*:}\"" ;;
     esac
   done
+  echo "${added[router]}"
 }
 
 launch() {  # name grpc-port metrics-port; its config is written
@@ -256,6 +261,9 @@ while [ $# -gt 0 ]; do
     --decode) decode=$2 ;;
     --port) port=$2 ;;
     --pages) pages=$2 ;;
+    --router-config) added[router]=$2 ;;
+    --prefill-config) added[prefill]=$2 ;;
+    --decode-config) added[decode]=$2 ;;
     --dir) state=$2 ;;
     --bin) bin=$2 ;;
     *) usage ;;

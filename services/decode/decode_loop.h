@@ -74,6 +74,7 @@ class DecodeLoop {
     Sampler sampler;
     int64_t position = 0;  // of the token to be read next
     int32_t token = 0;     // that token
+    absl::Time begun;
     absl::Time last_token;
   };
 

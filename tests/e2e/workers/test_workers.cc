@@ -27,7 +27,7 @@ std::unique_ptr<Model> MakeModel(const StepLimits& options) {
   return *std::move(model);
 }
 
-std::unique_ptr<MetricsRegistry> MakeRegistry(const char* role) {
+std::unique_ptr<MetricsRegistry> MakeRegistry(ProcessRole role) {
   auto registry = MetricsRegistry::Create(
       {.role = role, .model_name = "tiny-v4", .listen = "", .version = "test"});
   CHECK(registry.ok());
@@ -57,7 +57,7 @@ TestDecode::TestDecode(const Options& options)
       model_(MakeModel({.max_tokens_per_step = options.batch_max,
                         .max_chunks_per_step = options.batch_max,
                         .max_positions = options.pages * kPageTokens})),
-      registry_(MakeRegistry("decode")),
+      registry_(MakeRegistry(ProcessRole::kDecode)),
       metrics_(std::make_unique<DecodeMetrics>(*registry_)) {
   const KvLayout layout = LayoutOf(options.pages, options.slots);
   auto storage =
@@ -121,7 +121,7 @@ TestPrefill::TestPrefill(const Options& options)
     : model_(MakeModel({.max_tokens_per_step = options.chunk_tokens,
                         .max_chunks_per_step = std::min(options.chunk_tokens, options.requests_max),
                         .max_positions = 8192})),
-      registry_(MakeRegistry("prefill")),
+      registry_(MakeRegistry(ProcessRole::kPrefill)),
       metrics_(std::make_unique<PrefillMetrics>(*registry_)) {
   const KvLayout layout = LayoutOf(options.staging_pages, options.staging_slots);
   auto storage = KvStorage::CreatePrivate(layout);
