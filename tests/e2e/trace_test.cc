@@ -2,8 +2,6 @@
 // Goal: a client's W3C trace context reaches both workers with its request, and each process says
 // the trace's id in its line of the request; a malformed one fails nothing and is nowhere. Method:
 // three processes, their logs.
-#include <fstream>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -23,14 +21,16 @@ using testing::Not;
 
 constexpr char kId[] = "4bf92f3577b34da6a3ce929d0e0e4736";
 
+std::vector<std::string> Lines(const std::string& text) {
+  return absl::StrSplit(text, '\n');
+}
+
 // A process logs its line when its part of the call is over, perhaps after the client has its
 // answer.
 std::string RequestLine(const Cluster& cluster, const std::string& process, const std::string& id) {
   const absl::Time limit = absl::Now() + absl::Seconds(20);
   do {
-    std::stringstream log;
-    log << std::ifstream(cluster.log(process)).rdbuf();
-    for (const std::string& line : std::vector<std::string>(absl::StrSplit(log.str(), '\n'))) {
+    for (const std::string& line : Lines(cluster.log(process))) {
       const bool whole = line.find(" seconds=") != std::string::npos;
       if (whole && line.find(" request id=" + id + " ") != std::string::npos) return line;
     }
