@@ -62,6 +62,7 @@ GenerateReactor::GenerateReactor(const RouterParts& parts, grpc::CallbackServerC
       arrival_(Now()),
       deadline_(std::min(DeadlineOf(context->deadline()),
                          arrival_ + FromProto(parts.config.deadline_max()))),
+      trace_(TraceOf(context->client_metadata())),
       last_sent_(arrival_) {
   strand_.Post([this] { Begin(); });
 }
@@ -183,6 +184,7 @@ absl::StatusOr<std::unique_ptr<Session>> GenerateReactor::MakeSession(
                      .tokens_max = tokens_max_,
                      .stop_token_ids = StopIdsOf(request_, parts_.model.eos_token_id()),
                      .deadline = deadline_,
+                     .trace = trace_,
                      .workers = std::move(workers)},
       strand_, [this, index](SessionEvent event) { OnSession(index, std::move(event)); });
 }
@@ -373,6 +375,7 @@ void GenerateReactor::Log() const {
   if (refused && !end_status_.ok()) parts_.metrics.CountRejected(why.empty() ? code : why);
   if (why == "SLOW_READER") parts_.metrics.slow_reader_aborts.Increment();
   LogInfo("request", {{"id", id_},
+                      OptionalField("trace_id", trace_.id()),
                       {"outcome", outcome},
                       {"code", code},
                       {"reason", why},

@@ -92,6 +92,7 @@ class GenerateReactor final : public StreamWriter<v1::GenerateResponse> {
   const v1::GenerateRequest& request_;
   const absl::Time arrival_;
   const absl::Time deadline_;
+  const TraceContext trace_;
   Strand strand_;
   std::string id_;
   Prompt prompt_;
