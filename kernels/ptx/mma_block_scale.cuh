@@ -12,6 +12,9 @@ namespace tandem::kernels::ptx {
 
 #if defined(__CUDA_ARCH_FAMILY_SPECIFIC__) && __CUDA_ARCH_FAMILY_SPECIFIC__ == 1200
 #define TANDEM_MMA_BLOCK_SCALE
+inline constexpr bool kEmulatesMmaBlockScale = false;
+#else
+inline constexpr bool kEmulatesMmaBlockScale = true;
 #endif
 
 // `select` is known at compile time, if only after inlining: the selectors are immediates.
