@@ -331,21 +331,13 @@ template <WeightFormat kFormat_>
 struct Mxf8f6f4 {
   static constexpr WeightFormat kFormat = kFormat_;
   static_assert(kFormat != WeightFormat::kBf16);
-  struct A {
-    uint32_t word[4];
-  };
+  using A = MxRows;
   struct B {
     uint32_t word[2];
   };
   // A tile of kFp8, or tile 0 or 1 of the two of kFp4.
   __device__ static A UnpackA(const uint4& load, int tile) {
-    if constexpr (kFormat == WeightFormat::kFp8) {
-      return {{load.x, load.z, load.y, load.w}};
-    } else {
-      const MxUnit low = SpreadFp4(tile == 0 ? load.x : load.z, ptx::PermuteBytes);
-      const MxUnit high = SpreadFp4(tile == 0 ? load.y : load.w, ptx::PermuteBytes);
-      return {{low.word[0], high.word[0], low.word[1], high.word[1]}};
-    }
+    return MxRowsOf<kFormat>({load.x, load.y, load.z, load.w}, tile, ptx::PermuteBytes);
   }
   __device__ static B UnpackB(const uint2& unit) { return {{unit.x, unit.y}}; }
   __device__ static void Multiply(float (&total)[4], const A& a, const B& b, uint32_t row_scales,

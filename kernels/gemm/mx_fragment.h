@@ -15,6 +15,7 @@
 #include <cstdint>
 
 #include "kernels/common/host_device.h"
+#include "kernels/gemm/linear_weight.h"
 #include "kernels/ptx/mma_block_scale.h"
 
 namespace tandem::kernels {
@@ -30,6 +31,23 @@ TANDEM_HOST_DEVICE constexpr MxUnit SpreadFp4(uint32_t unit, const Permute& perm
   // to bytes 2 6 3 7.
   const uint32_t even = unit << 2 & 0x3C3C3C3Cu, odd = unit >> 2 & 0x3C3C3C3Cu;
   return {{permute(even, odd, 0x6420u), permute(even, odd, 0x7531u)}};
+}
+
+// A lane's load of sixteen bytes (its words) as operand A of a tile of 32 columns: of the tile of
+// kFp8, of tile 0 or 1 of kFp4.
+struct MxRows {
+  uint32_t word[4];
+};
+template <WeightFormat kFormat, class Permute>
+TANDEM_HOST_DEVICE constexpr MxRows MxRowsOf(const uint32_t (&load)[4], int tile,
+                                             const Permute& permute) {
+  if constexpr (kFormat == WeightFormat::kFp8) {
+    return {{load[0], load[2], load[1], load[3]}};
+  } else {
+    const MxUnit low = SpreadFp4(load[2 * tile], permute);
+    const MxUnit high = SpreadFp4(load[2 * tile + 1], permute);
+    return {{low.word[0], high.word[0], low.word[1], high.word[1]}};
+  }
 }
 
 // The row whose scale a lane holds, of which row tile: rows g and g + 8 of tile m are lanes

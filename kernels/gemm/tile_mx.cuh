@@ -37,7 +37,8 @@ class MxOperands {
   __device__ MxOperands(const WeightRows<kRowTiles>& rows, const TokenRows<Shape>& tokens,
                         int steps)
       : tokens_(tokens), steps_(steps) {
-    if constexpr (!kFp4) row_scale_ = ScaleTile() == 0 ? rows.scales[0] : rows.scales[kRowTiles - 1];
+    if constexpr (!kFp4)
+      row_scale_ = ScaleTile() == 0 ? rows.scales[0] : rows.scales[kRowTiles - 1];
   }
 
   __device__ __forceinline__ void Ask(int step) {

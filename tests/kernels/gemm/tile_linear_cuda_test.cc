@@ -5,7 +5,7 @@
 #include "kernels/gemm/grouped_linear.h"
 #include "kernels/gemm/tile_linear.h"
 #include "kernels/quant/act_quant.h"
-#include "tests/kernels/gemm/fragments.h"
+#include "tests/kernels/gemm/fragment_weights.h"
 
 namespace tandem::kernels {
 namespace {

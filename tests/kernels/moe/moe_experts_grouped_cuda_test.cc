@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "kernels/moe/moe_tiles.h"
-#include "tests/kernels/gemm/fragments.h"
+#include "tests/kernels/gemm/fragment_weights.h"
 
 namespace tandem::kernels {
 namespace {
