@@ -193,11 +193,11 @@ TokenMatrix InBf16(const Bf16* x, int64_t columns) {
 
 TileMath NativeTileMath() {
   static const TileMath math = [] {
-    int device = 0, major = 0;
-    KERNEL_CHECK_EQ(cudaGetDevice(&device), cudaSuccess);
-    KERNEL_CHECK_EQ(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
-                    cudaSuccess);
-    return major == 12 ? TileMath::kMx : TileMath::kBf16;
+    // The driver has loaded the form of the kernels that is this device's: of sm_120f, or one in
+    // which the product is emulated.
+    cudaFuncAttributes attributes = {};
+    KERNEL_CHECK_EQ(cudaFuncGetAttributes(&attributes, ExpandKernel), cudaSuccess);
+    return attributes.binaryVersion / 10 == 12 ? TileMath::kMx : TileMath::kBf16;
   }();
   return math;
 }

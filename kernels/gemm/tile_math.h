@@ -12,7 +12,7 @@ namespace tandem::kernels::cuda {
 
 enum class TileMath { kBf16, kMx };
 
-// kMx where the current device has the instruction; asked once.
+// kMx where the kernels of the current device have the instruction; asked once.
 TileMath NativeTileMath();
 
 }  // namespace tandem::kernels::cuda
