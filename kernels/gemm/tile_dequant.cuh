@@ -32,7 +32,7 @@ class DequantOperands {
   __device__ DequantOperands(const WeightRows<kRowTiles>& rows, const TokenRows<Shape>&, int steps)
       : rows_(rows), steps_(steps) {}
 
-  // kFp8: the scales of a step, asked for a step ahead.
+  // kFp8: the scales of a step; a step behind the last asks for the last.
   __device__ __forceinline__ void Ask(int step) {
     if constexpr (kFormat == WeightFormat::kFp8) {
       const int block = min(step, steps_ - 1) * kTiles / 4;

@@ -13,7 +13,7 @@
 // How codes become operands is a class of its own, Shape::kMath says which (tile_dequant.cuh,
 // tile_mx.cuh); it keeps what it needs of a warp in registers:
 //   A, B               operands of a k32 tile: the warp's rows with all scales; eight tokens
-//   Ask(step), Take()  scales from device memory: asked for; taken for the next LoadA, in order
+//   Ask(step), Take()  scales from device memory: asked for a step ahead; taken for the next LoadA
 //   LoadA(stage, tile, a), Convert(tile, m, a)   codes from shared memory; row tile m made ready
 //   LoadB(address)     a lane's part of eight tokens
 //   Multiply(a, b, tile, first, sums)            with blocks `first` and on
@@ -63,6 +63,7 @@ class TileProduct {
     Pipeline<kActive> pipe;
     operands_.Ask(0);
     operands_.Take();
+    operands_.Ask(1);
     operands_.LoadA(shared_, 0, pipe.a[0]);
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) operands_.Convert(0, m, pipe.a[0]);
@@ -122,11 +123,11 @@ class TileProduct {
       for (int group = 0; group < P::kGroups; ++group) {
         const int at = tile * P::kGroups + group;
         if (group == 0) {
-          if (tile == 0) operands_.Ask(step + 1);
           if (last_tile) {
             ptx::CopyAsyncWait<kStages - 2>();  // the next stage's codes are this thread's own
             if constexpr (kFormat == WeightFormat::kFp4) __syncwarp();  // scales are its warp's
             operands_.Take();
+            operands_.Ask(step + 2);
             operands_.LoadA(next, 0, a_next);
           } else {
             operands_.LoadA(stage, tile + 1, a_next);

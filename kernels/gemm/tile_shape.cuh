@@ -24,7 +24,15 @@ struct TileShape {
   static constexpr int kTokens = kTokens_;
   static constexpr int kBlocks = kTokens / 8;
   static constexpr int kRows = kTileWarps * kRowTiles * kTileRows;
-  static constexpr int kStageTiles = kFormat == WeightFormat::kBf16 ? 1 : 2;  // k32 tiles
+  // 99 KB a block at most; half of it where SM120's 100 KB shall hold two: small tiles, and those
+  // of few tokens that wait for weights.
+  static constexpr bool kHalf = kRowTiles == 1 || (kMx && kTokens <= 32);
+  static constexpr int kStagesBytes = kHalf ? 49152 : 98304;
+  // k32 tiles: two, but where three stages of them were too much.
+  static constexpr int kStageTiles =
+      kFormat == WeightFormat::kBf16 || (kHalf && kRowTiles > 1 && kFormat == WeightFormat::kFp8)
+          ? 1
+          : 2;
   static constexpr int kLoads = kStageTiles * kTileColumns / LoadColumns(kFormat);
   static constexpr int kCodeBytes = kTileWarps * kRowTiles * kLoads * kWarpLoadBytes;
   static constexpr int kScaleBytes =
@@ -32,8 +40,6 @@ struct TileShape {
   static constexpr int kTokenTileBytes = (kMx ? 1 : 2) * kTileColumns;  // of one token in k32
   static constexpr int kTokenBytes = kStageTiles * kTokens * kTokenTileBytes;
   static constexpr int kStageBytes = kCodeBytes + kScaleBytes + kTokenBytes;
-  // 99 KB a block at most; half of it where SM120's 100 KB shall hold two.
-  static constexpr int kStagesBytes = kRowTiles == 1 ? 49152 : 98304;
   static constexpr int kStages =
       kStagesBytes / kStageBytes < kMostStages ? kStagesBytes / kStageBytes : kMostStages;
   static constexpr int kSharedBytes = kStages * kStageBytes;
