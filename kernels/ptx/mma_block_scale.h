@@ -14,8 +14,11 @@
 //
 // Numerics  d = fp32(fp64(c + 2^(sa + sb − 254) · Σ a·b)), the sum exact: it does not depend on any
 //           order. A NaN code in the row or the column, or a scale of 255, gives NaN. The
-//           instruction may round its sums of 32 products and d as it likes, within 2^-22 of
-//           |c| + Σ|a·b|·2^(sa + sb − 254) (assumed, not documented).
+//           instruction rounds its sums of 32 products and d as it likes, here assumed within 2^-22
+//           of |c| + Σ|a·b|·2^(sa + sb − 254): B200 keeps 25 bits (DeepGEMM issue 176), SM120 is
+//           not documented. Hopper's and Ada's FP8 products keep 13; were it so on SM120, the test
+//           of this product (mma_block_scale_cuda_test) would fail there, and tiles would have to
+//           add up every 128 columns in fp32.
 // Pure. Source: PTX ISA 9.0, "Matrix fragments for mma.m16n8k32" and "Block scaling for mma.sync";
 // reference/sm120.md 3.4.
 #pragma once
