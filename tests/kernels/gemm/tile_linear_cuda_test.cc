@@ -162,6 +162,13 @@ TEST_F(TileLinearCudaTest, Bf16) {
   Check(WeightFormat::kBf16, {100, 256, 4096}, false);
 }
 
+// Few products: for the sanitizers too.
+TEST_F(TileLinearCudaTest, OneBlockScaledTile) {
+  SCOPED_TRACE(random.Trace());
+  Check(WeightFormat::kFp8, {33, 128, 256}, true, TileMath::kMx);
+  Check(WeightFormat::kFp4, {33, 128, 256}, true, TileMath::kMx);
+}
+
 TEST_F(TileLinearCudaTest, BlockScaled) {
   SCOPED_TRACE(random.Trace());
   for (const int64_t tokens : {1, 9, 31, 32, 33, 65, 97, 113, 127, 128, 129, 300}) {
