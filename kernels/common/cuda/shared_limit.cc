@@ -18,11 +18,17 @@ int64_t AllowDynamicShared(const void* kernel) {
   const auto [entry, is_new] = static_bytes.try_emplace({device, kernel}, 0);
   if (is_new) {
     cudaFuncAttributes attributes = {};
-    KERNEL_CHECK_EQ(cudaFuncGetAttributes(&attributes, kernel), cudaSuccess);
+    cudaError_t error = cudaFuncGetAttributes(&attributes, kernel);
     entry->second = static_cast<int64_t>(attributes.sharedSizeBytes);
-    KERNEL_CHECK_EQ(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                         kMaxSharedBytes - static_cast<int>(entry->second)),
-                    cudaSuccess);
+    if (error == cudaSuccess) {
+      error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                   kMaxSharedBytes - static_cast<int>(entry->second));
+    }
+    if (error != cudaSuccess) {
+      (void)cudaGetLastError();  // the launch's error shall be its own
+      static_bytes.erase(entry);
+      return 0;
+    }
   }
   return entry->second;
 }

@@ -12,7 +12,7 @@ inline constexpr int kMaxSharedBytes = 101376;
 
 // The static bytes of a kernel (its host symbol) on the current device. A thread's first question
 // about a kernel raises its limit, so that kMaxSharedBytes less these may be dynamic; later ones
-// ask the driver nothing. Errors of the driver are fatal.
+// ask the driver nothing. 0 where the driver refuses: the launch then fails and says why.
 int64_t AllowDynamicShared(const void* kernel);
 
 }  // namespace tandem::kernels::cuda
