@@ -24,7 +24,7 @@ the mounted ConfigMap; a decode worker's bears its pod's name. */ -}}
 - name: {{ .role }}
   image: {{ include "tandem.image" (dict "root" .root "image" $image) | quote }}
   imagePullPolicy: {{ .root.Values.images.pullPolicy }}
-  command: [/usr/local/bin/tandem-{{ .role }}]
+  command: [/opt/tandem/bin/tandem-{{ .role }}]
   {{- if eq .role "decode" }}
   args: ["--config=/etc/tandem/decode/$(POD_NAME).textproto"]
   env:

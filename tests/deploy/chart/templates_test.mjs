@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { chart, find, kinds, parseYaml, read, render, renderText } from "./chart.mjs";
+import { chart, configs, find, kinds, parseYaml, read, render, renderText, root } from "./chart.mjs";
 
 const cases = {};
 
@@ -212,39 +212,22 @@ cases["monitoring/monitors.yaml"] = () => {
   assert.equal(kinds(render(), "ServiceMonitor").length, 0);
 };
 
-const copied = (folder) => {
-  try {
-    return readdirSync(join(chart, "files", folder));
-  } catch {
-    return [];
-  }
-};
-
 cases["monitoring/rules.yaml"] = () => {
   assert.equal(kinds(render(), "PrometheusRule").length, 0);
-  const set = ["monitoring.rules=true"];
-  if (copied("prometheus").length === 0) {
-    assert.throws(() => render({ set }), /monitoring.rules: this chart has no files/);
-    return;
-  }
-  const [rule] = kinds(render({ set }), "PrometheusRule");
+  const [rule] = kinds(render({ ci: "all-on" }), "PrometheusRule");
   const groups = ["rules", "alerts"].flatMap((f) => parseYaml(read(`deploy/prometheus/${f}.yaml`)).groups);
-  assert.deepEqual(rule.spec.groups, groups, "{{ }} of an alert's text must pass helm untouched");
+  assert.deepEqual(rule.spec.groups, groups, 
+    "run helm/copy_files.sh; {{ }} of an alert's text passes helm untouched");
 };
 
 cases["monitoring/dashboards.yaml"] = () => {
   assert.equal(kinds(render(), "ConfigMap").length, 3);
-  const set = ["monitoring.dashboards=true"];
-  const boards = copied("grafana");
-  if (boards.length === 0) {
-    assert.throws(() => render({ set }), /monitoring.dashboards: this chart has no files/);
-    return;
-  }
-  const maps = kinds(render({ set }), "ConfigMap").filter((m) => m.metadata.labels.grafana_dashboard);
-  assert.equal(maps.length, boards.length);
+  const maps = kinds(render({ ci: "all-on" }), "ConfigMap").filter((m) => m.metadata.labels.grafana_dashboard);
+  const boards = readdirSync(join(root, "deploy/grafana")).filter((name) => name.endsWith(".json"));
+  assert.deepEqual(maps.flatMap((m) => Object.keys(m.data)).sort(), boards.sort(), "run helm/copy_files.sh");
   for (const map of maps) {
     const [[name, text]] = Object.entries(map.data);
-    assert.deepEqual(JSON.parse(text), JSON.parse(read(`deploy/grafana/${name}`)));
+    assert.deepEqual(JSON.parse(text), JSON.parse(read(`deploy/grafana/${name}`)), "run helm/copy_files.sh");
   }
 };
 
@@ -252,7 +235,7 @@ cases["tests/generate.yaml"] = () => {
   const [pod] = kinds(render(), "Pod");
   assert.equal(pod.metadata.annotations["helm.sh/hook"], "test");
   const [container] = pod.spec.containers;
-  assert.deepEqual(container.command, ["/usr/local/bin/tandem", "generate"]);
+  assert.deepEqual(container.command, ["/opt/tandem/bin/tandem", "generate"]);
   assert.ok(container.args.includes("--target=t-tandem-router:8440"));
   assert.equal(kinds(render({ ci: "existing" }), "Pod").length, 0);
 };
@@ -287,8 +270,8 @@ test("every pod is locked down and outlives its drain", () => {
         assert.deepEqual(security.capabilities, { drop: ["ALL"] });
       }
     }
-    const drains = kinds(objects, "ConfigMap").flatMap((m) => Object.values(m.data))
-      .map((text) => Number(/drain_timeout \{\s*seconds: (\d+)/.exec(text)[1]));
+    const drains = configs(objects)
+      .map(({ text }) => Number(/drain_timeout \{\s*seconds: (\d+)/.exec(text)[1]));
     for (const workload of workloads) {
       const grace = workload.spec.template.spec.terminationGracePeriodSeconds;
       assert.ok(grace > Math.max(...drains), `${workload.metadata.name}: ${grace} s`);

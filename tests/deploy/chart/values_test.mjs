@@ -58,8 +58,10 @@ test("two processes of a pod with one port are refused", () => {
 const schema = JSON.parse(read("helm/tandem/values.schema.json"));
 const proto = read("proto/tandem/v1/config.proto") + read("proto/tandem/v1/worker.proto");
 const bounds = read("services/runtime/config/service_config.cc");
+// The message of each definition.
 const messages = { routerConfig: "RouterConfig", workerConfig: "WorkerConfig", prefillConfig: "PrefillConfig",
-  decodeConfig: "DecodeConfig" };
+  decodeConfig: "DecodeConfig", simConfig: "SimConfig" };
+const definitionOf = (message) => Object.keys(messages).find((name) => messages[name] === message);
 // Addresses and the model: the chart's own affair.
 const chartFills = ["listen", "metrics_listen", "model_dir", "model_name", "prefill_workers", "decode_workers",
   "decode_workers_allowed", "endpoint"];
@@ -93,9 +95,11 @@ for (const [definition, message] of Object.entries(messages)) {
     assert.ok(fields.length > 2);
     assert.deepEqual(Object.keys(properties).sort(), fields.map((f) => f.name).sort());
     for (const { type, name } of fields) {
-      const said = properties[name];
-      if (type === "google.protobuf.Duration") assert.equal(said.$ref, "#/definitions/duration", name);
-      else if (type === "WorkerConfig") assert.equal(said.$ref, "#/definitions/workerConfig", name);
+      const { $ref } = properties[name];
+      const said = $ref ? schema.definitions[$ref.split("/").pop()] : properties[name];
+      const duration = message === "SimConfig" ? "simDuration" : "duration";
+      if (type === "google.protobuf.Duration") assert.equal($ref, `#/definitions/${duration}`, name);
+      else if (definitionOf(type)) assert.equal($ref, `#/definitions/${definitionOf(type)}`, name);
       else if (type === "uint32") assert.deepEqual([said.minimum, said.maximum], rangeOf(message, name), name);
       else assert.deepEqual(said.enum, enumValues(type), name);
     }
