@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Target `bundle`: one archive that runs where it is unpacked, with every library but the C library's
-# own (and, on a GPU, the driver's): bin/ lib/ deploy/ as in the tree. tests/deploy/bundle_test.sh
-# holds it to that.
+# Target `bundle`: one archive that runs where it is unpacked, with every library but those of the C
+# library and of a GPU's driver: bin/ lib/ deploy/ as in the tree; tests/deploy/bundle_test.sh.
 
 # Of every target that is installed.
 set(CMAKE_INSTALL_RPATH "$ORIGIN/../lib")

@@ -30,8 +30,7 @@ constexpr int kWriteKvPerSlot = 2;
 
 DecodeLoop::DecodeLoop(const Options& options, Parts parts)
     : options_(options),
-      model_(parts.model),
-      kernels_(parts.kernels),
+      engine_(parts.engine),
       storage_(std::move(parts.storage)),
       watch_(parts.watch),
       metrics_(parts.metrics),
@@ -91,7 +90,7 @@ void DecodeLoop::Handle(GenerateCommand& command) {
 absl::Status DecodeLoop::Start(const GenerateCommand& command) {
   const v1::DecodeServiceGenerateRequest& request = command.request;
   const LeaseKey key = KeyOf(request.reservation());
-  RETURN_IF_ERROR(CheckGenerate(request, model_.config()));
+  RETURN_IF_ERROR(CheckGenerate(request, engine_.config()));
   absl::StatusOr<Grant> memory = leases_.Commit(key, request.prompt_tokens());
   if (absl::IsInvalidArgument(memory.status()))
     return InvalidField("prompt_tokens", memory.status().message());
@@ -108,13 +107,16 @@ absl::Status DecodeLoop::Start(const GenerateCommand& command) {
   const std::vector<int32_t> prompt(request.prompt_token_ids().begin(),
                                     request.prompt_token_ids().end());
   const auto first = static_cast<int32_t>(request.first_token());
+  const absl::Time now = Clock::Real().Now();
   Sequence sequence{.memory = *std::move(memory),
                     .stream = command.stream,
                     .sampler = Sampler(SpecOf(request.sampling()), prompt),
                     .position = request.prompt_tokens(),
                     .token = first,
-                    .last_token = Clock::Real().Now()};
+                    .begun = now,
+                    .last_token = now};
   sequence.sampler.Accept(first);
+  metrics_.first_tokens.Increment();
   const SequenceId id = next_id_++;
   sequences_.emplace(id, std::move(sequence));
   if (const auto end = scheduler_.Add(id, EndCriteriaOf(request), first)) {
@@ -198,7 +200,7 @@ absl::Status DecodeLoop::CopyPiece(const WriteKvCommand& command) {
 void DecodeLoop::Step() {
   const absl::Time start = Clock::Real().Now();
   const std::vector<SequenceId> batch = scheduler_.Next();
-  std::vector<SequenceChunk> chunks;
+  std::vector<EngineChunk> chunks;
   chunks.reserve(batch.size());
   for (const SequenceId id : batch) {
     const Sequence& sequence = sequences_.at(id);
@@ -206,23 +208,19 @@ void DecodeLoop::Step() {
                       .start = sequence.position,
                       .slot = sequence.memory.slot,
                       .pages = sequence.memory.pages,
-                      .logits = LogitsRows::kLast});
+                      .sampler = &sequence.sampler});
   }
-  std::vector<TokenChoice> choices(batch.size());
-  const Kernels kernels{.table = kernels_, .stream = stream_};
-  model_.Forward(chunks, storage_->view(), [&](const LogitsRow& row) {
-    choices[row.chunk] = sequences_.at(batch[row.chunk]).sampler.Draw(kernels, row.logits);
-  });
+  const std::vector<ChunkResult> results = engine_.Step(chunks, storage_->view());
   const absl::Time now = Clock::Real().Now();
-  for (size_t i = 0; i < batch.size(); ++i) Deliver(batch[i], choices[i], now);
+  for (size_t i = 0; i < batch.size(); ++i) Deliver(batch[i], results[i].choice, now);
   const int sequences = static_cast<int>(batch.size());
-  metrics_.engine.OnStep(
+  metrics_.OnStep(
       {.begin = start, .end = now, .sequences = sequences, .tokens_generated = sequences});
 }
 
 void DecodeLoop::Deliver(SequenceId id, const TokenChoice& choice, absl::Time now) {
   Sequence& sequence = sequences_.at(id);
-  metrics_.inter_token_gap.Observe(absl::ToDoubleSeconds(now - sequence.last_token));
+  metrics_.inter_token_gap.Add(absl::ToDoubleSeconds(now - sequence.last_token));
   sequence.sampler.Accept(choice.id);
   ++sequence.position;
   sequence.token = choice.id;
@@ -244,6 +242,7 @@ void DecodeLoop::End(SequenceId id, const absl::Status& status) {
   CHECK(it != sequences_.end());
   scheduler_.Remove(id);
   leases_.Finish(it->second.memory.key);
+  metrics_.decode_time.Observe(absl::ToDoubleSeconds(it->second.last_token - it->second.begun));
   if (status.ok()) {
     it->second.stream->Close(status);
   } else {
@@ -287,12 +286,17 @@ void DecodeLoop::PublishState(absl::Time now) {
   watch_.Publish(state);
   const int committed_pages = counts.pages_held - counts.pages_uncommitted;
   metrics_.SetPages({.free = pool.pages_free(),
-                     .leased_out = counts.pages_uncommitted,
-                     .active = committed_pages});
+                     .leased_out = counts.pages_uncommitted - counts.pages_quarantined,
+                     .active = committed_pages,
+                     .quarantined = counts.pages_quarantined,
+                     .page_tokens = kPageTokens});
   metrics_.SetLeases({.granted = counts.granted,
-                      .writing = counts.writing + counts.quarantined,
+                      .writing = counts.writing,
                       .filled = counts.filled,
-                      .committed = counts.committed});
+                      .committed = counts.committed,
+                      .quarantined = counts.quarantined});
+  metrics_.engine.links_shared.Set(links_.Count(/*in_place=*/true));
+  metrics_.engine.links_grpc.Set(links_.Count(/*in_place=*/false));
   metrics_.engine.queue_waiting.Set(state.waiting());
   metrics_.engine.queue_running.Set(state.running());
   metrics_.engine.SetBusy(scheduler_.running() > 0);
