@@ -15,8 +15,8 @@
 namespace tandem {
 
 struct ChannelOptions {
-  std::string endpoint;              // host:port
-  int message_bytes_max = 64 << 20;  // received, one message
+  std::string endpoint;                      // host:port
+  int message_bytes_max = 64 << 20;          // received, one message
   ChannelCredentials credentials = nullptr;  // null = plain text
   std::string server_name;  // what the server's certificate must carry; empty = the endpoint's host
 };

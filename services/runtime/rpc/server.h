@@ -14,11 +14,12 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "grpcpp/server.h"
+#include "services/runtime/rpc/tls/credentials.h"
 
 namespace tandem {
 
 struct ServerOptions {
-  std::string listen;  // host:port; port 0 = any free one
+  std::string listen;                       // host:port; port 0 = any free one
   ServerCredentials credentials = nullptr;  // null = plain text
   // host:port where grpc.health.v1 alone is spoken, in plain text: for probes when `credentials`
   // keep them out. Empty = none.

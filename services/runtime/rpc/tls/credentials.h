@@ -25,6 +25,12 @@ using ChannelCredentials = decltype(grpc::InsecureChannelCredentials());
 absl::StatusOr<ServerCredentials> MakeServerCredentials(absl::string_view field,
                                                         const v1::Tls* tls);
 
+// Of a config with `listen` and `tls`.
+template <typename Config>
+absl::StatusOr<ServerCredentials> ListenCredentials(absl::string_view field, const Config& config) {
+  return MakeServerCredentials(field, config.has_tls() ? &config.tls() : nullptr);
+}
+
 // The server's certificate must be signed by `ca_file`, or by the system's authorities, and carry
 // the endpoint's name.
 absl::StatusOr<ChannelCredentials> MakeChannelCredentials(absl::string_view field,

@@ -31,8 +31,7 @@ int NoPassword(char* /*buffer*/, int /*size*/, int /*writing*/, void* /*user*/) 
 class PemFile {
  public:
   PemFile(absl::string_view field, absl::string_view name, const std::string& path)
-      : what_(absl::StrCat(field, ".", name, ": ", path)),
-        bio_(BIO_new_file(path.c_str(), "r")) {}
+      : what_(absl::StrCat(field, ".", name, ": ", path)), bio_(BIO_new_file(path.c_str(), "r")) {}
 
   absl::Status Bad(absl::string_view why) const {
     return absl::InvalidArgumentError(absl::StrCat(what_, " ", why));
@@ -83,9 +82,10 @@ absl::Status CheckCa(absl::string_view field, const v1::Tls& tls) {
 absl::Status CheckPemFiles(absl::string_view field, const v1::Tls& tls, TlsSide side) {
   const bool identity = !tls.cert_file().empty() || !tls.key_file().empty();
   if (side == TlsSide::kServer || identity) {
-    for (const auto& [name, path] : {std::pair("cert_file", &tls.cert_file()),
-                                     std::pair("key_file", &tls.key_file())}) {
-      if (path->empty()) return absl::InvalidArgumentError(absl::StrCat(field, ".", name, ": is required"));
+    for (const auto& [name, path] :
+         {std::pair("cert_file", &tls.cert_file()), std::pair("key_file", &tls.key_file())}) {
+      if (path->empty())
+        return absl::InvalidArgumentError(absl::StrCat(field, ".", name, ": is required"));
     }
     const absl::Status status = CheckIdentity(field, tls);
     if (!status.ok()) return status;
