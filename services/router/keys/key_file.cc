@@ -51,7 +51,9 @@ absl::StatusOr<KeyRing::value_type> KeyOf(const std::vector<absl::string_view>& 
     ASSIGN_OR_RETURN(key.rate.per_second, NumberOf("REQUESTS_PER_SECOND", words[2]));
     key.rate.burst = std::max(1.0, key.rate.per_second);
   }
-  if (words.size() > 3) ASSIGN_OR_RETURN(key.rate.burst, NumberOf("BURST", words[3]));
+  if (words.size() > 3) {
+    ASSIGN_OR_RETURN(key.rate.burst, NumberOf("BURST", words[3]));
+  }
   key.rate.burst = std::max(1.0, key.rate.burst);
   return KeyRing::value_type(absl::HexStringToBytes(words[1]), std::move(key));
 }
