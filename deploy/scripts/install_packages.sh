@@ -13,7 +13,7 @@ packages=(
 case "${1:-test}" in
   build) ;;
   test)
-    packages+=(python3-numpy universal-ctags clang-format prometheus python3-grpcio)
+    packages+=(openssl python3-numpy universal-ctags clang-format prometheus python3-grpcio)
     # Any node will do; Debian's own only where there is none.
     command -v node >/dev/null || packages+=(nodejs)
     command -v npm >/dev/null || packages+=(npm)
