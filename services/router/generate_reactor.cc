@@ -59,6 +59,7 @@ GenerateReactor::GenerateReactor(const RouterParts& parts, grpc::CallbackServerC
                    std::clamp(ChoicesOf(*request), 1U, 64U)),
       parts_(parts),
       request_(*request),
+      authorization_(AuthorizationOf(*context)),
       arrival_(Now()),
       deadline_(std::min(DeadlineOf(context->deadline()),
                          arrival_ + FromProto(parts.config.deadline_max()))),
@@ -101,7 +102,9 @@ void GenerateReactor::OnFinished() {
 }
 
 void GenerateReactor::Begin() {
-  absl::Status status = ValidateRequest(request_, parts_.Limits());
+  absl::Status status;
+  if (parts_.keys != nullptr) status = parts_.keys->Admit(authorization_, key_name_);
+  if (status.ok()) status = ValidateRequest(request_, parts_.Limits());
   if (status.ok()) status = Admit();
   if (status.ok()) status = MakeChoices();
   if (!status.ok()) return EndAll(std::move(status), v1::FINISH_REASON_ERROR);
@@ -382,6 +385,7 @@ void GenerateReactor::Log() const {
                       {"prompt_tokens", prompt_.token_ids.size()},
                       {"completion_tokens", completion},
                       {"choices", choices_.size()},
+                      {"key", key_name_},
                       {"seconds", absl::ToDoubleSeconds(Now() - arrival_)}});
 }
 

@@ -18,6 +18,7 @@
 #include "services/router/answer/answer.h"
 #include "services/router/answer/served_model.h"
 #include "services/router/choice_report.h"
+#include "services/router/keys/api_keys.h"
 #include "services/router/request_table.h"
 #include "services/router/request_validator.h"
 #include "services/router/session.h"
@@ -35,6 +36,7 @@ struct RouterParts {
   WorkerTable& workers;
   RequestTable& requests;
   RouterMetrics& metrics;
+  ApiKeys* keys = nullptr;  // null: whoever comes may ask
 
   // The limits of now: the context is the model's, cut to what a worker that is up can hold.
   RequestLimits Limits() const;
@@ -90,11 +92,13 @@ class GenerateReactor final : public StreamWriter<v1::GenerateResponse> {
 
   const RouterParts& parts_;
   const v1::GenerateRequest& request_;
+  const std::string authorization_;
   const absl::Time arrival_;
   const absl::Time deadline_;
   const TraceContext trace_;
   Strand strand_;
   std::string id_;
+  std::string key_name_;  // of the API key; empty where none is wanted
   Prompt prompt_;
   uint32_t tokens_max_ = 0;
   std::vector<std::unique_ptr<Choice>> choices_;
