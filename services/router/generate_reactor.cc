@@ -42,17 +42,6 @@ std::vector<uint32_t> StopIdsOf(const v1::GenerateRequest& request, uint32_t eos
 
 }  // namespace
 
-RequestLimits RouterParts::Limits() const {
-  const uint32_t workers_max = workers.ContextTokensMax();
-  const uint32_t model_max = model.context_tokens_max();
-  return {.model = model.name(),
-          .vocab_size = model.vocab_size(),
-          .context_tokens_max = workers_max == 0 ? model_max : std::min(model_max, workers_max),
-          .logprobs_max = config.logprobs_max(),
-          .choices_max = config.choices_max(),
-          .max_tokens_default = config.max_tokens_default()};
-}
-
 GenerateReactor::GenerateReactor(const RouterParts& parts, grpc::CallbackServerContext* context,
                                  const v1::GenerateRequest* request)
     : StreamWriter(size_t{parts.config.stream_tokens_max()} *

@@ -8,6 +8,7 @@
 // SLOW_READER.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <optional>
@@ -39,7 +40,16 @@ struct RouterParts {
   ApiKeys* keys = nullptr;  // null: whoever comes may ask
 
   // The limits of now: the context is the model's, cut to what a worker that is up can hold.
-  RequestLimits Limits() const;
+  RequestLimits Limits() const {
+    const uint32_t workers_max = workers.ContextTokensMax();
+    const uint32_t model_max = model.context_tokens_max();
+    return {.model = model.name(),
+            .vocab_size = model.vocab_size(),
+            .context_tokens_max = workers_max == 0 ? model_max : std::min(model_max, workers_max),
+            .logprobs_max = config.logprobs_max(),
+            .choices_max = config.choices_max(),
+            .max_tokens_default = config.max_tokens_default()};
+  }
 };
 
 class GenerateReactor final : public StreamWriter<v1::GenerateResponse> {
