@@ -23,7 +23,7 @@ export async function waitFor(what, seconds, condition) {
 }
 
 // A port that no outgoing connection takes while its process is away.
-async function freePort(taken) {
+export async function freePort(taken) {
   const [low] = readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8").split("\t").map(Number);
   for (let i = 0; i < 100; ++i) {
     const port = 20000 + Math.floor(Math.random() * ((low > 21000 ? low : 65536) - 20000));
@@ -41,6 +41,20 @@ async function freePort(taken) {
 function replace(text, from, to, times) {
   assert.equal(text.split(from).length - 1, times, `${from} in\n${text}`);
   return text.replaceAll(from, to);
+}
+
+// The value of a series with all of these labels; 0 where there is none.
+export async function metricAt(port, series, labels) {
+  const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  const line = text.split("\n").find((l) =>
+    l.startsWith(`${series}{`) && Object.entries(labels).every(([k, v]) => l.includes(`${k}="${v}"`)));
+  return line ? Number(line.split(" ").pop()) : 0;
+}
+
+// Its log is FILE.log.
+export function startProcess(bin, role, file) {
+  const log = openSync(`${file}.log`, "a");
+  return spawn(join(bin, `tandem-${role}`), ["--config", file], { stdio: ["ignore", log, log] });
 }
 
 export class Pods {
@@ -90,8 +104,7 @@ export class Pods {
 
   start(name) {
     const pod = this.all[name];
-    const log = openSync(join(this.folder, `${name}.log`), "a");
-    pod.child = spawn(join(this.bin, `tandem-${pod.role}`), ["--config", pod.config], { stdio: ["ignore", log, log] });
+    pod.child = startProcess(this.bin, pod.role, pod.config);
     pod.ended = new Promise((resolve) => pod.child.once("exit", (code, signal) => resolve(code ?? signal)));
   }
 
@@ -135,12 +148,8 @@ export class Pods {
     return { code, out, err };
   }
 
-  // The value of a series with all of these labels; 0 where there is none.
-  async metric(name, series, labels) {
-    const text = await (await fetch(`http://127.0.0.1:${this.all[name].metrics}/metrics`)).text();
-    const line = text.split("\n").find((l) =>
-      l.startsWith(`${series}{`) && Object.entries(labels).every(([k, v]) => l.includes(`${k}="${v}"`)));
-    return line ? Number(line.split(" ").pop()) : 0;
+  metric(name, series, labels) {
+    return metricAt(this.all[name].metrics, series, labels);
   }
 
   destroy() {
