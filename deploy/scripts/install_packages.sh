@@ -7,14 +7,14 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build ccache pkg-config git ca-certificates python3 curl procps
   libgrpc++-dev protobuf-compiler-grpc protobuf-compiler libprotobuf-dev libabsl-dev
-  prometheus-cpp-dev nlohmann-json3-dev libpcre2-dev
+  prometheus-cpp-dev libssl-dev nlohmann-json3-dev libpcre2-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 case "${1:-test}" in
   build) ;;
   test)
     packages+=(python3-numpy universal-ctags clang-format prometheus python3-grpcio
-      debootstrap iproute2)
+      debootstrap iproute2 openssl)
     # Any node will do; Debian's own only where there is none.
     command -v node >/dev/null || packages+=(nodejs)
     command -v npm >/dev/null || packages+=(npm)

@@ -10,6 +10,7 @@
 #include "services/decode/write_kv_reactor.h"
 #include "services/runtime/config/duration.h"
 #include "services/runtime/rpc/status.h"
+#include "services/runtime/rpc/trace/trace_context.h"
 #include "services/runtime/transfer/wire.h"
 
 namespace tandem {
@@ -102,11 +103,12 @@ grpc::ServerUnaryReactor* DecodeServiceImpl::Release(grpc::CallbackServerContext
 }
 
 grpc::ServerWriteReactor<v1::DecodeServiceGenerateResponse>* DecodeServiceImpl::Generate(
-    grpc::CallbackServerContext* /*context*/, const v1::DecodeServiceGenerateRequest* request) {
-  auto* stream =
-      new GenerateStream(options_.stream_tokens_max, [this](const GenerateStream* cancelled) {
-        (void)loop_.PostAlways(CancelCommand{.stream = cancelled});
-      });
+    grpc::CallbackServerContext* context, const v1::DecodeServiceGenerateRequest* request) {
+  RequestLine line(request->request_id(), TraceOf(context->client_metadata()).id());
+  auto* stream = new GenerateStream(options_.stream_tokens_max, std::move(line),
+                                    [this](const GenerateStream* cancelled) {
+                                      (void)loop_.PostAlways(CancelCommand{.stream = cancelled});
+                                    });
   // Admitted by its reservation: the queue's bound is not for it.
   if (!loop_.PostAlways(GenerateCommand{.request = *request, .stream = stream})) {
     stream->Close(WorkerLost({.message = "the decode worker is shutting down"}));

@@ -38,6 +38,8 @@ PrefillLoop::PrefillLoop(const Options& options, Parts parts)
               .strict = options.strict,
               .allowed = options.decode_workers_allowed,
               .config = &engine_.config(),
+              .credentials = options.decode_credentials,
+              .server_name = options.decode_server_name,
               .post = [this](LinkEvent event) { PostAlways(std::move(event)); }},
              staging_),
       scheduler_(options.chunk_tokens),

@@ -42,26 +42,17 @@ std::vector<uint32_t> StopIdsOf(const v1::GenerateRequest& request, uint32_t eos
 
 }  // namespace
 
-RequestLimits RouterParts::Limits() const {
-  const uint32_t workers_max = workers.ContextTokensMax();
-  const uint32_t model_max = model.context_tokens_max();
-  return {.model = model.name(),
-          .vocab_size = model.vocab_size(),
-          .context_tokens_max = workers_max == 0 ? model_max : std::min(model_max, workers_max),
-          .logprobs_max = config.logprobs_max(),
-          .choices_max = config.choices_max(),
-          .max_tokens_default = config.max_tokens_default()};
-}
-
 GenerateReactor::GenerateReactor(const RouterParts& parts, grpc::CallbackServerContext* context,
                                  const v1::GenerateRequest* request)
     : StreamWriter(size_t{parts.config.stream_tokens_max()} *
                    std::clamp(ChoicesOf(*request), 1U, 64U)),
       parts_(parts),
       request_(*request),
+      authorization_(AuthorizationOf(*context)),
       arrival_(Now()),
       deadline_(std::min(DeadlineOf(context->deadline()),
                          arrival_ + FromProto(parts.config.deadline_max()))),
+      trace_(TraceOf(context->client_metadata())),
       last_sent_(arrival_) {
   strand_.Post([this] { Begin(); });
 }
@@ -100,7 +91,9 @@ void GenerateReactor::OnFinished() {
 }
 
 void GenerateReactor::Begin() {
-  absl::Status status = ValidateRequest(request_, parts_.Limits());
+  absl::Status status;
+  if (parts_.keys != nullptr) status = parts_.keys->Admit(authorization_, key_name_);
+  if (status.ok()) status = ValidateRequest(request_, parts_.Limits());
   if (status.ok()) status = Admit();
   if (status.ok()) status = MakeChoices();
   if (!status.ok()) return EndAll(std::move(status), v1::FINISH_REASON_ERROR);
@@ -183,6 +176,7 @@ absl::StatusOr<std::unique_ptr<Session>> GenerateReactor::MakeSession(
                      .tokens_max = tokens_max_,
                      .stop_token_ids = StopIdsOf(request_, parts_.model.eos_token_id()),
                      .deadline = deadline_,
+                     .trace = trace_,
                      .workers = std::move(workers)},
       strand_, [this, index](SessionEvent event) { OnSession(index, std::move(event)); });
 }
@@ -373,12 +367,14 @@ void GenerateReactor::Log() const {
   if (refused && !end_status_.ok()) parts_.metrics.CountRejected(why.empty() ? code : why);
   if (why == "SLOW_READER") parts_.metrics.slow_reader_aborts.Increment();
   LogInfo("request", {{"id", id_},
+                      OptionalField("trace_id", trace_.id()),
                       {"outcome", outcome},
                       {"code", code},
                       {"reason", why},
                       {"prompt_tokens", prompt_.token_ids.size()},
                       {"completion_tokens", completion},
                       {"choices", choices_.size()},
+                      {"key", key_name_},
                       {"seconds", absl::ToDoubleSeconds(Now() - arrival_)}});
 }
 

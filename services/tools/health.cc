@@ -24,11 +24,13 @@ constexpr uint32_t kStatusTag = 1 << 3;       // field 1, varint
 constexpr uint32_t kServing = 1;
 
 std::vector<FlagSpec> HealthFlags() {
-  return {
-      {"target", "HOST:PORT", "router or worker (default 127.0.0.1:8440)"},
+  std::vector<FlagSpec> specs = ConnectionFlags();
+  const std::vector<FlagSpec> rest = {
       {"service", "NAME", "whose health: a service's full name, or liveness (default: its own)"},
       {"timeout", "DURATION", "how long to wait for an answer (default 2s)"},
       {"help", "", "print this"}};
+  specs.insert(specs.end(), rest.begin(), rest.end());
+  return specs;
 }
 
 int Usage(const absl::Status& status) {
@@ -63,13 +65,13 @@ grpc::ByteBuffer RequestFor(const std::string& service) {
 }
 
 struct Question {
-  std::string target;
+  const Connection& connection;
   std::string service;
   absl::Time deadline;
 };
 
 absl::StatusOr<bool> IsServing(const Question& question) {
-  const Channel channel({.endpoint = question.target});
+  const Channel channel(question.connection.channel);
   const auto stub = channel.NewGenericStub();
   grpc::ClientContext context;
   SetDeadline(context, question.deadline);
@@ -99,8 +101,10 @@ int RunHealth(const std::vector<std::string>& arguments) {
   auto deadline = DeadlineOf(*flags);
   if (!deadline.ok()) return Usage(deadline.status());
   if (!flags->Has("timeout")) deadline = Clock::Real().Now() + absl::Seconds(2);
+  const auto connection = ConnectionOf(*flags);
+  if (!connection.ok()) return Usage(connection.status());
   const auto serving = IsServing(
-      {.target = TargetOf(*flags), .service = flags->Text("service"), .deadline = *deadline});
+      {.connection = *connection, .service = flags->Text("service"), .deadline = *deadline});
   if (!serving.ok()) {
     std::cerr << DescribeError(serving.status());
     return 1;

@@ -2,7 +2,9 @@
 """The three processes by deploy/scripts/local.sh, and Python stubs of the contract, for tests."""
 import glob
 import os
+import random
 import shutil
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -21,6 +23,22 @@ def make_stubs(folder):
                     f"--plugin=protoc-gen-grpc_python={plugin}", *protos],
                    cwd=ROOT, check=True, timeout=60)
     sys.path.insert(0, folder)
+
+
+def free_ports(count):
+    """Below the range of outgoing connections, so that nobody takes them between two starts."""
+    sockets = []
+    while len(sockets) < count:
+        candidate = socket.socket()
+        try:
+            candidate.bind(("127.0.0.1", random.randrange(20000, 32768)))
+            sockets.append(candidate)
+        except OSError:
+            candidate.close()
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
 
 
 class Local:

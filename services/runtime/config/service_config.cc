@@ -45,6 +45,11 @@ void CheckMetrics(const Config& config, FieldCheck& check) {
   }
 }
 
+template <typename Config>
+void CheckHealthListen(const Config& config, FieldCheck& check) {
+  if (!config.health_listen().empty()) check.Listen("health_listen", config.health_listen());
+}
+
 void ApplySimDefaults(v1::SimConfig& sim) {
   if (!sim.has_prefill_step()) *sim.mutable_prefill_step() = ToProto(absl::Milliseconds(5));
   if (!sim.has_prefill_token()) *sim.mutable_prefill_token() = ToProto(absl::Microseconds(20));
@@ -75,6 +80,7 @@ absl::Status ValidateWorker(const v1::WorkerConfig& worker) {
   FieldCheck check("worker.");
   check.Listen("listen", worker.listen());
   CheckMetrics(worker, check);
+  CheckHealthListen(worker, check);
   check.NotEmpty("model_dir", worker.model_dir());
   check.NotEmpty("model_name", worker.model_name());
   if (!v1::Kernels_IsValid(worker.kernels())) check.Fail("kernels", "is no known kernel table");
@@ -146,6 +152,7 @@ absl::Status Validate(const v1::RouterConfig& config) {
   FieldCheck check;
   check.Listen("listen", config.listen());
   CheckMetrics(config, check);
+  CheckHealthListen(config, check);
   check.NotEmpty("model_dir", config.model_dir());
   check.NotEmpty("model_name", config.model_name());
   if (config.prefill_workers().empty()) check.Fail("prefill_workers", "needs at least one");

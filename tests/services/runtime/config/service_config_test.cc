@@ -55,6 +55,7 @@ TEST(ServiceConfigTest, EachErrorNamesFieldLimitAndValue) {
       {"listen: \"127.0.0.1:1\"", {"model_dir", "required"}},
       {base + "requests_max: 0", {"requests_max", "0", "1 to 1048576"}},
       {base + "metrics_listen: \"here\"", {"metrics_listen", "\"here\"", "host:port"}},
+      {base + "health_listen: \"here\"", {"health_listen", "\"here\"", "host:port"}},
       {base + "prefill_workers: \"a:0\"", {"prefill_workers", "port 0", "65535"}},
       {base + "prefill_workers: \"a:70000\"", {"prefill_workers", "70000"}},
       {base + "decode_workers: \"http://a:1\"", {"decode_workers", "http://a:1"}},

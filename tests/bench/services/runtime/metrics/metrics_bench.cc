@@ -48,7 +48,7 @@ BENCHMARK(DecodeStep)->ArgNames({"sequences", "aliases"})->ArgsProduct({{1, 64, 
 
 // What DecodeStep would pay for each token if it did not gather them: prometheus-cpp's own Observe.
 void ObserveEachGap(benchmark::State& state) {
-  static const auto* const kRegistry = MakeRegistry(ProcessRole::kDecode, true).release();
+  static MetricsRegistry* const kRegistry = MakeRegistry(ProcessRole::kDecode, true).release();
   static prometheus::Histogram& native =
       kRegistry->Histogram({.series = series::kInterTokenGap, .bounds = series::kTokenBounds});
   int64_t i = 0;
