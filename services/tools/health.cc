@@ -62,13 +62,9 @@ grpc::ByteBuffer RequestFor(const std::string& service) {
   return grpc::ByteBuffer(&slice, 1);
 }
 
-struct Question {
-  std::string target;
-  std::string service;
-  absl::Time deadline;
-};
+}  // namespace
 
-absl::StatusOr<bool> IsServing(const Question& question) {
+absl::StatusOr<bool> IsServing(const HealthQuestion& question) {
   const Channel channel({.endpoint = question.target});
   const auto stub = channel.NewGenericStub();
   grpc::ClientContext context;
@@ -86,8 +82,6 @@ absl::StatusOr<bool> IsServing(const Question& question) {
   if (!status.ok()) return FromGrpcStatus(status);
   return ServingStatus(response) == kServing;
 }
-
-}  // namespace
 
 int RunHealth(const std::vector<std::string>& arguments) {
   const auto flags = Flags::Parse(HealthFlags(), arguments);
