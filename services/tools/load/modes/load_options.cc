@@ -226,7 +226,7 @@ absl::StatusOr<LoadOptions> ParseLoadOptions(Mode mode, const Flags& flags) {
   options.dry_run = flags.Has("dry-run");
   for (const FlagSpec& spec : LoadFlags(mode)) {
     if (flags.Has(spec.name)) {
-      options.given.emplace_back(spec.name, absl::StrJoin(flags.Texts(spec.name), " "));
+      options.given.emplace(spec.name, absl::StrJoin(flags.Texts(spec.name), " "));
     }
   }
   return options;
