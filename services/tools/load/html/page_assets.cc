@@ -63,7 +63,8 @@ button:hover { color: var(--text); }
 .tile span { color: var(--soft); font-size: 13px; }
 .tile p { margin: 2px 0 0; color: var(--soft); font-size: 12px;
   font-variant-numeric: tabular-nums; }
-.grid2 { display: grid; gap: 14px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 430px), 1fr)); }
+.grid2 { display: grid; gap: 14px;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 430px), 1fr)); }
 figure.chart { background: var(--card); border: 1px solid var(--line); border-radius: 12px;
   margin: 0; padding: 14px 16px 8px; position: relative; }
 figcaption { font-weight: 600; font-size: 14px; }
@@ -114,5 +115,43 @@ footer { color: var(--soft); font-size: 12.5px; margin-top: 40px; }
   figure.chart, .scroll, .tile { break-inside: avoid; }
 }
 )css";
+
+// The viewBox is 560 units wide (svg_chart.cc).
+const char kPageScript[] = R"js(
+for (const figure of document.querySelectorAll("figure[data-x]")) {
+  const xs = JSON.parse(figure.dataset.x).map(Number);
+  const texts = JSON.parse(figure.dataset.text);
+  const svg = figure.querySelector("svg");
+  const cursor = figure.querySelector(".cursor");
+  const tip = document.createElement("div");
+  tip.className = "tip";
+  tip.hidden = true;
+  figure.append(tip);
+  svg.addEventListener("pointermove", (event) => {
+    const box = svg.getBoundingClientRect();
+    const at = (event.clientX - box.left) * 560 / box.width;
+    let best = 0;
+    xs.forEach((x, i) => { if (Math.abs(x - at) < Math.abs(xs[best] - at)) best = i; });
+    cursor.setAttribute("x1", xs[best]);
+    cursor.setAttribute("x2", xs[best]);
+    cursor.style.visibility = "visible";
+    tip.textContent = texts[best];
+    tip.hidden = false;
+    const left = xs[best] * box.width / 560 + 16;
+    const turned = left > figure.clientWidth / 2;
+    tip.style.left = turned ? "auto" : left + 12 + "px";
+    tip.style.right = turned ? figure.clientWidth - left + 12 + "px" : "auto";
+  });
+  svg.addEventListener("pointerleave", () => {
+    cursor.style.visibility = "hidden";
+    tip.hidden = true;
+  });
+}
+document.getElementById("theme").addEventListener("click", () => {
+  const root = document.documentElement;
+  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  root.dataset.theme = (root.dataset.theme || system) === "dark" ? "light" : "dark";
+});
+)js";
 
 }  // namespace tandem
