@@ -3,21 +3,24 @@
 # One router, some prefill and some decode workers on this machine, on loopback.
 #
 #   deploy/scripts/local.sh up --model DIR [--prefill N] [--decode N] [--port P] [--pages N]
+#                            [--engine model|sim] [--slots N]
 #   deploy/scripts/local.sh status
 #   deploy/scripts/local.sh down
 #
 # Each verb also takes --dir STATE (default build/local: configs, logs, process ids; one cluster a
 # folder) and `up` takes --bin DIR (default build/release/bin). Without --port the router gets a
-# free port; the workers always do. `up` returns when every process answers its health check and the
-# router is connected to every worker, or stops all of them again and shows why. `status` exits with
-# 0 when all serve. `down` sends SIGTERM, waits for running answers to drain, and kills what is left
-# then. Repeating a verb is harmless.
+# free port; the workers always do. `--engine sim` runs workers that compute nothing and repeat
+# prompts (deploy/config/decode_sim.textproto); --slots is how many sequences a decode worker holds.
+# `up` returns when every process answers its health check and the router is connected to every
+# worker, or stops all of them again and shows why. `status` exits with 0 when all serve. `down`
+# sends SIGTERM, waits for running answers to drain, and kills what is left then. Repeating a verb
+# is harmless.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
 state="$root/build/local"
 bin="$root/build/release/bin"
-model="" port="" pages=256
+model="" port="" pages=256 slots=64 engine=model
 prefill=1 decode=1
 start_seconds=300
 drain_seconds=35
@@ -28,7 +31,7 @@ fail() {
 }
 
 usage() {
-  sed -n '5,7s/^# *//p' "$0" >&2
+  sed -n '5,8s/^# *//p' "$0" >&2
   exit 2
 }
 
@@ -116,10 +119,14 @@ worker_config() {  # name grpc-port metrics-port
   echo "  listen: \"127.0.0.1:$2\""
   echo "  metrics_listen: \"127.0.0.1:$3\""
   echo "  model_dir: $(quoted "$model")"
+  echo "  engine: ENGINE_${engine^^}"
   echo "}"
   case "$1" in
-    decode*) echo "pages: $pages" ;;
-    prefill*) echo 'decode_workers_allowed: "127.0.0.1:*"' ;;
+    decode*) echo "pages: $pages slots: $slots batch_max: $slots" ;;
+    prefill*)
+      echo 'decode_workers_allowed: "127.0.0.1:*"'
+      echo "requests_max: $((slots > 256 ? slots : 256))"
+      ;;
   esac
 }
 
@@ -184,9 +191,10 @@ wait_serving() {
   done <"$state/processes"
 }
 
-# What runs has the model, the numbers of workers and the port that were asked for.
+# What runs has the model, the engine, the numbers of workers and the port that were asked for.
 same_as_asked() {
   grep -qxF "model_dir: $(quoted "$model")" "$state/router.textproto" &&
+    grep -qx "  engine: ENGINE_${engine^^}" "$state/decode-0.textproto" &&
     [ "$(grep -c '^prefill-' "$state/processes")" -eq "$prefill" ] &&
     [ "$(grep -c '^decode-' "$state/processes")" -eq "$decode" ] &&
     { [ -z "$port" ] || grep -q "^router .* $port [0-9]*$" "$state/processes"; }
@@ -199,6 +207,8 @@ up() {
   number --prefill "$prefill" 64
   number --decode "$decode" 64
   number --pages "$pages" 16777216
+  number --slots "$slots" 65536
+  case "$engine" in model | sim) ;; *) fail "--engine: $engine is neither model nor sim" ;; esac
   [ -z "$port" ] || number --port "$port" 65535
   local role why
   for role in router prefill decode; do
@@ -272,6 +282,8 @@ while [ $# -gt 0 ]; do
     --decode) decode=$2 ;;
     --port) port=$2 ;;
     --pages) pages=$2 ;;
+    --engine) engine=$2 ;;
+    --slots) slots=$2 ;;
     --dir) state=$2 ;;
     --bin) bin=$2 ;;
     *) usage ;;

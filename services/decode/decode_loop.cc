@@ -25,8 +25,7 @@ constexpr absl::Duration kPublishInterval = absl::Milliseconds(200);
 
 DecodeLoop::DecodeLoop(const Options& options, Parts parts)
     : options_(options),
-      model_(parts.model),
-      kernels_(parts.kernels),
+      engine_(parts.engine),
       storage_(std::move(parts.storage)),
       watch_(parts.watch),
       metrics_(parts.metrics),
@@ -84,7 +83,7 @@ void DecodeLoop::Handle(GenerateCommand& command) {
 absl::Status DecodeLoop::Start(const GenerateCommand& command) {
   const v1::DecodeServiceGenerateRequest& request = command.request;
   const LeaseKey key = KeyOf(request.reservation());
-  RETURN_IF_ERROR(CheckGenerate(request, model_.config()));
+  RETURN_IF_ERROR(CheckGenerate(request, engine_.config()));
   absl::StatusOr<Grant> memory = leases_.Commit(key, request.prompt_tokens());
   if (absl::IsInvalidArgument(memory.status()))
     return InvalidField("prompt_tokens", memory.status().message());
@@ -191,7 +190,7 @@ absl::Status DecodeLoop::CopyPiece(const WriteKvCommand& command) {
 void DecodeLoop::Step() {
   const absl::Time start = Clock::Real().Now();
   const std::vector<SequenceId> batch = scheduler_.Next();
-  std::vector<SequenceChunk> chunks;
+  std::vector<EngineChunk> chunks;
   chunks.reserve(batch.size());
   for (const SequenceId id : batch) {
     const Sequence& sequence = sequences_.at(id);
@@ -199,15 +198,11 @@ void DecodeLoop::Step() {
                       .start = sequence.position,
                       .slot = sequence.memory.slot,
                       .pages = sequence.memory.pages,
-                      .logits = LogitsRows::kLast});
+                      .sampler = &sequence.sampler});
   }
-  std::vector<TokenChoice> choices(batch.size());
-  const Kernels kernels{.table = kernels_, .stream = stream_};
-  model_.Forward(chunks, storage_->view(), [&](const LogitsRow& row) {
-    choices[row.chunk] = sequences_.at(batch[row.chunk]).sampler.Draw(kernels, row.logits);
-  });
+  const std::vector<ChunkResult> results = engine_.Step(chunks, storage_->view());
   const absl::Time now = Clock::Real().Now();
-  for (size_t i = 0; i < batch.size(); ++i) Deliver(batch[i], choices[i], now);
+  for (size_t i = 0; i < batch.size(); ++i) Deliver(batch[i], results[i].choice, now);
   const int sequences = static_cast<int>(batch.size());
   metrics_.engine.OnStep(
       {.begin = start, .end = now, .sequences = sequences, .tokens_generated = sequences});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// DecodeLoop: the one thread that owns a decode worker's pool, leases, schedule and model.
+// DecodeLoop: the one thread that owns a decode worker's pool, leases, schedule and engine.
 //
 // Commands come in from any thread through Post, are acted on between steps, and are answered
 // exactly once. A step writes one token for every sequence of the batch. Memory: the pool is made
@@ -17,10 +17,10 @@
 #include "services/runtime/base/bounded_queue.h"
 #include "services/runtime/base/clock.h"
 #include "services/runtime/base/thread.h"
+#include "services/runtime/engine/engine.h"
 #include "services/runtime/kv/kv_storage.h"
 #include "services/runtime/kv/lease_table.h"
 #include "services/runtime/metrics/worker_metrics.h"
-#include "services/runtime/model/model.h"
 #include "services/runtime/rpc/watch_service.h"
 #include "services/runtime/sampling/sampler.h"
 #include "services/runtime/scheduler/decode_scheduler.h"
@@ -39,8 +39,7 @@ class DecodeLoop {
   };
   // Everything is borrowed but `storage`.
   struct Parts {
-    Model& model;
-    const kernels::KernelTable& kernels;
+    Engine& engine;
     std::unique_ptr<KvStorage> storage;
     WatchService& watch;
     DecodeMetrics& metrics;
@@ -96,12 +95,10 @@ class DecodeLoop {
   void Stop();
 
   const Options options_;
-  Model& model_;
-  const kernels::KernelTable& kernels_;
+  Engine& engine_;
   const std::unique_ptr<KvStorage> storage_;
   WatchService& watch_;
   DecodeMetrics& metrics_;
-  kernels::Stream stream_;
   LeaseTable leases_;
   Links links_;
   DecodeScheduler scheduler_;

@@ -11,7 +11,7 @@
 #include "services/runtime/config/duration.h"
 #include "services/runtime/config/program.h"
 #include "services/runtime/config/service_config.h"
-#include "services/runtime/loader/worker_model.h"
+#include "services/runtime/engine/worker_engine.h"
 #include "services/runtime/rpc/serve.h"
 
 namespace tandem {
@@ -34,16 +34,12 @@ absl::StatusOr<std::unique_ptr<KvStorage>> MakePool(const v1::DecodeConfig& conf
 absl::Status Run(const v1::DecodeConfig& config) {
   ShutdownSignals signals;
   RouteGrpcLog();
-  ASSIGN_OR_RETURN(const WorkerModel worker, LoadWorkerModel(config.worker()));
-  const int64_t pool_tokens = int64_t{config.pages()} * kPageTokens;
-  ASSIGN_OR_RETURN(const int64_t context,
-                   ContextTokens(config.worker(), worker.config(), pool_tokens));
   const int batch_max = static_cast<int>(config.batch_max());
-  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
-                   Model::Create(worker.config(), worker.loaded->weights(), worker.kernels,
-                                 {.max_tokens_per_step = batch_max,
-                                  .max_chunks_per_step = batch_max,
-                                  .max_positions = context}));
+  ASSIGN_OR_RETURN(
+      const WorkerEngine worker,
+      MakeWorkerEngine(config.worker(), {.tokens_per_step = batch_max,
+                                         .chunks_per_step = batch_max,
+                                         .pool_tokens = int64_t{config.pages()} * kPageTokens}));
   ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> pool, MakePool(config, worker.config()));
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry,
                    MetricsRegistry::Create({.role = "decode",
@@ -52,16 +48,13 @@ absl::Status Run(const v1::DecodeConfig& config) {
                                             .version = Version()}));
   DecodeMetrics metrics(*registry);
   WatchService watch;
-  DecodeLoop loop({.incarnation = RandomId(),
-                   .lease_seed = RandomId(),
-                   .lease_ttl = FromProto(config.lease_ttl()),
-                   .batch_max = batch_max,
-                   .context_tokens_max = context},
-                  {.model = *model,
-                   .kernels = worker.kernels,
-                   .storage = std::move(pool),
-                   .watch = watch,
-                   .metrics = metrics});
+  DecodeLoop loop(
+      {.incarnation = RandomId(),
+       .lease_seed = RandomId(),
+       .lease_ttl = FromProto(config.lease_ttl()),
+       .batch_max = batch_max,
+       .context_tokens_max = worker.context_tokens_max},
+      {.engine = *worker.engine, .storage = std::move(pool), .watch = watch, .metrics = metrics});
   DecodeServiceImpl service({.endpoint = config.endpoint(),
                              .lease_ttl = FromProto(config.lease_ttl()),
                              .stream_tokens_max = config.stream_tokens_max()},
@@ -75,7 +68,7 @@ absl::Status Run(const v1::DecodeConfig& config) {
                       {"model", config.worker().model_name()},
                       {"pages", config.pages()},
                       {"slots", config.slots()},
-                      {"context_tokens_max", context}});
+                      {"context_tokens_max", worker.context_tokens_max}});
   ServeUntilSignal({.server = *server,
                     .signals = signals,
                     .drain_timeout = FromProto(config.worker().drain_timeout()),

@@ -11,7 +11,7 @@
 #include "services/runtime/config/duration.h"
 #include "services/runtime/config/program.h"
 #include "services/runtime/config/service_config.h"
-#include "services/runtime/loader/worker_model.h"
+#include "services/runtime/engine/worker_engine.h"
 #include "services/runtime/rpc/serve.h"
 
 namespace tandem {
@@ -29,17 +29,14 @@ absl::StatusOr<StagingPool> MakeStaging(const v1::PrefillConfig& config, const M
 absl::Status Run(const v1::PrefillConfig& config) {
   ShutdownSignals signals;
   RouteGrpcLog();
-  ASSIGN_OR_RETURN(const WorkerModel worker, LoadWorkerModel(config.worker()));
-  // The pool that limits a sequence is the decode worker's, which has its own say.
-  ASSIGN_OR_RETURN(const int64_t context, ContextTokens(config.worker(), worker.config(),
-                                                        worker.config().max_position_embeddings));
   const int chunk = static_cast<int>(config.chunk_tokens());
-  ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
-                   Model::Create(worker.config(), worker.loaded->weights(), worker.kernels,
-                                 {.max_tokens_per_step = chunk,
-                                  .max_chunks_per_step =
-                                      std::min(chunk, static_cast<int>(config.requests_max())),
-                                  .max_positions = context}));
+  // The pool that limits a sequence is the decode worker's, which has its own say.
+  ASSIGN_OR_RETURN(
+      const WorkerEngine worker,
+      MakeWorkerEngine(config.worker(), {.reads_prompts = true,
+                                         .tokens_per_step = chunk,
+                                         .chunks_per_step = std::min(
+                                             chunk, static_cast<int>(config.requests_max()))}));
   ASSIGN_OR_RETURN(StagingPool staging, MakeStaging(config, worker.config()));
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry,
                    MetricsRegistry::Create({.role = "prefill",
@@ -51,14 +48,13 @@ absl::Status Run(const v1::PrefillConfig& config) {
   PrefillLoop loop({.incarnation = RandomId(),
                     .chunk_tokens = chunk,
                     .requests_max = static_cast<int>(config.requests_max()),
-                    .context_tokens_max = context,
+                    .context_tokens_max = worker.context_tokens_max,
                     .preferred = config.kv_channel_kind(),
                     .strict = config.kv_channel() == v1::KV_CHANNEL_POLICY_STRICT,
                     .link_timeout = FromProto(config.link_timeout()),
                     .decode_workers_allowed = {config.decode_workers_allowed().begin(),
                                                config.decode_workers_allowed().end()}},
-                   {.model = *model,
-                    .kernels = worker.kernels,
+                   {.engine = *worker.engine,
                     .staging = std::move(staging),
                     .watch = watch,
                     .metrics = metrics});
@@ -71,7 +67,7 @@ absl::Status Run(const v1::PrefillConfig& config) {
                       {"metrics_port", registry->port()},
                       {"model", config.worker().model_name()},
                       {"chunk_tokens", chunk},
-                      {"context_tokens_max", context}});
+                      {"context_tokens_max", worker.context_tokens_max}});
   ServeUntilSignal({.server = *server,
                     .signals = signals,
                     .drain_timeout = FromProto(config.worker().drain_timeout()),

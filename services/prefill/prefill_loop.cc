@@ -28,8 +28,7 @@ absl::Status ShuttingDown() {
 
 PrefillLoop::PrefillLoop(const Options& options, Parts parts)
     : options_(options),
-      model_(parts.model),
-      kernels_(parts.kernels),
+      engine_(parts.engine),
       staging_(std::move(parts.staging)),
       watch_(parts.watch),
       metrics_(parts.metrics),
@@ -38,7 +37,7 @@ PrefillLoop::PrefillLoop(const Options& options, Parts parts)
               .preferred = options.preferred,
               .strict = options.strict,
               .allowed = options.decode_workers_allowed,
-              .config = &model_.config(),
+              .config = &engine_.config(),
               .post = [this](LinkEvent event) { PostAlways(std::move(event)); }},
              staging_),
       scheduler_(options.chunk_tokens),
@@ -77,7 +76,7 @@ absl::Status PrefillLoop::Check(const v1::PrefillRequest& request) const {
     return PromptTooLong({.limit = static_cast<uint64_t>(options_.context_tokens_max),
                           .got = static_cast<uint64_t>(tokens)});
   }
-  const auto vocab = static_cast<uint32_t>(model_.config().vocab_size);
+  const auto vocab = static_cast<uint32_t>(engine_.config().vocab_size);
   for (const uint32_t id : request.token_ids()) {
     if (id >= vocab) return InvalidField("token_ids", absl::StrCat("below ", vocab, ", got ", id));
   }
@@ -90,7 +89,7 @@ absl::Status PrefillLoop::Check(const v1::PrefillRequest& request) const {
     // News of a lease would reach only one of the two.
     if (prompt.key == key) return LeaseLost("reservation: another prompt is being read into it");
   }
-  return CheckSampling(request.sampling(), model_.config().vocab_size);
+  return CheckSampling(request.sampling(), engine_.config().vocab_size);
 }
 
 void PrefillLoop::Handle(PrefillCommand& command) {
@@ -207,48 +206,49 @@ void PrefillLoop::Step() {
   const PrefillPlan plan = scheduler_.Next();
   if (plan.items.empty()) return;
   const absl::Time start = Clock::Real().Now();
-  std::vector<SequenceChunk> chunks;
+  std::vector<EngineChunk> chunks;
   chunks.reserve(plan.items.size());
   KvView view;
   StepSample sample{.begin = start, .sequences = static_cast<int>(plan.items.size())};
   for (const PrefillItem& item : plan.items) {
     Prompt& prompt = prompts_.at(item.id);
     if (item.start == 0) prompt.begun = start;
-    const KvPlace& place = std::get<Reading>(prompt.stage).place;
-    view = place.view;
-    const LogitsRows rows = prompt.request.prompt_logprobs() ? LogitsRows::kAll
-                            : item.last                      ? LogitsRows::kLast
-                                                             : LogitsRows::kNone;
-    chunks.push_back({.tokens = absl::MakeConstSpan(prompt.tokens).subspan(item.start, item.count),
-                      .start = item.start,
-                      .slot = place.slot,
-                      .pages = place.pages,
-                      .logits = rows});
+    view = std::get<Reading>(prompt.stage).place.view;
+    chunks.push_back(ChunkOf(item));
     sample.tokens_prompt += item.count;
     sample.tokens_generated += static_cast<int>(item.last);
   }
-  model_.Forward(chunks, view, [&](const LogitsRow& row) { OnLogits(plan.items[row.chunk], row); });
+  const std::vector<ChunkResult> results = engine_.Step(chunks, view);
   scheduler_.Advance(plan);
   sample.end = Clock::Real().Now();
-  for (const PrefillItem& item : plan.items) AfterChunk(item, sample.end);
+  for (size_t i = 0; i < plan.items.size(); ++i) AfterChunk(plan.items[i], results[i], sample.end);
   metrics_.engine.OnStep(sample);
 }
 
-void PrefillLoop::OnLogits(const PrefillItem& item, const LogitsRow& row) {
+EngineChunk PrefillLoop::ChunkOf(const PrefillItem& item) {
   Prompt& prompt = prompts_.at(item.id);
-  const Kernels kernels{.table = kernels_, .stream = stream_};
-  const int next = item.start + row.token + 1;
-  if (next < static_cast<int>(prompt.tokens.size())) {
-    prompt.done.set_prompt_logprobs(next, LogProbability(kernels, row.logits, prompt.tokens[next]));
-    return;
-  }
-  const Sampler sampler(SpecOf(prompt.request.sampling()), prompt.tokens);
-  *prompt.done.mutable_first() = ToProto(sampler.Draw(kernels, row.logits));
+  const KvPlace& place = std::get<Reading>(prompt.stage).place;
+  const absl::Span<const int32_t> tokens = prompt.tokens;
+  EngineChunk chunk{.tokens = tokens.subspan(item.start, item.count),
+                    .start = item.start,
+                    .slot = place.slot,
+                    .pages = place.pages};
+  if (prompt.request.prompt_logprobs()) chunk.targets = tokens.subspan(item.start + 1, item.count);
+  if (item.last)
+    chunk.sampler = &prompt.sampler.emplace(SpecOf(prompt.request.sampling()), prompt.tokens);
+  return chunk;
 }
 
-void PrefillLoop::AfterChunk(const PrefillItem& item, absl::Time now) {
+void PrefillLoop::AfterChunk(const PrefillItem& item, const ChunkResult& result, absl::Time now) {
   Prompt& prompt = prompts_.at(item.id);
-  if (item.last) return HandOver(item.id, prompt, now);
+  for (size_t i = 0; i < result.target_logprobs.size(); ++i) {
+    prompt.done.set_prompt_logprobs(item.start + 1 + static_cast<int>(i),
+                                    result.target_logprobs[i]);
+  }
+  if (item.last) {
+    *prompt.done.mutable_first() = ToProto(result.choice);
+    return HandOver(item.id, prompt, now);
+  }
   v1::PrefillResponse progress;
   progress.mutable_progress()->set_tokens(item.start + item.count);
   // A reader that is gone says so by OnCancelled.

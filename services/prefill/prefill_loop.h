@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// PrefillLoop: the one thread that owns a prefill worker's schedule, model and hand-offs.
+// PrefillLoop: the one thread that owns a prefill worker's schedule, engine and hand-offs.
 //
 // A prompt's life, each stage a type: Linking (the link to its decode worker comes up) → Asking
 // (may we write?) → Staging (bytes only: waits for local memory) → Reading (scheduled, chunk by
@@ -10,6 +10,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -19,8 +20,8 @@
 #include "services/runtime/base/bounded_queue.h"
 #include "services/runtime/base/clock.h"
 #include "services/runtime/base/thread.h"
+#include "services/runtime/engine/engine.h"
 #include "services/runtime/metrics/worker_metrics.h"
-#include "services/runtime/model/model.h"
 #include "services/runtime/rpc/watch_service.h"
 #include "services/runtime/sampling/sampler.h"
 #include "services/runtime/scheduler/prefill_scheduler.h"
@@ -41,8 +42,7 @@ class PrefillLoop {
   };
   // Everything is borrowed but `staging`.
   struct Parts {
-    Model& model;
-    const kernels::KernelTable& kernels;
+    Engine& engine;
     StagingPool staging;
     WatchService& watch;
     PrefillMetrics& metrics;
@@ -78,6 +78,7 @@ class PrefillLoop {
     v1::PrefillRequest request;
     PrefillStream* stream = nullptr;  // owned until closed
     std::vector<int32_t> tokens;
+    std::optional<Sampler> sampler;  // for the last chunk
     LeaseKey key;
     LinkSerial link = 0;
     absl::Time arrived;
@@ -104,8 +105,8 @@ class PrefillLoop {
   // From Staging: memory on the channel, then the schedule; or no change.
   void Begin(SequenceId id, Prompt& prompt, Peer& peer);
   void Step();
-  void OnLogits(const PrefillItem& item, const LogitsRow& row);
-  void AfterChunk(const PrefillItem& item, absl::Time now);
+  EngineChunk ChunkOf(const PrefillItem& item);
+  void AfterChunk(const PrefillItem& item, const ChunkResult& result, absl::Time now);
   void HandOver(SequenceId id, Prompt& prompt, absl::Time now);
 
   // The end of a prompt that has failed or was cancelled, and of one that is done.
@@ -118,12 +119,10 @@ class PrefillLoop {
   void Stop();
 
   const Options options_;
-  Model& model_;
-  const kernels::KernelTable& kernels_;
+  Engine& engine_;
   StagingPool staging_;
   WatchService& watch_;
   PrefillMetrics& metrics_;
-  kernels::Stream stream_;
   Peers peers_;
   PrefillScheduler scheduler_;
   Prompts prompts_;

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "nlohmann/json.hpp"
 #include "services/runtime/base/check.h"
 #include "services/runtime/rpc/status.h"
 #include "tests/e2e/client.h"
@@ -20,10 +21,11 @@
 
 namespace tandem {
 
-Cluster::Cluster(const ClusterOptions& options) {
+Cluster::Cluster(const ClusterOptions& options) : decode_pages_(options.decode_pages) {
   std::string folder = "/tmp/tandem-cluster-XXXXXX";
   CHECK(mkdtemp(folder.data()) != nullptr);
   folder_ = folder;
+  const std::string model_dir = options.one_layer ? OneLayer(options.model_dir) : options.model_dir;
   std::string prefills;
   std::string decodes;
   const auto add_worker = [&](const std::string& role, int index, const std::string& extra) {
@@ -32,17 +34,16 @@ Cluster::Cluster(const ClusterOptions& options) {
     process.binary = absl::StrCat("tandem-", role);
     process.port = FreePort();
     process.metrics_port = FreePort();
-    Write(name,
-          absl::StrCat("worker { listen: \"127.0.0.1:", process.port,
-                       "\" metrics_listen: \"127.0.0.1:", process.metrics_port, "\" model_dir: \"",
-                       options.model_dir, "\" drain_timeout { seconds: 10 } ", options.worker_extra,
-                       " }\n", extra, "\n"));
+    Write(name, absl::StrCat("worker { listen: \"127.0.0.1:", process.port,
+                             "\" metrics_listen: \"127.0.0.1:", process.metrics_port,
+                             "\" model_dir: \"", model_dir, "\" drain_timeout { seconds: 10 } ",
+                             options.worker_extra, " }\n", extra, "\n"));
     absl::StrAppend(role == "prefill" ? &prefills : &decodes, role,
                     "_workers: \"127.0.0.1:", process.port, "\"\n");
   };
   for (int i = 0; i < options.prefills; ++i) add_worker("prefill", i, options.prefill_extra);
   for (int i = 0; i < options.decodes; ++i) {
-    add_worker("decode", i, absl::StrCat("pages: ", kDecodePages, "\n", options.decode_extra));
+    add_worker("decode", i, absl::StrCat("pages: ", decode_pages_, "\n", options.decode_extra));
   }
   Process& router = processes_["router"];
   router.binary = "tandem-router";
@@ -51,7 +52,7 @@ Cluster::Cluster(const ClusterOptions& options) {
   Write("router",
         absl::StrCat("listen: \"127.0.0.1:", router.port,
                      "\"\nmetrics_listen: \"127.0.0.1:", router.metrics_port, "\"\nmodel_dir: \"",
-                     options.model_dir, "\"\n", prefills, decodes, options.router_extra, "\n"));
+                     model_dir, "\"\n", prefills, decodes, options.router_extra, "\n"));
   for (const std::string& name : names()) Start(name);
 }
 
@@ -61,6 +62,19 @@ Cluster::~Cluster() {
   }
   std::error_code ignored;
   std::filesystem::remove_all(folder_, ignored);
+}
+
+std::string Cluster::OneLayer(const std::string& model_dir) const {
+  const std::string copy = folder_ + "/model";
+  std::filesystem::create_directory(copy);
+  nlohmann::json config = nlohmann::json::parse(std::ifstream(model_dir + "/config.json"));
+  config["num_hidden_layers"] = 1;
+  config["compress_ratios"] = {4};
+  std::ofstream(copy + "/config.json") << config;
+  for (const char* file : {"generation_config.json", "tokenizer.json", "tokenizer_config.json"}) {
+    std::filesystem::create_symlink(model_dir + "/" + file, copy + "/" + file);
+  }
+  return copy;
 }
 
 void Cluster::Write(const std::string& name, const std::string& config) {
@@ -162,12 +176,12 @@ absl::Status Cluster::WaitAllFree(const std::string& decode, absl::Duration limi
   bool free = false;
   while (!free && reader->Read(&state)) {
     pages_most = std::max(pages_most, state.pages_free());
-    free = state.running() == 0 && state.waiting() == 0 && state.pages_free() == kDecodePages;
+    free = state.running() == 0 && state.waiting() == 0 && state.pages_free() == decode_pages_;
   }
   context.TryCancel();
   (void)reader->Finish();
   if (free) return absl::OkStatus();
-  return absl::DeadlineExceededError(absl::StrCat(decode, ": ", pages_most, " of ", kDecodePages,
+  return absl::DeadlineExceededError(absl::StrCat(decode, ": ", pages_most, " of ", decode_pages_,
                                                   " pages are free, ", state.running(),
                                                   " running, ", state.waiting(), " waiting"));
 }

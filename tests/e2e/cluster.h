@@ -19,11 +19,15 @@
 
 namespace tandem {
 
-// Every decode worker of a Cluster has this many; small enough for any /dev/shm.
+// Small enough for any /dev/shm.
 inline constexpr uint32_t kDecodePages = 96;
 
 struct ClusterOptions {
   std::string model_dir = TANDEM_SOURCE_DIR "/deploy/models/tiny-v4";
+  // For simulated engines: config.json is cut to one layer of ratio 4, so that a slot takes 160 kB
+  // and a page 42 kB, and thousands fit.
+  bool one_layer = false;
+  uint32_t decode_pages = kDecodePages;  // of each decode worker
   int prefills = 1;
   int decodes = 1;
   // Lines of text proto that are added to the config of each process.
@@ -55,6 +59,7 @@ class Cluster {
   absl::Status WaitReady(absl::Duration limit) const;
 
   std::unique_ptr<v1::InferenceService::Stub> NewClient() const;
+  pid_t pid(const std::string& name) const { return processes_.at(name).pid; }
   std::string endpoint(const std::string& name) const;
   std::string metrics_endpoint(const std::string& name) const;
   std::string log(const std::string& name) const;
@@ -73,8 +78,11 @@ class Cluster {
     pid_t pid = 0;  // 0 = not running
   };
   void Write(const std::string& name, const std::string& config);
+  // The folder of a copy of the model with one layer.
+  std::string OneLayer(const std::string& model_dir) const;
 
   std::string folder_;
+  const uint32_t decode_pages_;
   std::map<std::string, Process> processes_;
 };
 

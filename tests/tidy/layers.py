@@ -17,6 +17,7 @@ LOW_TO_HIGH = (
     (RUNTIME + "text", RUNTIME + "kv", RUNTIME + "sampling"),
     (RUNTIME + "model",),
     (RUNTIME + "loader",),
+    (RUNTIME + "engine",),
     (RUNTIME + "scheduler",),
     (RUNTIME + "transfer", RUNTIME + "parallel"),
     ("services/prefill", "services/decode", "services/router", "services/tools"),
@@ -24,7 +25,7 @@ LOW_TO_HIGH = (
 RANK = {member: rank for rank, group in enumerate(LOW_TO_HIGH) for member in group}
 TWINS = {RUNTIME + "model/field_reader": RUNTIME + "model/model_config"}  # may see each other
 REACHES_KERNELS = tuple(RUNTIME + f for f in (
-    "kv", "sampling", "model", "loader", "scheduler", "transfer", "parallel"))
+    "kv", "sampling", "model", "loader", "engine", "scheduler", "transfer", "parallel"))
 # What stands high may still not see all that is below.
 FORBIDDEN = {
     "proto": ("kernels",),

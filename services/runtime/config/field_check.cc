@@ -42,6 +42,14 @@ void FieldCheck::Positive(absl::string_view field, const google::protobuf::Durat
   Fail(field, absl::StrCat(absl::FormatDuration(duration), " is not above 0 and at most a year"));
 }
 
+void FieldCheck::UpTo(absl::string_view field, const google::protobuf::Duration& value,
+                      absl::Duration max) {
+  const absl::Duration duration = FromProto(value);
+  if (duration >= absl::ZeroDuration() && duration <= max) return;
+  Fail(field, absl::StrCat(absl::FormatDuration(duration), " is outside of 0 to ",
+                           absl::FormatDuration(max)));
+}
+
 void FieldCheck::Endpoint(absl::string_view field, absl::string_view value) {
   HostPort(field, value, /*port_min=*/1);
 }

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "google/protobuf/duration.pb.h"
 
 namespace tandem {
@@ -25,6 +26,8 @@ class FieldCheck {
   void NotEmpty(absl::string_view field, absl::string_view value);
   // Above zero, at most a year, well-formed.
   void Positive(absl::string_view field, const google::protobuf::Duration& value);
+  // From zero to `max`, well-formed.
+  void UpTo(absl::string_view field, const google::protobuf::Duration& value, absl::Duration max);
   // host:port or [v6]:port with a port to connect to: 1 to 65535.
   void Endpoint(absl::string_view field, absl::string_view value);
   // As Endpoint; port 0 = any free one.

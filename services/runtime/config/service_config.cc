@@ -29,10 +29,29 @@ std::string FolderName(absl::string_view path) {
   return std::string(path.substr(path.rfind('/') + 1));
 }
 
+void ApplySimDefaults(v1::SimConfig& sim) {
+  if (!sim.has_prefill_step()) *sim.mutable_prefill_step() = ToProto(absl::Milliseconds(5));
+  if (!sim.has_prefill_token()) *sim.mutable_prefill_token() = ToProto(absl::Microseconds(20));
+  if (!sim.has_decode_step()) *sim.mutable_decode_step() = ToProto(absl::Milliseconds(20));
+  if (!sim.has_decode_sequence()) *sim.mutable_decode_sequence() = ToProto(absl::Microseconds(50));
+}
+
+absl::Status ValidateSim(const v1::SimConfig& sim) {
+  constexpr absl::Duration kMax = absl::Seconds(60);
+  FieldCheck check("worker.sim.");
+  check.UpTo("prefill_step", sim.prefill_step(), kMax);
+  check.UpTo("prefill_token", sim.prefill_token(), kMax);
+  check.UpTo("decode_step", sim.decode_step(), kMax);
+  check.UpTo("decode_sequence", sim.decode_sequence(), kMax);
+  return check.status();
+}
+
 void ApplyWorkerDefaults(v1::WorkerConfig& worker) {
   if (worker.model_name().empty()) worker.set_model_name(FolderName(worker.model_dir()));
   if (worker.kernels() == v1::KERNELS_UNSPECIFIED) worker.set_kernels(v1::KERNELS_CPU);
   if (!worker.has_drain_timeout()) *worker.mutable_drain_timeout() = ToProto(absl::Seconds(30));
+  if (worker.engine() == v1::ENGINE_UNSPECIFIED) worker.set_engine(v1::ENGINE_MODEL);
+  if (worker.engine() == v1::ENGINE_SIM) ApplySimDefaults(*worker.mutable_sim());
 }
 
 absl::Status ValidateWorker(const v1::WorkerConfig& worker) {
@@ -46,7 +65,11 @@ absl::Status ValidateWorker(const v1::WorkerConfig& worker) {
     check.InRange("context_tokens_max", worker.context_tokens_max(), {.min = 2, .max = 1U << 24});
   }
   check.Positive("drain_timeout", worker.drain_timeout());
-  return check.status();
+  if (!v1::Engine_IsValid(worker.engine())) check.Fail("engine", "is no known engine");
+  if (worker.engine() != v1::ENGINE_SIM && worker.has_sim())
+    check.Fail("sim", "is for engine: ENGINE_SIM only");
+  RETURN_IF_ERROR(check.status());
+  return worker.has_sim() ? ValidateSim(worker.sim()) : absl::OkStatus();
 }
 
 }  // namespace

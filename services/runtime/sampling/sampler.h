@@ -57,6 +57,8 @@ class Sampler {
   // The answer's next token is `id`, drawn here or elsewhere.
   void Accept(int32_t id);
 
+  const SamplerSpec& spec() const { return spec_; }
+
  private:
   void Penalise(const Kernels& kernels, std::vector<float>& logits) const;
 

@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
 #include "services/runtime/base/check.h"
+#include "services/runtime/engine/model_engine.h"
 #include "services/runtime/rpc/status.h"
 #include "services/runtime/transfer/wire.h"
 #include "tests/e2e/ports/free_port.h"
@@ -20,11 +21,13 @@ KvLayout LayoutOf(int pages, int slots) {
   return *std::move(layout);
 }
 
-std::unique_ptr<Model> MakeModel(const StepLimits& options) {
-  auto model =
-      Model::Create(TinyModel().config(), TinyModel().weights(), kernels::kCpuKernels, options);
-  CHECK(model.ok());
-  return *std::move(model);
+std::unique_ptr<Engine> MakeEngine(const StepLimits& limits) {
+  auto engine = ModelEngine::Create({.config = TinyModel().config(),
+                                     .weights = TinyModel().weights(),
+                                     .kernels = kernels::kCpuKernels},
+                                    limits);
+  CHECK(engine.ok());
+  return *std::move(engine);
 }
 
 std::unique_ptr<MetricsRegistry> MakeRegistry(const char* role) {
@@ -54,9 +57,9 @@ const LoadedModel& TinyModel() {
 
 TestDecode::TestDecode(const Options& options)
     : options_(options),
-      model_(MakeModel({.max_tokens_per_step = options.batch_max,
-                        .max_chunks_per_step = options.batch_max,
-                        .max_positions = options.pages * kPageTokens})),
+      engine_(MakeEngine({.max_tokens_per_step = options.batch_max,
+                          .max_chunks_per_step = options.batch_max,
+                          .max_positions = options.pages * kPageTokens})),
       registry_(MakeRegistry("decode")),
       metrics_(std::make_unique<DecodeMetrics>(*registry_)) {
   const KvLayout layout = LayoutOf(options.pages, options.slots);
@@ -70,8 +73,7 @@ TestDecode::TestDecode(const Options& options)
                           .lease_ttl = options.lease_ttl,
                           .batch_max = options.batch_max,
                           .context_tokens_max = options.pages * kPageTokens},
-      DecodeLoop::Parts{.model = *model_,
-                        .kernels = kernels::kCpuKernels,
+      DecodeLoop::Parts{.engine = *engine_,
                         .storage = *std::move(storage),
                         .watch = watch_,
                         .metrics = *metrics_});
@@ -118,9 +120,10 @@ bool TestDecode::AllFreeWithin(absl::Duration limit) {
 }
 
 TestPrefill::TestPrefill(const Options& options)
-    : model_(MakeModel({.max_tokens_per_step = options.chunk_tokens,
-                        .max_chunks_per_step = std::min(options.chunk_tokens, options.requests_max),
-                        .max_positions = 8192})),
+    : engine_(
+          MakeEngine({.max_tokens_per_step = options.chunk_tokens,
+                      .max_chunks_per_step = std::min(options.chunk_tokens, options.requests_max),
+                      .max_positions = 8192})),
       registry_(MakeRegistry("prefill")),
       metrics_(std::make_unique<PrefillMetrics>(*registry_)) {
   const KvLayout layout = LayoutOf(options.staging_pages, options.staging_slots);
@@ -135,8 +138,7 @@ TestPrefill::TestPrefill(const Options& options)
                            .strict = options.strict,
                            .decode_workers_allowed = options.decode_workers_allowed},
       PrefillLoop::Parts{
-          .model = *model_,
-          .kernels = kernels::kCpuKernels,
+          .engine = *engine_,
           .staging = {.id = 0,
                       .storage = *std::move(storage),
                       .pages = PagePool(options.staging_pages, options.staging_slots)},

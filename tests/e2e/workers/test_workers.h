@@ -41,7 +41,7 @@ class TestDecode {
 
  private:
   const Options options_;
-  std::unique_ptr<Model> model_;
+  std::unique_ptr<Engine> engine_;
   std::unique_ptr<MetricsRegistry> registry_;
   std::unique_ptr<DecodeMetrics> metrics_;
   WatchService watch_;
@@ -73,7 +73,7 @@ class TestPrefill {
   std::string Metrics() const { return registry_->Text(); }
 
  private:
-  std::unique_ptr<Model> model_;
+  std::unique_ptr<Engine> engine_;
   std::unique_ptr<MetricsRegistry> registry_;
   std::unique_ptr<PrefillMetrics> metrics_;
   WatchService watch_;

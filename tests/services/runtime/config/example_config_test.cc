@@ -35,7 +35,8 @@ void ExpectEveryField(const Message& message, const std::string& text) {
   for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
     const FieldDescriptor& field = *message.GetDescriptor()->field(i);
     EXPECT_NE(text.find(field.name()), std::string::npos) << field.full_name();
-    if (field.name() != "context_tokens_max" && field.name() != "decode_workers_allowed") {
+    if (field.name() != "context_tokens_max" && field.name() != "decode_workers_allowed" &&
+        field.name() != "sim") {
       EXPECT_TRUE(IsSet(message, field)) << field.full_name() << " is not set";
     }
   }
@@ -78,6 +79,26 @@ TEST(ExampleConfigTest, PrefillNamesEveryFieldAndItsDefault) {
 
 TEST(ExampleConfigTest, DecodeNamesEveryFieldAndItsDefault) {
   ExpectDefaults<v1::DecodeConfig>("decode", Worker("8442", "9442"));
+}
+
+template <typename Config>
+void ExpectSimulated(const std::string& role) {
+  const std::string text = TextOf(PathOf(role + "_sim"));
+  Config example;
+  ASSERT_TRUE(ParseTextConfig(role, text, example).ok());
+  ExpectEveryField(example.worker().sim(), text);
+  Config defaults = example;
+  defaults.mutable_worker()->clear_sim();
+  ApplyDefaults(defaults);
+  ApplyDefaults(example);
+  ASSERT_TRUE(Validate(example).ok()) << Validate(example);
+  EXPECT_EQ(example.worker().engine(), v1::ENGINE_SIM);
+  EXPECT_EQ(example.worker().sim().DebugString(), defaults.worker().sim().DebugString());
+}
+
+TEST(ExampleConfigTest, TheSimulatedWorkersSayTheirDefaultTimes) {
+  ExpectSimulated<v1::PrefillConfig>("prefill");
+  ExpectSimulated<v1::DecodeConfig>("decode");
 }
 
 }  // namespace

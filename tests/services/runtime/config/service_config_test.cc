@@ -75,6 +75,32 @@ TEST(ServiceConfigTest, EachErrorNamesFieldLimitAndValue) {
   }
 }
 
+TEST(ServiceConfigTest, TheSimulatedEnginesTimesAreDefaultedAndBounded) {
+  const auto load = [](const std::string& more) {
+    return LoadDecodeConfig(
+        Write(absl::StrCat("worker { listen: \"h:4\" model_dir: \"m\" ", more, " }")));
+  };
+  const auto sim = load("engine: ENGINE_SIM sim { decode_step { nanos: 0 } }");
+  ASSERT_TRUE(sim.ok()) << sim.status();
+  EXPECT_EQ(FromProto(sim->worker().sim().decode_step()), absl::ZeroDuration());
+  EXPECT_EQ(FromProto(sim->worker().sim().decode_sequence()), absl::Microseconds(50));
+  EXPECT_EQ(load("")->worker().engine(), v1::ENGINE_MODEL);
+  const std::vector<std::pair<std::string, std::vector<std::string>>> cases = {
+      {"engine: ENGINE_SIM sim { prefill_token { nanos: -1 } }",
+       {"worker.sim.prefill_token", "-1ns", "0 to 1m"}},
+      {"engine: ENGINE_SIM sim { decode_step { seconds: 61 } }",
+       {"worker.sim.decode_step", "1m1s", "0 to 1m"}},
+      {"sim { }", {"worker.sim", "ENGINE_SIM"}},
+      {"engine: ENGINE_FAST", {"engine", "ENGINE_FAST"}},
+  };
+  for (const auto& [text, parts] : cases) {
+    const auto config = load(text);
+    ASSERT_FALSE(config.ok()) << text;
+    for (const std::string& part : parts)
+      EXPECT_THAT(std::string(config.status().message()), HasSubstr(part)) << text;
+  }
+}
+
 TEST(ServiceConfigTest, AllowedWorkersAreEndpointsOrHostsOfAnyPort) {
   const std::string base = "worker { listen: \"h:4\" model_dir: \"m\" } ";
   for (const char* good : {"a:1", "a:*", "10.0.0.1:*", "[::1]:*", "[::1]:65535"}) {

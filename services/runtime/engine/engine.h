@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Engine: what a worker's loop computes with: chunks of sequences in, tokens and log-probabilities
+// out, rows of the KV pool read and written on the way. One of the seams (design section 4): the
+// model, or a simulation of one.
+//
+// What is to be drawn is asked for as a value, the sequence's Sampler: its spec, and how many
+// tokens it has drawn. Logits are never handed out, so an engine that samples on its device, in the
+// same CUDA graph as the step, fits as well as one that calls Sampler::Draw.
+//
+// Used by one loop thread; not thread-safe. Contract breaches (unknown token id, page or slot out
+// of range, a step larger than its limits) are bugs: callers check what clients send.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "services/runtime/kv/kv_layout.h"
+#include "services/runtime/model/model_config.h"
+#include "services/runtime/sampling/sampler.h"
+
+namespace tandem {
+
+// The next tokens of one sequence, and what is wanted of them. Borrows everything for one Step. A
+// step holds at most one chunk of a sequence.
+struct EngineChunk {
+  absl::Span<const int32_t> tokens;  // at least one, each in [0, vocab_size)
+  int64_t start = 0;  // position of tokens[0]; 0 starts a sequence, whatever its slot held
+  int slot = 0;
+  absl::Span<const int32_t> pages;   // as in SequenceChunk
+  const Sampler* sampler = nullptr;  // draws the token after the last one; null = none is wanted
+  // targets[i] is the token that stands after tokens[i]; its log-probability is wanted. Shorter
+  // than `tokens` at the prompt's end; empty = none is.
+  absl::Span<const int32_t> targets;
+};
+
+struct ChunkResult {
+  TokenChoice choice;                  // if a sampler was given; it is not told (Sampler::Accept)
+  std::vector<float> target_logprobs;  // [targets.size()]
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  virtual const ModelConfig& config() const = 0;
+
+  // One step; returns when its results and rows are there. One result a chunk, in their order. The
+  // result of a chunk depends neither on its neighbours nor on time.
+  virtual std::vector<ChunkResult> Step(absl::Span<const EngineChunk> chunks, const KvView& kv) = 0;
+};
+
+}  // namespace tandem
