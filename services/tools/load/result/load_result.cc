@@ -2,6 +2,30 @@
 #include "services/tools/load/result/load_result.h"
 
 namespace tandem {
+namespace {
+
+template <int kPerMille>
+double QuantileMs(const LatencyHistogram& histogram) {
+  return absl::ToDoubleMilliseconds(histogram.Quantile(kPerMille / 1000.0));
+}
+
+}  // namespace
+
+absl::Span<const LatencyStat> LatencyStats() {
+  using Histogram = LatencyHistogram;
+  static constexpr LatencyStat kStats[] = {
+      {"mean", [](const Histogram& h) { return absl::ToDoubleMilliseconds(h.Mean()); }},
+      {"stddev", [](const Histogram& h) { return absl::ToDoubleMilliseconds(h.StdDev()); }},
+      {"min", QuantileMs<0>},
+      {"p50", QuantileMs<500>},
+      {"p90", QuantileMs<900>},
+      {"p95", QuantileMs<950>},
+      {"p99", QuantileMs<990>},
+      {"p99.9", QuantileMs<999>},
+      {"max", QuantileMs<1000>},
+  };
+  return kStats;
+}
 
 absl::Span<const LatencyField> ClientLatencies() {
   static constexpr LatencyField kFields[] = {

@@ -8,9 +8,9 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -58,6 +58,13 @@ absl::Span<const LatencyField> StageLatencies();
 // server_ttft and server_total.
 absl::Span<const LatencyField> ServerLatencies();
 
+// What is told of a histogram, in milliseconds: mean stddev min p50 p90 p95 p99 p99.9 max.
+struct LatencyStat {
+  absl::string_view name;
+  double (*milliseconds)(const LatencyHistogram& histogram);
+};
+absl::Span<const LatencyStat> LatencyStats();
+
 // Limits that a request keeps or not. Absent = not asked for. TTFT and e2e count from the schedule.
 struct Slo {
   std::optional<absl::Duration> ttft;
@@ -82,7 +89,8 @@ struct Counts {
   uint64_t good = 0;           // completed inside the SLO; without an SLO = completed
   uint64_t warm_up = 0;        // ended, not measured
   uint64_t prompt_tokens = 0;  // of completed
-  uint64_t tokens = 0;         // of measured, failed ones included
+  uint64_t tokens = 0;         // written, of completed
+  uint64_t tokens_lost = 0;    // written, of failed
   uint64_t tokens_wanted = 0;  // of completed
   std::array<KindCount, kRequestKinds> kinds;
   friend bool operator==(const Counts&, const Counts&) = default;
@@ -126,7 +134,7 @@ struct TimelinePoint {
   friend bool operator==(const TimelinePoint&, const TimelinePoint&) = default;
 };
 
-using NameValues = std::vector<std::pair<std::string, std::string>>;
+using NameValues = std::map<std::string, std::string>;
 
 struct LoadResult {
   // Filled by the driver after Finish.
@@ -140,7 +148,8 @@ struct LoadResult {
 
   // Filled by Recorder::Finish.
   absl::Time started;
-  absl::Duration duration;  // first measured schedule → last measured end
+  absl::Duration measured_from;  // first measured schedule, since the run's start
+  absl::Duration duration;       // from there to the last measured end
   Counts counts;
   std::vector<ErrorCount> errors;
   std::vector<NameCount> finish_reasons;  // of completed

@@ -69,13 +69,14 @@ void Merge(Latencies& to, const Latencies& from) {
   }
 }
 
-void AddKinds(Counts& to, const Counts& from) {
+void AddCounts(Counts& to, const Counts& from) {
   to.completed += from.completed;
   to.failed += from.failed;
   to.good += from.good;
   to.warm_up += from.warm_up;
   to.prompt_tokens += from.prompt_tokens;
   to.tokens += from.tokens;
+  to.tokens_lost += from.tokens_lost;
   to.tokens_wanted += from.tokens_wanted;
   for (size_t i = 0; i < to.kinds.size(); ++i) {
     to.kinds[i].requests += from.kinds[i].requests;
@@ -156,15 +157,16 @@ void Tally::Add(const RequestRecord& request, const Slo& slo) {
   if (IsNasty(request.kind)) return;
   first = std::min(first, request.scheduled);
   last = std::max(last, request.end);
-  counts.tokens += request.tokens;
   send_lag.Record(request.sent - request.scheduled);
   if (!ok) {
     ++counts.failed;
+    counts.tokens_lost += request.tokens;
     ++errors[{absl::StatusCodeToString(request.code), request.reason}];
     return;
   }
   ++counts.completed;
   counts.prompt_tokens += request.prompt_tokens;
+  counts.tokens += request.tokens;
   counts.tokens_wanted += request.tokens_wanted;
   ++finish_reasons[request.finish_reason];
   AddTimes(request, slo);
@@ -253,7 +255,7 @@ LoadResult Recorder::Finish() {
   for (const auto& shard : shards_) {
     const absl::MutexLock lock(&shard->mutex);
     const Tally& tally = shard->tally;
-    AddKinds(out.counts, tally.counts);
+    AddCounts(out.counts, tally.counts);
     AddAll(errors, tally.errors);
     AddAll(finish_reasons, tally.finish_reasons);
     AddAll(failed_checks, tally.failed_checks);
@@ -264,7 +266,10 @@ LoadResult Recorder::Finish() {
     timeline.Merge(tally.timeline);
   }
   out.started = absl::Now() - (Clock::Real().Now() - start_);
-  out.duration = first == kNever ? absl::ZeroDuration() : last - first;
+  if (first != kNever) {
+    out.measured_from = absl::Trunc(first, absl::Microseconds(1));
+    out.duration = absl::Trunc(last - first, absl::Microseconds(1));
+  }
   out.errors = Rows(errors);
   out.finish_reasons = Rows(finish_reasons);
   out.failed_checks = Rows(failed_checks);

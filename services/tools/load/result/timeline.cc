@@ -14,7 +14,7 @@ size_t IndexAt(absl::Duration at, absl::Duration step) {
 
 std::optional<absl::Duration> QuantileOf(const LatencyHistogram& histogram, double q) {
   if (histogram.empty()) return std::nullopt;
-  return histogram.Quantile(q);
+  return absl::Trunc(histogram.Quantile(q), absl::Microseconds(1));
 }
 
 }  // namespace
