@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/tools/load/modes/load_run.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <fstream>
-#include <utility>
+#include <iostream>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "services/runtime/base/clock.h"
@@ -13,6 +15,7 @@
 #include "services/runtime/rpc/channel.h"
 #include "services/tools/load/check/idle.h"
 #include "services/tools/load/modes/ticker.h"
+#include "services/tools/load/report/live_view.h"
 
 namespace tandem {
 namespace {
@@ -35,7 +38,17 @@ void Describe(const LoadOptions& options, const TargetInfo& target, LoadResult& 
   result.environment = {{"target", options.drive.target},
                         {"version", Version()},
                         {"host", HostName()},
-                        {"cores", absl::StrCat(sysconf(_SC_NPROCESSORS_ONLN))}};
+                        {"client_cores", absl::StrCat(sysconf(_SC_NPROCESSORS_ONLN))}};
+}
+
+LiveView::Options ViewOf(const LoadOptions& options, absl::Time start, const std::string& label) {
+  LiveView::Options view = {
+      .out = std::cerr, .terminal = isatty(STDERR_FILENO) == 1, .start = start, .goal = {label}};
+  winsize size = {};
+  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) view.columns = size.ws_col;
+  view.goal.requests = options.plan.requests;
+  if (options.plan.until < absl::InfiniteDuration()) view.goal.duration = options.plan.until;
+  return view;
 }
 
 }  // namespace
@@ -65,10 +78,12 @@ RunOutcome RunOnce(const LoadOptions& options, const RunParts& parts, const std:
                 Plan(options.plan));
   RunOutcome outcome;
   {
-    std::unique_ptr<Ticker> ticker;
-    if (parts.watcher.look != nullptr) {
-      ticker = std::make_unique<Ticker>(parts.watcher.interval, [&recorder, &parts, start] {
-        parts.watcher.look(recorder.Snapshot(Clock::Real().Now() - start));
+    std::optional<LiveView> view;
+    if (parts.live) view.emplace(recorder, ViewOf(options, start, label));
+    std::optional<Ticker> ticker;
+    if (parts.look != nullptr) {
+      ticker.emplace(parts.interval, [&recorder, &parts, start] {
+        parts.look(recorder.Snapshot(Clock::Real().Now() - start));
       });
     }
     outcome.drive = driver.Run();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/tools/load/modes/load_options.h"
+#include "services/tools/load/options/load_options.h"
 
 #include <utility>
 
@@ -8,8 +8,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "services/runtime/base/status_macros.h"
-#include "services/tools/load/modes/flag_reader.h"
-#include "services/tools/load/modes/plan_flags.h"
+#include "services/tools/load/options/flag_reader.h"
+#include "services/tools/load/options/plan_flags.h"
 #include "services/tools/request_flags.h"
 
 namespace tandem {
