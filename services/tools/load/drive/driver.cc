@@ -36,7 +36,7 @@ Driver::Driver(const DriveOptions& options, const DriveParts& parts, Plan plan)
   for (uint32_t i = 0; i < options.channels; ++i) {
     stubs_.push_back(Channel({.endpoint = options.target}).NewStub<v1::InferenceService>());
   }
-  // Where this fails, vanishing clients fail too, and say so.
+  if (plan_.spec().nasty_share == 0) return;
   if (const auto address = Address::Resolve(options.target); address.ok()) address_ = *address;
 }
 
@@ -196,6 +196,8 @@ bool Driver::TakeNextTurn(const LoadStream& stream) {
   const StreamSpec& spec = stream.spec();
   const bool answered = stream.record().code == absl::StatusCode::kOk;
   if (stopping_ || !answered || !spec.keep_answer) return false;
+  const absl::Duration due = Now() + plan_.spec().think_time;
+  if (due >= plan_.spec().until) return false;
   const auto planned = plan_.NextTurn(spec.planned);
   if (!planned.has_value()) return false;
   const auto& before = spec.request.token_ids().ids();
@@ -204,7 +206,6 @@ bool Driver::TakeNextTurn(const LoadStream& stream) {
   const std::vector<uint32_t> more =
       MakePrompt(planned->prompt, parts_.target.vocabulary, plan_.spec().seed);
   prompt.insert(prompt.end(), more.begin(), more.end());
-  const absl::Duration due = Now() + plan_.spec().think_time;
   // The map's functions can be copied, a StreamSpec cannot: it is made when it is due.
   After(due, [this, due, planned = *planned, prompt = std::move(prompt)] {
     if (stopping_) {

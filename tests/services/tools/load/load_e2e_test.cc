@@ -20,7 +20,7 @@ class LoadTest : public testing::Test {
  protected:
   LoadTest()
       : cluster_({.decode_extra = "slots: 64",
-                  .worker_extra = "engine: ENGINE_SIM sim { prefill_step { nanos: 5000000 } "
+                  .worker_extra = "engine: ENGINE_SIM sim { prefill_step { nanos: 100000000 } "
                                   "decode_step { nanos: 30000000 } }"}),
         json_(cluster_.folder() + "/result.json") {}
 
