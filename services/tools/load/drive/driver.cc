@@ -45,8 +45,11 @@ absl::Duration Driver::Now() const {
 }
 
 DriveOutcome Driver::Run() {
-  Prepare();
   while (true) {
+    StartDue();
+    if (OpenLoop()) Prepare();  // before it is due: building a long prompt takes time
+    const bool more = !stopping_ && (prepared_.has_value() || !plan_over_);
+    if (!more && streams_.empty() && conversations_ == 0) break;
     for (const News& news : news_.PopAll(UntilNext())) OnNews(news);
     RunTimers();
     if (parts_.interrupted) {
@@ -54,9 +57,6 @@ DriveOutcome Driver::Run() {
       Stop(/*cancel=*/true);
     }
     if (!OpenLoop() && Now() >= plan_.spec().until) Stop(/*cancel=*/false);
-    StartDue();
-    const bool more = prepared_.has_value() && !stopping_;
-    if (!more && streams_.empty() && conversations_ == 0) break;
   }
   absl::MutexLock lock(&mutex_);
   mutex_.Await(absl::Condition(
@@ -65,10 +65,10 @@ DriveOutcome Driver::Run() {
 }
 
 void Driver::Prepare() {
-  prepared_.reset();
-  if (stopping_) return;
+  if (prepared_.has_value() || stopping_ || plan_over_) return;
   const auto planned = plan_.Next();
-  if (!planned.has_value()) return;
+  plan_over_ = !planned.has_value();
+  if (plan_over_) return;
   std::vector<uint32_t> prompt =
       planned->golden.has_value()
           ? parts_.goldens[*planned->golden].prompt
@@ -111,12 +111,14 @@ bool Driver::PlaceFree() const {
 }
 
 void Driver::StartDue() {
-  while (prepared_.has_value() && !stopping_ && PlaceFree()) {
+  while (!stopping_ && PlaceFree()) {
+    Prepare();
+    if (!prepared_.has_value()) return;
     if (prepared_->scheduled.has_value() && *prepared_->scheduled > Now()) return;
     ++conversations_;
     StreamSpec spec = *std::move(prepared_);
+    prepared_.reset();
     Launch(std::move(spec));
-    Prepare();
   }
 }
 

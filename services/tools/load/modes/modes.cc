@@ -5,9 +5,9 @@
 #include <iostream>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "services/tools/load/files/result_csv.h"
 #include "services/tools/load/files/result_json.h"
 #include "services/tools/load/html/result_html.h"
@@ -71,9 +71,9 @@ RunOutcome RunAs(const Context& context, const LoadOptions& options) {
 
 // The line of the last run, without a line break; with its titles for the first.
 std::string Row(const std::vector<LoadResult>& results) {
-  std::string table = SweepText({&results.back(), 1});
-  absl::StripAsciiWhitespace(&table);
-  return results.size() == 1 ? table : table.substr(table.rfind('\n') + 1);
+  const std::string text = SweepText({&results.back(), 1});
+  const absl::string_view table = absl::StripSuffix(text, "\n");
+  return std::string(results.size() == 1 ? table : table.substr(table.rfind('\n') + 1));
 }
 
 // What a row has no room for.

@@ -13,7 +13,9 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "services/runtime/base/clock.h"
+#include "services/runtime/base/thread.h"
 #include "services/runtime/rpc/channel.h"
+#include "services/tools/load/drive/expectation.h"
 #include "tests/services/tools/load/drive/fake_inference.h"
 
 namespace tandem {
@@ -203,19 +205,30 @@ TEST(DriverTest, WarmUpStandsInNoNumber) {
 
 TEST(DriverTest, ConversationsGrowByTheirAnswers) {
   const FakeInference server({});
-  PlanSpec plan = Requests(9);
+  PlanSpec plan = Requests(6);
   plan.turns = 3;
   plan.think_time = absl::Milliseconds(30);
   const Driven driven =
-      Carry(server, {.options = {.concurrency = 3, .check_simulated = true}, .plan = plan});
-  EXPECT_EQ(driven.result.counts.completed, 9U);
+      Carry(server, {.options = {.concurrency = 1, .check_simulated = true}, .plan = plan});
+  EXPECT_EQ(driven.result.counts.completed, 6U);
   EXPECT_THAT(FailedChecks(driven.result), IsEmpty());
-  EXPECT_EQ(server.running_max() <= 3, true);
-  std::multiset<int> lengths;
+  EXPECT_EQ(server.running_max(), 1);
+  std::vector<std::vector<uint32_t>> prompts;
   for (const ServedRequest& served : server.served()) {
-    lengths.insert(served.request.token_ids().ids_size());
+    const auto& ids = served.request.token_ids().ids();
+    prompts.emplace_back(ids.begin(), ids.end());
   }
-  EXPECT_THAT(lengths, ElementsAre(12, 12, 12, 30, 30, 30, 48, 48, 48));
+  ASSERT_EQ(prompts.size(), 6U);
+  for (const size_t first : {0, 3}) {
+    EXPECT_EQ(prompts[first].size(), 12U);
+    for (const size_t turn : {first + 1, first + 2}) {
+      // What was asked, what was answered (the first six of it), and twelve new ones.
+      std::vector<uint32_t> said = prompts[turn - 1];
+      said.insert(said.end(), prompts[turn - 1].begin(), prompts[turn - 1].begin() + 6);
+      ASSERT_EQ(prompts[turn].size(), said.size() + 12);
+      EXPECT_TRUE(std::equal(said.begin(), said.end(), prompts[turn].begin()));
+    }
+  }
 }
 
 TEST(DriverTest, GoldensAreAskedGreedilyAndTheirAnswersCompared) {
@@ -252,7 +265,9 @@ TEST(DriverTest, EveryFaultOfAServerIsFound) {
     EXPECT_TRUE(HasFailedChecks(result));
     // Of ten requests two were served badly.
     for (const NameCount& failed : result.failed_checks) {
-      if (failed.name == check) EXPECT_EQ(failed.count, 2U) << static_cast<int>(fault);
+      if (failed.name == check) {
+        EXPECT_EQ(failed.count, 2U) << static_cast<int>(fault);
+      }
     }
   }
 }
@@ -329,10 +344,10 @@ TEST_P(NastyTest, MeetsItsEndAndDisturbsNobody) {
   EXPECT_EQ(honest + nasties.requests / (twins ? 2 : 1), 40U);
   // Those that read to the end have all of it; the others have been cut.
   const bool completes = nasty == Nasty::kSlow || nasty == Nasty::kCancelById;
-  if (completes) EXPECT_EQ(nasties.completed, nasties.requests);
-  if (twins) EXPECT_EQ(nasties.completed * 2, nasties.requests);
-  if (!completes && !twins) EXPECT_EQ(nasties.completed, 0U);
-  if (nasty == Nasty::kCancelById) EXPECT_EQ(server.cancels(), static_cast<int>(nasties.requests));
+  const uint64_t completed = completes ? nasties.requests : twins ? nasties.requests / 2 : 0;
+  EXPECT_EQ(nasties.completed, completed);
+  const uint64_t cancels = nasty == Nasty::kCancelById ? nasties.requests : 0;
+  EXPECT_EQ(server.cancels(), static_cast<int>(cancels));
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, NastyTest, testing::Range(0, kNastyKinds), [](const auto& info) {
