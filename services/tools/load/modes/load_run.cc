@@ -20,8 +20,6 @@
 namespace tandem {
 namespace {
 
-constexpr absl::Duration kIdleTimeout = absl::Seconds(10);
-
 std::string HostName() {
   char name[256] = {};
   return gethostname(name, sizeof(name) - 1) == 0 ? name : "";
@@ -92,7 +90,9 @@ RunOutcome RunOnce(const LoadOptions& options, const RunParts& parts, const std:
   outcome.result.label = label;
   Describe(options, parts.target, outcome.result);
   auto& problems = outcome.result.problems;
-  if (!options.check_idle.empty()) problems = CheckIdle(options.check_idle, kIdleTimeout);
+  if (!options.check_idle.empty()) {
+    problems = CheckIdle(options.check_idle, options.idle_timeout);
+  }
   if (outcome.drive.too_many_errors) {
     problems.push_back(absl::StrCat("ended by --max-errors ", *options.drive.errors_max));
   }

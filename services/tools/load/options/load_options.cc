@@ -42,6 +42,7 @@ std::vector<FlagSpec> CheckFlags() {
   return {{"check", "sim", "every answer against the rule of the simulated engine"},
           {"golden", "FILE:SHARE", "greedy prompts with known answers among the requests"},
           {"check-idle", "HOST:PORT", "at the end its /metrics shows nothing left; repeat", true},
+          {"idle-timeout", "TIME", "how long --check-idle waits for that (default 10s)"},
           {"nasty", "SHARE", "clients that cancel, vanish, dawdle, …, counted apart"},
           {"nasty-kinds", "A,B,…",
            "cancel-early, cancel-queued, cancel-midway, cancel-by-id, vanish, slow, absurd, "
@@ -134,6 +135,7 @@ void ReadChecks(FlagReader& reader, LoadOptions& options) {
   if (options.drive.check_simulated && reader.Has("stop-at-eos")) {
     reader.Wrong("check", "sim does not go with --stop-at-eos");
   }
+  options.idle_timeout = reader.Time("idle-timeout", {}).value_or(options.idle_timeout);
   for (const std::string& text : reader.flags().Texts("check-idle")) {
     const auto url = ParseMetricsUrl(text);
     if (!url.ok()) return reader.Wrong("check-idle", std::string(url.status().message()));

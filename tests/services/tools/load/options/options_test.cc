@@ -135,6 +135,7 @@ TEST(LoadOptionsTest, EveryFlagsBadValueIsNamedWithItsLimit) {
       {"--check real", "--check: \"real\" is not sim"},
       {"--check sim --stop-at-eos", "--check: sim does not go with --stop-at-eos"},
       {"--check-idle nowhere", "--check-idle: \"nowhere\" is neither"},
+      {"--idle-timeout x", "--idle-timeout"},
       {"--golden file", "--golden: \"file\" is not FILE:SHARE"},
       {"--golden /no/such:0.1", "--golden: /no/such"},
       {"--golden /no/such:2", "--golden: \"2\" is no number from 0 to 1"},
