@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "services/tools/load/modes/modes.h"
+#include "services/tools/load/report/report_verbs.h"
 #include "services/tools/verbs.h"
 
 namespace tandem {
@@ -23,6 +24,8 @@ constexpr Verb kVerbs[] = {
     {"sweep", "a run for each of several rates or concurrencies", Run<Mode::kSweep>},
     {"search", "the highest rate that keeps to limits", Run<Mode::kSearch>},
     {"soak", "a long run with checks for leaks", Run<Mode::kSoak>},
+    {"compare", "whether run B is worse than run A, beyond noise", RunLoadCompare},
+    {"report", "what result files hold, as tables or a page", RunLoadReport},
 };
 
 void PrintHelp(std::ostream& out) {
