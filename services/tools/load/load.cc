@@ -24,8 +24,8 @@ constexpr Verb kVerbs[] = {
     {"sweep", "a run for each of several rates or concurrencies", Run<Mode::kSweep>},
     {"search", "the highest rate that keeps to limits", Run<Mode::kSearch>},
     {"soak", "a long run with checks for leaks", Run<Mode::kSoak>},
-    {"compare", "whether run B is worse than run A, beyond noise", RunLoadCompare},
-    {"report", "what result files hold, as tables or a page", RunLoadReport},
+    {"compare", "two results, and whether the second is worse", RunLoadCompare},
+    {"report", "results as tables or as one page", RunLoadReport},
 };
 
 void PrintHelp(std::ostream& out) {

@@ -36,7 +36,7 @@ Driver::Driver(const DriveOptions& options, const DriveParts& parts, Plan plan)
   for (uint32_t i = 0; i < options.channels; ++i) {
     stubs_.push_back(Channel({.endpoint = options.target}).NewStub<v1::InferenceService>());
   }
-  // Where this fails, vanishing clients fail too, and say so.
+  if (plan_.spec().nasty_share == 0) return;
   if (const auto address = Address::Resolve(options.target); address.ok()) address_ = *address;
 }
 
@@ -45,8 +45,11 @@ absl::Duration Driver::Now() const {
 }
 
 DriveOutcome Driver::Run() {
-  Prepare();
   while (true) {
+    StartDue();
+    if (OpenLoop()) Prepare();  // before it is due: building a long prompt takes time
+    const bool more = !stopping_ && (prepared_.has_value() || !plan_over_);
+    if (!more && streams_.empty() && conversations_ == 0) break;
     for (const News& news : news_.PopAll(UntilNext())) OnNews(news);
     RunTimers();
     if (parts_.interrupted) {
@@ -54,9 +57,6 @@ DriveOutcome Driver::Run() {
       Stop(/*cancel=*/true);
     }
     if (!OpenLoop() && Now() >= plan_.spec().until) Stop(/*cancel=*/false);
-    StartDue();
-    const bool more = prepared_.has_value() && !stopping_;
-    if (!more && streams_.empty() && conversations_ == 0) break;
   }
   absl::MutexLock lock(&mutex_);
   mutex_.Await(absl::Condition(
@@ -65,10 +65,10 @@ DriveOutcome Driver::Run() {
 }
 
 void Driver::Prepare() {
-  prepared_.reset();
-  if (stopping_) return;
+  if (prepared_.has_value() || stopping_ || plan_over_) return;
   const auto planned = plan_.Next();
-  if (!planned.has_value()) return;
+  plan_over_ = !planned.has_value();
+  if (plan_over_) return;
   std::vector<uint32_t> prompt =
       planned->golden.has_value()
           ? parts_.goldens[*planned->golden].prompt
@@ -111,12 +111,14 @@ bool Driver::PlaceFree() const {
 }
 
 void Driver::StartDue() {
-  while (prepared_.has_value() && !stopping_ && PlaceFree()) {
+  while (!stopping_ && PlaceFree()) {
+    Prepare();
+    if (!prepared_.has_value()) return;
     if (prepared_->scheduled.has_value() && *prepared_->scheduled > Now()) return;
     ++conversations_;
     StreamSpec spec = *std::move(prepared_);
+    prepared_.reset();
     Launch(std::move(spec));
-    Prepare();
   }
 }
 
@@ -196,6 +198,8 @@ bool Driver::TakeNextTurn(const LoadStream& stream) {
   const StreamSpec& spec = stream.spec();
   const bool answered = stream.record().code == absl::StatusCode::kOk;
   if (stopping_ || !answered || !spec.keep_answer) return false;
+  const absl::Duration due = Now() + plan_.spec().think_time;
+  if (due >= plan_.spec().until) return false;
   const auto planned = plan_.NextTurn(spec.planned);
   if (!planned.has_value()) return false;
   const auto& before = spec.request.token_ids().ids();
@@ -204,7 +208,6 @@ bool Driver::TakeNextTurn(const LoadStream& stream) {
   const std::vector<uint32_t> more =
       MakePrompt(planned->prompt, parts_.target.vocabulary, plan_.spec().seed);
   prompt.insert(prompt.end(), more.begin(), more.end());
-  const absl::Duration due = Now() + plan_.spec().think_time;
   // The map's functions can be copied, a StreamSpec cannot: it is made when it is due.
   After(due, [this, due, planned = *planned, prompt = std::move(prompt)] {
     if (stopping_) {

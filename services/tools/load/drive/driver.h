@@ -103,6 +103,7 @@ class Driver {
   std::multimap<absl::Duration, std::function<void()>> timers_;
   std::optional<StreamSpec> prepared_;
   uint64_t conversations_ = 0;
+  bool plan_over_ = false;
   bool stopping_ = false;  // nothing new is begun
   bool cancelled_ = false;
   DriveOutcome outcome_;

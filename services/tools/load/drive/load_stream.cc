@@ -115,8 +115,8 @@ void LoadStream::OnDelta(const v1::Delta& delta, absl::Duration now) {
   const auto tokens = static_cast<uint32_t>(delta.token_ids_size());
   // Of one completion, nothing is left out and nothing comes twice.
   if (!record_.accepted.has_value()) Fail("accepted");
-  if (delta.choice() != 0 || delta.first_index() != record_.tokens) Fail("index");
   if (tokens == 0) return;
+  if (delta.choice() != 0 || delta.first_index() != record_.tokens) Fail("index");
   if (spec_.check.has_value()) {
     const absl::string_view failed =
         spec_.check->Take({delta.token_ids().data(), static_cast<size_t>(tokens)});
@@ -141,7 +141,8 @@ void LoadStream::Misbehave() {
       context_.TryCancel();
       break;
     case Nasty::kVanish:
-      spec_.own->Cut();
+      // Without a connection of its own, a vanishing client can only cancel.
+      spec_.own != nullptr ? spec_.own->Cut() : context_.TryCancel();
       break;
     case Nasty::kCancelById:
       Tell(Tidings::kCancelById);

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include <fstream>
-#include <utility>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "services/runtime/base/clock.h"
@@ -13,6 +13,7 @@
 #include "services/runtime/rpc/channel.h"
 #include "services/tools/load/check/idle.h"
 #include "services/tools/load/modes/ticker.h"
+#include "services/tools/load/report/live_view.h"
 
 namespace tandem {
 namespace {
@@ -36,6 +37,12 @@ void Describe(const LoadOptions& options, const TargetInfo& target, LoadResult& 
                         {"version", Version()},
                         {"host", HostName()},
                         {"cores", absl::StrCat(sysconf(_SC_NPROCESSORS_ONLN))}};
+}
+
+LiveGoal GoalOf(const LoadOptions& options, const std::string& label) {
+  LiveGoal goal = {.label = label, .requests = options.plan.requests, .duration = std::nullopt};
+  if (options.plan.until < absl::InfiniteDuration()) goal.duration = options.plan.until;
+  return goal;
 }
 
 }  // namespace
@@ -65,11 +72,16 @@ RunOutcome RunOnce(const LoadOptions& options, const RunParts& parts, const std:
                 Plan(options.plan));
   RunOutcome outcome;
   {
-    std::unique_ptr<Ticker> ticker;
-    if (parts.watcher.look != nullptr) {
-      ticker = std::make_unique<Ticker>(parts.watcher.interval, [&recorder, &parts, start] {
-        parts.watcher.look(recorder.Snapshot(Clock::Real().Now() - start));
-      });
+    const auto now = [&recorder, start] { return recorder.Snapshot(Clock::Real().Now() - start); };
+    std::optional<LiveView> view;
+    std::optional<Ticker> drawer;
+    if (parts.live) {
+      view.emplace(StderrScreen(), GoalOf(options, label));
+      drawer.emplace(view->interval(), [&view, &now] { view->Show(now()); });
+    }
+    std::optional<Ticker> looker;
+    if (parts.look != nullptr) {
+      looker.emplace(parts.interval, [&parts, &now] { parts.look(now()); });
     }
     outcome.drive = driver.Run();
   }

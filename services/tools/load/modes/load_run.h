@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <functional>
-#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
@@ -13,7 +12,7 @@
 #include "absl/time/time.h"
 #include "services/tools/load/drive/driver.h"
 #include "services/tools/load/drive/target.h"
-#include "services/tools/load/modes/load_options.h"
+#include "services/tools/load/options/load_options.h"
 #include "services/tools/load/result/load_result.h"
 #include "services/tools/load/result/recorder.h"
 
@@ -22,17 +21,14 @@ namespace tandem {
 // Waits until the target serves, asks what it serves, and compares its limits with the plan's.
 absl::StatusOr<TargetInfo> PrepareTarget(const LoadOptions& options);
 
-// Something that is told how a run goes, from a thread of its own.
-struct Watcher {
-  absl::Duration interval = absl::Milliseconds(250);
-  std::function<void(const LoadSnapshot&)> look;  // null = nobody
-};
-
 // Borrowed for one run.
 struct RunParts {
   const TargetInfo& target;
   const std::atomic<bool>& interrupted;
-  Watcher watcher;
+  bool live = false;  // the live view, on stderr
+  // Called so often with how it goes, from a thread of its own; null = never.
+  absl::Duration interval;
+  std::function<void(const LoadSnapshot&)> look;
 };
 
 struct RunOutcome {

@@ -7,12 +7,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "services/tools/load/files/result_csv.h"
 #include "services/tools/load/files/result_json.h"
+#include "services/tools/load/html/result_html.h"
 #include "services/tools/load/modes/interrupt.h"
 #include "services/tools/load/modes/load_run.h"
-#include "services/tools/load/modes/one_line.h"
 #include "services/tools/load/modes/rate_search.h"
+#include "services/tools/load/report/live_view.h"
+#include "services/tools/load/report/result_text.h"
 
 namespace tandem {
 namespace {
@@ -59,24 +62,33 @@ struct Context {
   const Interrupt& interrupt;
 };
 
-RunOutcome RunAs(const Context& context, const LoadOptions& options, Watcher watcher = {}) {
-  return RunOnce(options,
-                 {.target = context.target,
-                  .interrupted = context.interrupt.flag(),
-                  .watcher = std::move(watcher)},
-                 Label(options));
+RunOutcome RunAs(const Context& context, const LoadOptions& options) {
+  return RunOnce(
+      options,
+      {.target = context.target, .interrupted = context.interrupt.flag(), .live = !options.quiet},
+      Label(options));
 }
 
-Watcher LiveLines(const LoadOptions& options, absl::Duration interval) {
-  if (options.quiet) return {};
-  return {.interval = interval, .look = [](const LoadSnapshot& snapshot) {
-            std::cerr << OneLine(snapshot) << std::endl;
-          }};
+// The line of the last run, without a line break; with its titles for the first.
+std::string Row(const std::vector<LoadResult>& results) {
+  const std::string text = SweepText({&results.back(), 1});
+  const absl::string_view table = absl::StripSuffix(text, "\n");
+  return std::string(results.size() == 1 ? table : table.substr(table.rfind('\n') + 1));
+}
+
+// What a row has no room for.
+void TellProblems(const LoadResult& result) {
+  for (const std::string& problem : result.problems) std::cerr << "  " << problem << "\n";
+  for (const NameCount& check : result.failed_checks) {
+    std::cerr << "  failed check " << check.name << ": " << check.count << "\n";
+  }
+  for (const ErrorCount& error : result.errors) {
+    std::cerr << "  " << error.code << " " << error.reason << ": " << error.count << "\n";
+  }
 }
 
 void DoRun(const Context& context, Runs& runs) {
-  const Watcher watcher = LiveLines(context.options, absl::Seconds(2));
-  std::cout << OneLine(runs.Add(RunAs(context, context.options, watcher))) << std::endl;
+  std::cout << ResultText(runs.Add(RunAs(context, context.options))) << std::flush;
 }
 
 void DoSweep(const Context& context, Runs& runs) {
@@ -87,7 +99,9 @@ void DoSweep(const Context& context, Runs& runs) {
   }
   for (const LoadOptions& options : all) {
     if (context.interrupt.flag()) return;
-    std::cout << OneLine(runs.Add(RunAs(context, options))) << std::endl;
+    (void)runs.Add(RunAs(context, options));
+    std::cout << Row(runs.results) << std::endl;
+    TellProblems(runs.results.back());
   }
 }
 
@@ -98,13 +112,14 @@ void DoSearch(const Context& context, Runs& runs) {
   while (const auto rate = search.Next()) {
     RunOutcome outcome = RunAs(context, AtRate(options, *rate));
     if (outcome.drive.interrupted) return;
-    const bool overloaded = outcome.drive.errors == 0 && !HasFailedChecks(outcome.result);
+    // That nothing completes at a rate is a result of a search; a broken answer is not.
+    const bool broken = outcome.drive.errors > 0 || HasFailedChecks(outcome.result);
     const bool good = ThroughputOf(outcome.result).good_share >= options.goodput;
-    // A rate at which nothing completes is a result of a search; a broken answer is not.
-    runs.failed = runs.failed || !overloaded;
+    runs.failed = runs.failed || broken;
     runs.results.push_back(std::move(outcome.result));
-    std::cout << OneLine(runs.results.back()) << (good ? " good" : " bad") << std::endl;
-    if (!overloaded) return;
+    std::cout << Row(runs.results) << (good ? "  good\n" : "  bad\n") << std::flush;
+    TellProblems(runs.results.back());
+    if (broken) return;
     search.Tell(*rate, good);
   }
   if (search.best().has_value()) {
@@ -119,21 +134,28 @@ void DoSearch(const Context& context, Runs& runs) {
 
 void DoSoak(const Context& context, Runs& runs) {
   uint64_t settled = 0;
-  const Watcher watcher = {
-      .interval = context.options.interval, .look = [&settled](const LoadSnapshot& snapshot) {
-        const uint64_t resident = ResidentBytes();
-        if (settled == 0) settled = resident;
-        std::cout << OneLine(snapshot) << absl::StrFormat(", client %d MiB", resident >> 20)
-                  << std::endl;
-      }};
-  RunOutcome outcome = RunAs(context, context.options, watcher);
+  const std::string label = Label(context.options);
+  LiveText text({.label = label});
+  RunOutcome outcome =
+      RunOnce(context.options,
+              {.target = context.target,
+               .interrupted = context.interrupt.flag(),
+               .interval = context.options.interval,
+               .look =
+                   [&settled, &text](const LoadSnapshot& snapshot) {
+                     const uint64_t resident = ResidentBytes();
+                     if (settled == 0) settled = resident;
+                     std::cout << text.Line(snapshot)
+                               << absl::StrFormat("; client %d MiB", resident >> 20) << std::endl;
+                   }},
+              label);
   const uint64_t resident = ResidentBytes();
   if (settled != 0 && resident > settled + kGrowthBytesMax) {
     outcome.result.problems.push_back(
         absl::StrFormat("the client grew from %d MiB after the first interval to %d MiB",
                         settled >> 20, resident >> 20));
   }
-  std::cout << OneLine(runs.Add(std::move(outcome))) << std::endl;
+  std::cout << ResultText(runs.Add(std::move(outcome))) << std::flush;
 }
 
 int DryRun(Mode mode, const LoadOptions& options) {
@@ -160,6 +182,7 @@ absl::Status WriteFiles(const LoadOptions& options, const std::vector<LoadResult
   if (results.empty()) return status;
   if (!options.json.empty()) status.Update(WriteResultFile(options.json, results));
   if (!options.csv.empty()) status.Update(AppendCsv(options.csv, results));
+  if (!options.html.empty()) status.Update(WriteHtmlFile(options.html, results));
   return status;
 }
 
@@ -194,9 +217,6 @@ int RunMode(Mode mode, const std::vector<std::string>& arguments) {
   if (mode == Mode::kSweep) DoSweep(context, runs);
   if (mode == Mode::kSearch) DoSearch(context, runs);
   if (mode == Mode::kSoak) DoSoak(context, runs);
-  for (const LoadResult& result : runs.results) {
-    for (const std::string& problem : result.problems) std::cerr << "problem: " << problem << "\n";
-  }
   const absl::Status written = WriteFiles(*options, runs.results);
   if (!written.ok()) return Complain(mode, written);
   return runs.failed ? 1 : 0;

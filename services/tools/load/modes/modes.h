@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "services/tools/load/modes/load_options.h"
+#include "services/tools/load/options/load_options.h"
 
 namespace tandem {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/tools/load/modes/plan_flags.h"
+#include "services/tools/load/options/plan_flags.h"
 
 #include <string>
 #include <utility>

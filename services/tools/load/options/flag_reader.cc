@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/tools/load/modes/flag_reader.h"
+#include "services/tools/load/options/flag_reader.h"
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"

@@ -6,7 +6,7 @@
 
 #include "absl/time/time.h"
 #include "services/tools/flags.h"
-#include "services/tools/load/modes/flag_reader.h"
+#include "services/tools/load/options/flag_reader.h"
 #include "services/tools/load/plan/plan.h"
 
 namespace tandem {

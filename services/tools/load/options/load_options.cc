@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/tools/load/modes/load_options.h"
+#include "services/tools/load/options/load_options.h"
 
 #include <utility>
 
@@ -8,8 +8,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "services/runtime/base/status_macros.h"
-#include "services/tools/load/modes/flag_reader.h"
-#include "services/tools/load/modes/plan_flags.h"
+#include "services/tools/load/options/flag_reader.h"
+#include "services/tools/load/options/plan_flags.h"
 #include "services/tools/request_flags.h"
 
 namespace tandem {
@@ -226,7 +226,7 @@ absl::StatusOr<LoadOptions> ParseLoadOptions(Mode mode, const Flags& flags) {
   options.dry_run = flags.Has("dry-run");
   for (const FlagSpec& spec : LoadFlags(mode)) {
     if (flags.Has(spec.name)) {
-      options.given.emplace_back(spec.name, absl::StrJoin(flags.Texts(spec.name), " "));
+      options.given.emplace(spec.name, absl::StrJoin(flags.Texts(spec.name), " "));
     }
   }
   return options;

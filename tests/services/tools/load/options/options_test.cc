@@ -9,8 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "services/tools/load/modes/load_options.h"
-#include "services/tools/load/modes/rate_search.h"
+#include "services/tools/load/options/load_options.h"
 
 namespace tandem {
 namespace {
@@ -200,28 +199,6 @@ TEST(LoadOptionsTest, NoFlagIsThereTwice) {
       EXPECT_TRUE(names.insert(spec.name).second) << spec.name;
     }
   }
-}
-
-double Searched(double limit, const RateSearch::Options& options) {
-  RateSearch search(options);
-  for (int i = 0; i < 100; ++i) {
-    const auto rate = search.Next();
-    if (!rate.has_value()) return search.best().value_or(-1);
-    EXPECT_LE(*rate, options.high);
-    search.Tell(*rate, *rate <= limit);
-  }
-  ADD_FAILURE() << "no end";
-  return 0;
-}
-
-TEST(RateSearchTest, FindsTheLimitWithinItsPrecision) {
-  for (const double limit : {1.0, 1.01, 7.3, 100.0, 12345.0}) {
-    const double found = Searched(limit, {.low = 1, .high = 1e6, .precision = 0.05});
-    EXPECT_LE(found, limit);
-    EXPECT_GE(found, limit / 1.05);
-  }
-  EXPECT_EQ(Searched(0.5, {.low = 1}), -1);
-  EXPECT_EQ(Searched(1000, {.low = 1, .high = 50}), 50);
 }
 
 }  // namespace
