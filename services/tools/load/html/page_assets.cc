@@ -108,7 +108,7 @@ tbody th { text-align: left; font-weight: 500; }
 th:first-child { text-align: left; }
 .facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 tbody tr:hover { background: var(--ground); }
-details > summary { cursor: pointer; font-size: 19px; font-weight: 600; margin: 36px 0 12px; }
+details > summary { cursor: pointer; font-size: 19px; font-weight: 600; margin: 16px 0 10px; }
 footer { color: var(--soft); font-size: 12.5px; margin-top: 40px; }
 @media print {
   button { display: none; }

@@ -11,7 +11,6 @@
 #include "services/tools/load/html/page_assets.h"
 #include "services/tools/load/html/run_section.h"
 #include "services/tools/load/html/sweep_section.h"
-#include "services/tools/load/report/number_text.h"
 
 namespace tandem {
 namespace {
@@ -20,8 +19,7 @@ std::string SubtitleOf(const LoadResult& run) {
   const auto target = run.environment.find("target");
   return absl::StrCat(run.model, target == run.environment.end() ? "" : " at ",
                       target == run.environment.end() ? "" : target->second, " · ",
-                      absl::FormatTime("%Y-%m-%d %H:%M UTC", run.started, absl::UTCTimeZone()),
-                      " · ", DurationText(run.duration), " measured");
+                      absl::FormatTime("%Y-%m-%d %H:%M UTC", run.started, absl::UTCTimeZone()));
 }
 
 std::string Head(const std::string& title) {

@@ -34,12 +34,14 @@ std::string PercentileChart(const std::string& title, const Picked& picked) {
     chart.xs.push_back(1 - std::pow(10, -nines * i / kCurvePoints));
     chart.x_names.push_back(absl::StrFormat("%.4g %%", chart.xs.back() * 100));
   }
+  chart.x_names.back() = "max";
   for (const auto& [name, histogram] : picked) {
     if (histogram->empty()) continue;
     Series series = {.name = name, .values = {}};
     for (const double q : chart.xs) {
       series.values.emplace_back(absl::ToDoubleMilliseconds(histogram->Quantile(q)));
     }
+    series.values.back() = absl::ToDoubleMilliseconds(histogram->Max());
     chart.series.push_back(std::move(series));
   }
   return ToSvg(chart);
@@ -110,8 +112,9 @@ std::string TimelineCharts(const LoadResult& result) {
   const Timeline timeline(result);
   LineChart requests = timeline.Chart("Requests", "per second");
   requests.series = {timeline.Rate("sent", &TimelinePoint::sent),
-                     timeline.Rate("completed", &TimelinePoint::finished),
-                     timeline.Rate("errors", &TimelinePoint::errors)};
+                     timeline.Rate("completed", &TimelinePoint::finished)};
+  LineChart errors = timeline.Chart("Errors", "per second");
+  errors.series = {timeline.Rate("errors", &TimelinePoint::errors)};
   LineChart tokens = timeline.Chart("Output tokens", "per second");
   tokens.series = {timeline.Rate("tokens", &TimelinePoint::tokens)};
   LineChart running = timeline.Chart("Running requests", "at the step's end");
@@ -121,7 +124,8 @@ std::string TimelineCharts(const LoadResult& result) {
                  timeline.Time("p99", &TimelinePoint::ttft_p99)};
   LineChart gap = timeline.Chart("Token gap", "ms");
   gap.series = {timeline.Time("p50", &TimelinePoint::gap_p50)};
-  return absl::StrCat(ToSvg(requests), ToSvg(tokens), ToSvg(ttft), ToSvg(gap), ToSvg(running));
+  return absl::StrCat(ToSvg(requests), ToSvg(tokens), ToSvg(ttft), ToSvg(gap), ToSvg(running),
+                      ToSvg(errors));
 }
 
 Bar StageBar(const LoadResult& result, const std::string& name,

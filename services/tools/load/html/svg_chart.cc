@@ -16,11 +16,11 @@ namespace {
 
 // Units of the viewBox; the page scales it to the column's width.
 constexpr double kWidth = 560;
-constexpr double kHeight = 240;
+constexpr double kHeight = 246;
 constexpr double kLeft = 52;
 constexpr double kRight = 548;
-constexpr double kTop = 18;
-constexpr double kBottom = 200;
+constexpr double kTop = 28;
+constexpr double kBottom = 206;
 constexpr double kXTickText = 16;  // below the plot
 constexpr double kXLabel = 34;
 

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/tools/load/modes/load_run.h"
 
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <fstream>
-#include <iostream>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
@@ -36,17 +34,13 @@ void Describe(const LoadOptions& options, const TargetInfo& target, LoadResult& 
   result.environment = {{"target", options.drive.target},
                         {"version", Version()},
                         {"host", HostName()},
-                        {"client_cores", absl::StrCat(sysconf(_SC_NPROCESSORS_ONLN))}};
+                        {"cores", absl::StrCat(sysconf(_SC_NPROCESSORS_ONLN))}};
 }
 
-LiveView::Options ViewOf(const LoadOptions& options, absl::Time start, const std::string& label) {
-  LiveView::Options view = {
-      .out = std::cerr, .terminal = isatty(STDERR_FILENO) == 1, .start = start, .goal = {label}};
-  winsize size = {};
-  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) view.columns = size.ws_col;
-  view.goal.requests = options.plan.requests;
-  if (options.plan.until < absl::InfiniteDuration()) view.goal.duration = options.plan.until;
-  return view;
+LiveGoal GoalOf(const LoadOptions& options, const std::string& label) {
+  LiveGoal goal = {.label = label, .requests = options.plan.requests, .duration = std::nullopt};
+  if (options.plan.until < absl::InfiniteDuration()) goal.duration = options.plan.until;
+  return goal;
 }
 
 }  // namespace
@@ -76,13 +70,16 @@ RunOutcome RunOnce(const LoadOptions& options, const RunParts& parts, const std:
                 Plan(options.plan));
   RunOutcome outcome;
   {
+    const auto now = [&recorder, start] { return recorder.Snapshot(Clock::Real().Now() - start); };
     std::optional<LiveView> view;
-    if (parts.live) view.emplace(recorder, ViewOf(options, start, label));
-    std::optional<Ticker> ticker;
+    std::optional<Ticker> drawer;
+    if (parts.live) {
+      view.emplace(StderrScreen(), GoalOf(options, label));
+      drawer.emplace(view->interval(), [&view, &now] { view->Show(now()); });
+    }
+    std::optional<Ticker> looker;
     if (parts.look != nullptr) {
-      ticker.emplace(parts.interval, [&recorder, &parts, start] {
-        parts.look(recorder.Snapshot(Clock::Real().Now() - start));
-      });
+      looker.emplace(parts.interval, [&parts, &now] { parts.look(now()); });
     }
     outcome.drive = driver.Run();
   }

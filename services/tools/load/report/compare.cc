@@ -134,6 +134,12 @@ std::vector<std::string> NotesOf(const LoadResult& a, const LoadResult& b) {
   return notes;
 }
 
+// Each time once: the others are sums or other countings of these.
+bool Tells(const LatencyField& field) {
+  return field.histogram != &Latencies::accept && field.histogram != &Latencies::tpot_e2e &&
+         field.histogram != &Latencies::chunk_gap;
+}
+
 absl::string_view TextOf(Verdict verdict) {
   switch (verdict) {
     case Verdict::kBetter:
@@ -150,7 +156,7 @@ absl::string_view TextOf(Verdict verdict) {
 
 std::string Signed(double share, bool is_share) {
   if (!std::isfinite(share)) return share > 0 ? "new" : "gone";
-  return absl::StrFormat("%+.1f %s", share * 100, is_share ? "pp" : "%%");
+  return absl::StrFormat("%+.1f %s", share * 100, is_share ? "pp" : "%");
 }
 
 std::string ValueText(double value, const MetricChange& change) {
@@ -173,7 +179,9 @@ Comparison Compare(const LoadResult& a, const LoadResult& b, double threshold) {
   }
   comparer.Share({.name = "errors", .unit = "", .better = Better::kLess, .is_share = true},
                  &Counts::failed);
-  for (const LatencyField& field : ClientLatencies()) comparer.Latency(field);
+  for (const LatencyField& field : ClientLatencies()) {
+    if (Tells(field)) comparer.Latency(field);
+  }
   return {.label = b.label, .changes = comparer.Take(), .notes = NotesOf(a, b)};
 }
 
@@ -198,7 +206,7 @@ bool AnyWorse(absl::Span<const Comparison> comparisons) {
 
 std::string ComparisonText(const Comparison& comparison) {
   std::string out = absl::StrFormat("%-26s %10s %10s %10s   %-20s %s\n", comparison.label, "A", "B",
-                                    "change", "99 % interval", "");
+                                    "change", "99.9 % interval", "");
   for (const MetricChange& change : comparison.changes) {
     const std::string interval = change.low
                                      ? absl::StrCat(Signed(*change.low, change.is_share), " … ",

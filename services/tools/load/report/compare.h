@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whether run B is worse than run A, and whether that is more than noise.
 //
-// Every metric gets a 99 % interval from what the two files hold: order statistics for quantiles,
-// the deviation for means, batches of the timeline for rates, Wilson's for shares. Tokens of one
-// answer go together, so gaps count as many samples as there are requests. The interval of a
-// difference is put together from both (MOVER). A metric is worse when the change is beyond the
-// threshold and its interval leaves out zero; beyond the threshold but not so, it is noise. The
-// share of errors has no threshold: any rise that is no noise is worse. Pure functions;
-// thread-safe.
+// Every metric gets a 99.9 % interval from what the two files hold: order statistics for quantiles,
+// the deviation for means, batches of the timeline for rates, Wilson's for shares. There are nearly
+// thirty metrics, and no run is to fail by chance. Tokens of one answer go together, so gaps count
+// as many samples as there are requests. The interval of a difference is put together from both
+// (MOVER). A metric is worse when the change is beyond the threshold and its interval leaves out
+// zero; beyond the threshold but not so, it is noise. The share of errors has no threshold: any
+// rise that is no noise is worse. Pure functions; thread-safe.
 #pragma once
 
 #include <optional>
@@ -29,7 +29,7 @@ struct MetricChange {
   double b = 0;
   double change = 0;  // of a share: the difference; else relative to A
   bool is_share = false;
-  // The 99 % interval of `change`; absent when there are too few samples for one.
+  // The 99.9 % interval of `change`; absent when there are too few samples for one.
   std::optional<double> low;
   std::optional<double> high;
   Verdict verdict = Verdict::kSame;

@@ -8,12 +8,12 @@
 namespace tandem {
 namespace {
 
-constexpr double kZ = 2.576;  // 99 %, two-sided
-// Student's t for nine degrees of freedom, at 99 %: what ten batches need instead of kZ.
-constexpr double kT = 3.25;
+constexpr double kZ = 3.291;  // 99.9 %, two-sided
+// Student's t for nine degrees of freedom, at 99.9 %: what ten batches need instead of kZ.
+constexpr double kT = 4.781;
 constexpr size_t kBatches = 10;
 // Samples beyond a quantile that its interval needs; with fewer it has no upper end.
-constexpr double kTailSamplesMin = 7;
+constexpr double kTailSamplesMin = 5;
 constexpr uint64_t kSamplesMin = 10;
 
 double Ms(absl::Duration duration) {

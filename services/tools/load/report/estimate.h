@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Estimate: a number that a run measured, with its 99 % interval. Pure functions; thread-safe.
+// Estimate: a number that a run measured, with its 99.9 % interval. Pure functions; thread-safe.
 #pragma once
 
 #include <cstdint>

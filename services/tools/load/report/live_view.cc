@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/tools/load/report/live_view.h"
 
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <iostream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "services/runtime/base/clock.h"
 #include "services/tools/load/report/number_text.h"
 
 namespace tandem {
@@ -17,6 +20,7 @@ constexpr absl::Duration kRateWindow = absl::Seconds(4);
 constexpr absl::Duration kRedraw = absl::Milliseconds(250);
 constexpr absl::Duration kLineEvery = absl::Seconds(5);
 constexpr int kBarColumns = 30;
+constexpr int kColumnsElse = 100;
 constexpr size_t kErrorsShown = 4;
 
 std::string Repeat(absl::string_view glyph, int times) {
@@ -131,33 +135,30 @@ std::string LiveText::Line(const LoadSnapshot& snapshot) {
   return line;
 }
 
-LiveView::LiveView(const Recorder& recorder, const Options& options)
-    : recorder_(recorder), options_(options), text_(options.goal) {
-  thread_.emplace("load-view", [this] { Run(); });
+LiveScreen StderrScreen() {
+  winsize size = {};
+  const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return {.out = std::cerr,
+          .terminal = isatty(STDERR_FILENO) == 1,
+          .columns = known ? size.ws_col : kColumnsElse};
 }
 
+LiveView::LiveView(const LiveScreen& screen, LiveGoal goal)
+    : screen_(screen), text_(std::move(goal)) {}
+
 LiveView::~LiveView() {
-  {
-    const absl::MutexLock lock(&mutex_);
-    stop_ = true;
-  }
-  thread_.reset();
   if (drawn_ > 0) Draw({});
 }
 
-void LiveView::Run() {
-  const absl::Duration pause = options_.terminal ? kRedraw : kLineEvery;
-  while (true) {
-    {
-      const absl::MutexLock lock(&mutex_);
-      if (mutex_.AwaitWithTimeout(absl::Condition(&stop_), pause)) return;
-    }
-    const LoadSnapshot snapshot = recorder_.Snapshot(Clock::Real().Now() - options_.start);
-    if (options_.terminal) {
-      Draw(text_.Lines(snapshot, options_.columns));
-    } else {
-      options_.out << text_.Line(snapshot) << std::endl;
-    }
+absl::Duration LiveView::interval() const {
+  return screen_.terminal ? kRedraw : kLineEvery;
+}
+
+void LiveView::Show(const LoadSnapshot& snapshot) {
+  if (screen_.terminal) {
+    Draw(text_.Lines(snapshot, screen_.columns));
+  } else {
+    screen_.out << text_.Line(snapshot) << std::endl;
   }
 }
 
@@ -167,7 +168,7 @@ void LiveView::Draw(const std::vector<std::string>& lines) {
   if (drawn_ > 0) absl::StrAppend(&out, "\x1b[", drawn_, "A");
   for (const std::string& line : lines) absl::StrAppend(&out, "\r\x1b[2K", line, "\n");
   absl::StrAppend(&out, "\r\x1b[J");
-  options_.out << out << std::flush;
+  screen_.out << out << std::flush;
   drawn_ = lines.size();
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The view while a run is on. LiveText makes the text of a snapshot; LiveView draws it: on a
-// terminal in place at 4 Hz, elsewhere a line every 5 seconds.
+// terminal in place, four times a second, elsewhere a line every five seconds.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "services/runtime/base/thread.h"
 #include "services/tools/load/result/recorder.h"
 
 namespace tandem {
@@ -53,35 +50,34 @@ class LiveText {
   std::deque<Mark> marks_;
 };
 
+// Where a view is drawn.
+struct LiveScreen {
+  std::ostream& out;
+  bool terminal = false;  // draw in place
+  int columns = 100;
+};
+// stderr, as wide as its terminal is now.
+LiveScreen StderrScreen();
+
+// One thread at a time; nobody else writes to the screen while it lives.
 class LiveView {
  public:
-  struct Options {
-    std::ostream& out;
-    bool terminal = false;  // draw in place
-    int columns = 100;
-    absl::Time start;  // the Recorder's, by Clock::Real()
-    LiveGoal goal;
-  };
-
-  // Draws from a thread of its own until it is destroyed; `recorder` and `out` outlive it, and
-  // nobody else writes to `out` meanwhile.
-  LiveView(const Recorder& recorder, const Options& options);
+  LiveView(const LiveScreen& screen, LiveGoal goal);
   // On a terminal takes the view away, so that the result can stand in its place.
   ~LiveView();
   LiveView(const LiveView&) = delete;
   LiveView& operator=(const LiveView&) = delete;
 
+  // How often to call Show.
+  absl::Duration interval() const;
+  void Show(const LoadSnapshot& snapshot);
+
  private:
-  void Run();
   void Draw(const std::vector<std::string>& lines);
 
-  const Recorder& recorder_;
-  const Options options_;
+  const LiveScreen screen_;
   LiveText text_;
-  size_t drawn_ = 0;  // lines on the terminal; of the thread, then of the destructor
-  absl::Mutex mutex_;
-  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
-  std::optional<Thread> thread_;  // last: its loop uses the others
+  size_t drawn_ = 0;  // lines that stand on the terminal
 };
 
 }  // namespace tandem

@@ -112,7 +112,7 @@ std::vector<std::string> ClientWarnings(const LoadResult& result) {
     warnings.push_back(absl::StrCat("requests left up to ", DurationText(lag),
                                     " late (p99): the client had no time"));
   }
-  const auto cores = result.environment.find("client_cores");
+  const auto cores = result.environment.find("cores");
   double count = 0;
   if (cores != result.environment.end() && absl::SimpleAtod(cores->second, &count) && count > 0 &&
       result.client.cpu_cores > kCpuWorthALine * count) {

@@ -94,6 +94,7 @@ LoadResult SampleResult(const SampleLoad& load) {
   result.environment = {{"target", "127.0.0.1:8440"}, {"version", "0.1.0"}};
   // What the machine gives differs from run to run; a sample does not.
   result.started = absl::FromCivil(absl::CivilSecond(2026, 11, 25, 22, 0, 0), absl::UTCTimeZone());
+  result.concurrency_max = static_cast<uint64_t>(load.rate);
   result.client.cpu_cores = 0.21;
   result.client.rss_bytes_max = 48 << 20;
   return result;
