@@ -13,7 +13,7 @@ packages=(
 case "${1:-test}" in
   build) ;;
   test)
-    packages+=(python3-numpy universal-ctags clang-format)
+    packages+=(python3-numpy universal-ctags clang-format prometheus python3-grpcio)
     # Any node will do; Debian's own only where there is none.
     command -v node >/dev/null || packages+=(nodejs)
     command -v npm >/dev/null || packages+=(npm)
@@ -33,4 +33,14 @@ as_root=()
 export DEBIAN_FRONTEND=noninteractive
 echo "installing: ${missing[*]}" >&2
 "${as_root[@]}" apt-get update -qq
+# No package starts a service of its own: Prometheus would take port 9090, now and at every boot.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+  "${as_root[@]}" chmod 755 "$policy"
+  trap '"${as_root[@]}" rm -f "$policy"' EXIT
+fi
 "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+if [[ " ${missing[*]} " == *" prometheus "* ]] && command -v systemctl >/dev/null; then
+  "${as_root[@]}" systemctl disable prometheus >/dev/null 2>&1 || true
+fi

@@ -42,10 +42,13 @@ absl::Status Run(const v1::DecodeConfig& config) {
                                          .pool_tokens = int64_t{config.pages()} * kPageTokens}));
   ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> pool, MakePool(config, worker.config()));
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry,
-                   MetricsRegistry::Create({.role = "decode",
+                   MetricsRegistry::Create({.role = ProcessRole::kDecode,
                                             .model_name = config.worker().model_name(),
                                             .listen = config.worker().metrics_listen(),
-                                            .version = Version()}));
+                                            .version = Version(),
+                                            .config_hash = ConfigHash(config),
+                                            .vllm_aliases = config.worker().metrics_compat() ==
+                                                            v1::METRICS_COMPAT_VLLM}));
   DecodeMetrics metrics(*registry);
   WatchService watch;
   DecodeLoop loop(

@@ -39,10 +39,13 @@ absl::Status Run(const v1::PrefillConfig& config) {
                                              chunk, static_cast<int>(config.requests_max()))}));
   ASSIGN_OR_RETURN(StagingPool staging, MakeStaging(config, worker.config()));
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry,
-                   MetricsRegistry::Create({.role = "prefill",
+                   MetricsRegistry::Create({.role = ProcessRole::kPrefill,
                                             .model_name = config.worker().model_name(),
                                             .listen = config.worker().metrics_listen(),
-                                            .version = Version()}));
+                                            .version = Version(),
+                                            .config_hash = ConfigHash(config),
+                                            .vllm_aliases = config.worker().metrics_compat() ==
+                                                            v1::METRICS_COMPAT_VLLM}));
   PrefillMetrics metrics(*registry);
   WatchService watch;
   PrefillLoop loop({.incarnation = RandomId(),

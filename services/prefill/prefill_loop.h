@@ -116,6 +116,7 @@ class PrefillLoop {
 
   void Tend(absl::Time now);
   void PublishState(absl::Time now);
+  void PublishWaiting(absl::Time now);
   void Stop();
 
   const Options options_;

@@ -209,6 +209,9 @@ void GenerateReactor::OnReserved(Choice& choice) {
   message.mutable_accepted()->set_prompt_tokens(static_cast<uint32_t>(prompt_.token_ids.size()));
   accepted_ = true;
   Send(std::move(message));
+  parts_.metrics.prompt_tokens.Observe(static_cast<double>(prompt_.token_ids.size()));
+  parts_.metrics.params_n.Observe(static_cast<double>(choices_.size()));
+  parts_.metrics.params_max_tokens.Observe(tokens_max_);
   for (const auto& each : choices_) {
     each->report->OnPrefillBegins();
     each->session->Prefill();
@@ -363,15 +366,16 @@ void GenerateReactor::Log() const {
   }
   const std::string outcome = OutcomeOf(end_status_, reason);
   const std::string code = absl::StatusCodeToString(end_status_.code());
+  const std::string why = ReasonOf(end_status_);
   parts_.metrics.CountRequest(outcome, code);
-  if (choices_.empty() && !end_status_.ok()) {
-    const std::string why = ReasonOf(end_status_);
-    parts_.metrics.CountRejected(why.empty() ? code : why);
-  }
+  // A worker without room refuses as well, before any work.
+  const bool refused = choices_.empty() || (!accepted_ && outcome == "rejected");
+  if (refused && !end_status_.ok()) parts_.metrics.CountRejected(why.empty() ? code : why);
+  if (why == "SLOW_READER") parts_.metrics.slow_reader_aborts.Increment();
   LogInfo("request", {{"id", id_},
                       {"outcome", outcome},
                       {"code", code},
-                      {"reason", ReasonOf(end_status_)},
+                      {"reason", why},
                       {"prompt_tokens", prompt_.token_ids.size()},
                       {"completion_tokens", completion},
                       {"choices", choices_.size()},
