@@ -7,7 +7,7 @@
 #   tests/gpu.sh [--bin DIR] [--out DIR] [tests] [sanitize] [sass] [bench [FAMILY…]]
 #
 # default: all of them, --bin build/cuda/bin, --out . ; writes tests.log, sanitize.log, sass.md,
-# kernels.md and peers.md into --out, and exits with 1 if a test or a sanitizer found anything.
+# kernels.md and peers.md into --out, and exits with 1 if a test, a sanitizer or the SASS is amiss.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -54,7 +54,8 @@ tests() {
 }
 
 # Quick tests, one of each kind of kernel: they are a hundred times slower under a tool.
-sanitized='*RmsNorm*:*Quant*Cuda*:*KvWrite*:*OneKey*:*NoKey*:*Window*:*Ties*:*GateCuda*:*Swiglu*'
+sanitized='*MmaBlockScale*:*OneBlockScaledTile*:'
+sanitized+='*RmsNorm*:*Quant*Cuda*:*KvWrite*:*OneKey*:*NoKey*:*Window*:*Ties*:*GateCuda*:*Swiglu*'
 
 sanitize() {
   local tool
@@ -67,15 +68,8 @@ sanitize() {
 
 # What became of the instructions that matter, on the target that no machine here has.
 sass() {
-  {
-    echo "| target | instruction | count |"
-    echo "|---|---|--:|"
-    for target in sm_90a sm_120; do
-      cuobjdump --dump-sass -arch $target "$bin/kernels_cuda_test" 2>/dev/null |
-        grep -oE '\b(HMMA|QMMA\.SF|QMMA|OMMA|LDSM|LDGSTS|STL|LDL)\b(\.[0-9]+)*' | sort | uniq -c |
-        awk -v t=$target '{print "| " t " | " $2 " | " $1 " |"}'
-    done
-  } | tee "$out/sass.md"
+  python3 tests/kernels/cuda/sass.py "$bin/kernels_cuda_test" | tee "$out/sass.md"
+  [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
 }
 
 bench() {

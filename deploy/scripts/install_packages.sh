@@ -7,13 +7,14 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build ccache pkg-config git ca-certificates python3 curl procps
   libgrpc++-dev protobuf-compiler-grpc protobuf-compiler libprotobuf-dev libabsl-dev
-  prometheus-cpp-dev nlohmann-json3-dev libpcre2-dev
+  prometheus-cpp-dev libssl-dev nlohmann-json3-dev libpcre2-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 case "${1:-test}" in
   build) ;;
   test)
-    packages+=(python3-numpy universal-ctags clang-format)
+    packages+=(python3-numpy universal-ctags clang-format prometheus python3-grpcio
+      debootstrap iproute2 openssl)
     # Any node will do; Debian's own only where there is none.
     command -v node >/dev/null || packages+=(nodejs)
     command -v npm >/dev/null || packages+=(npm)
@@ -33,4 +34,14 @@ as_root=()
 export DEBIAN_FRONTEND=noninteractive
 echo "installing: ${missing[*]}" >&2
 "${as_root[@]}" apt-get update -qq
+# No package starts a service of its own: Prometheus would take port 9090, now and at every boot.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+  "${as_root[@]}" chmod 755 "$policy"
+  trap '"${as_root[@]}" rm -f "$policy"' EXIT
+fi
 "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+if [[ " ${missing[*]} " == *" prometheus "* ]] && command -v systemctl >/dev/null; then
+  "${as_root[@]}" systemctl disable prometheus >/dev/null 2>&1 || true
+fi

@@ -2,25 +2,28 @@
 # SPDX-License-Identifier: Apache-2.0
 # One router, some prefill and some decode workers on this machine, on loopback.
 #
-#   deploy/scripts/local.sh up --model DIR [--prefill N] [--decode N] [--port P] [--pages N]
-#                            [--engine model|sim] [--slots N]
+#   deploy/scripts/local.sh up --model DIR [--prefill N] [--decode N] [--port P] [--pages N] \
+#     [--engine model|sim] [--slots N]
 #   deploy/scripts/local.sh status
 #   deploy/scripts/local.sh down
 #
-# Each verb also takes --dir STATE (default build/local: configs, logs, process ids; one cluster a
-# folder) and `up` takes --bin DIR (default build/release/bin). Without --port the router gets a
-# free port; the workers always do. `--engine sim` runs workers that compute nothing and repeat
-# prompts (deploy/config/decode_sim.textproto); --slots is how many sequences a decode worker holds.
-# `up` returns when every process answers its health check and the router is connected to every
-# worker, or stops all of them again and shows why. `status` exits with 0 when all serve. `down`
-# sends SIGTERM, waits for running answers to drain, and kills what is left then. Repeating a verb
-# is harmless.
+# `up` also takes --bin DIR (default bin/ of a bundle, else build/release/bin), and --router-config,
+# --prefill-config and --decode-config TEXT, fields that are added to the config of each process of
+# that kind; `--engine sim` runs workers that compute nothing and repeat prompts
+# (deploy/config/decode_sim.textproto); --slots is how many sequences a decode worker holds. Each
+# verb also takes --dir STATE (default build/local: configs, logs, process ids; one cluster a
+# folder). Without --port the router gets a free port; the workers always do. `up` returns when
+# every process answers its health check and the router is connected to every worker, or stops all
+# of them again and shows why. `status` exits with 0 when all serve. `down` sends SIGTERM, waits for
+# running answers to drain, and kills what is left then. Repeating a verb is harmless.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
 state="$root/build/local"
-bin="$root/build/release/bin"
+bin="$root/bin"
+[ -x "$bin/tandem" ] || bin="$root/build/release/bin"
 model="" port="" pages=256 slots=64 engine=model
+declare -A added=([router]="" [prefill]="" [decode]="")
 prefill=1 decode=1
 start_seconds=300
 drain_seconds=35
@@ -55,17 +58,8 @@ alive() {
   [ "$(start_time "$1" || true)" = "$2" ]
 }
 
-# gRPC's own health check, spoken by curl: an empty HealthCheckRequest in, status 1 = SERVING out.
 health() {
-  local answer
-  answer=$(printf '\0\0\0\0\0' | curl --silent --max-time 2 --http2-prior-knowledge --noproxy '*' \
-    --header 'content-type: application/grpc' --header 'te: trailers' --data-binary @- \
-    "http://127.0.0.1:$1/grpc.health.v1.Health/Check" 2>/dev/null | od -An -tx1 | tr -d ' \n')
-  case "$answer" in
-    00000000020801) echo SERVING ;;
-    00000000020802) echo NOT_SERVING ;;
-    *) echo UNREACHABLE; return 0 ;;
-  esac
+  "$(<"$state/bin")/tandem" health --target "127.0.0.1:$1" 2>/dev/null || true
 }
 
 any_alive() {
@@ -76,35 +70,23 @@ any_alive() {
   return 1
 }
 
+listened_on() {
+  (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
 # Outside of the range from which the kernel takes the ports of outgoing connections: a process that
 # is away for a moment finds its own free when it comes back.
-free_ports() {  # how many, then ports that are wanted before those
-  python3 - "$@" <<'PY'
-import random, socket, sys
-count, wanted = int(sys.argv[1]), [int(port) for port in sys.argv[2:]]
-with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as stream:
-    outgoing = int(stream.read().split()[0])
-choice = range(20000, outgoing if outgoing >= 21000 else 65536)
-held = []
-
-def hold(port):
-    held.append(socket.socket())
-    held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held[-1].bind(("127.0.0.1", port))
-    held[-1].listen(1)
-
-for port in wanted:
-    hold(port)
-for port in random.sample(choice, len(choice)):
-    if len(held) == count + len(wanted):
-        break
-    try:
-        hold(port)
-    except OSError:
-        held.pop()  # taken
-print(*(s.getsockname()[1] for s in held))
-sys.exit(len(held) < count + len(wanted))
-PY
+free_ports() {  # how many, none of them $port
+  local outgoing _ candidate
+  read -r outgoing _ </proc/sys/net/ipv4/ip_local_port_range
+  [ "$outgoing" -ge 21000 ] || outgoing=65536
+  local -A taken=()
+  while [ ${#taken[@]} -lt "$1" ]; do
+    candidate=$((20000 + SRANDOM % (outgoing - 20000)))
+    [ "$candidate" != "$port" ] && [ -z "${taken[$candidate]:-}" ] || continue
+    listened_on "$candidate" || taken[$candidate]=yes
+  done
+  echo "${!taken[@]}"
 }
 
 # --- up ---
@@ -128,6 +110,7 @@ worker_config() {  # name grpc-port metrics-port
       echo "requests_max: $((slots > 256 ? slots : 256))"
       ;;
   esac
+  echo "${added[${1%%-*}]}"
 }
 
 router_config() {  # grpc-port metrics-port, then the workers as name:port
@@ -141,6 +124,7 @@ router_config() {  # grpc-port metrics-port, then the workers as name:port
       decode*) echo "decode_workers: \"127.0.0.1:${worker#*:}\"" ;;
     esac
   done
+  echo "${added[router]}"
 }
 
 launch() {  # name grpc-port metrics-port; its config is written
@@ -155,13 +139,12 @@ launch_all() {
   local names=() workers=() i ports name
   for ((i = 0; i < decode; ++i)); do names+=("decode-$i"); done
   for ((i = 0; i < prefill; ++i)); do names+=("prefill-$i"); done
-  local wanted=() count=$((2 * (prefill + decode) + 1))
-  if [ -n "$port" ]; then wanted=("$port"); else count=$((count + 1)); fi
-  ports=$(free_ports "$count" "${wanted[@]}" 2>/dev/null) ||
-    fail "port ${port:-of any number} on 127.0.0.1 is in use"
-  read -ra ports <<<"$ports"
+  [ -z "$port" ] || ! listened_on "$port" || fail "port $port on 127.0.0.1 is in use"
+  read -ra ports < <(free_ports $((2 * (prefill + decode) + 2)))
+  ports[0]=${port:-${ports[0]}}
   rm -f "$state"/*.log "$state"/*.textproto
   : >"$state/processes"
+  (cd "$bin" && pwd) >"$state/bin"
   for i in "${!names[@]}"; do
     name=${names[i]}
     worker_config "$name" "${ports[2 + 2 * i]}" "${ports[3 + 2 * i]}" >"$state/$name.textproto"
@@ -175,8 +158,14 @@ launch_all() {
 # A router serves once it has one pair of workers; this asks for all of them.
 sees_all_workers() {  # name metrics-port
   [ "$1" = router ] || return 0
-  curl --silent --max-time 2 --noproxy '*' "http://127.0.0.1:$2/metrics" 2>/dev/null |
-    awk -v all=$((prefill + decode)) '/^tandem_workers_up{/ {up += $NF} END {exit up != all}'
+  local line up=0
+  { exec 3<>"/dev/tcp/127.0.0.1/$2"; } 2>/dev/null || return 1
+  printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3
+  while IFS= read -r -t 2 line <&3; do
+    [[ "$line" != tandem_workers_up\{* ]] || up=$((up + ${line##* }))
+  done
+  exec 3>&-
+  [ "$up" -eq $((prefill + decode)) ]
 }
 
 # Waits until all serve; names the process that ended or never came.
@@ -211,8 +200,8 @@ up() {
   case "$engine" in model | sim) ;; *) fail "--engine: $engine is neither model nor sim" ;; esac
   [ -z "$port" ] || number --port "$port" 65535
   local role why
-  for role in router prefill decode; do
-    [ -x "$bin/tandem-$role" ] || fail "no $bin/tandem-$role: cmake --build --preset release"
+  for role in "" -router -prefill -decode; do
+    [ -x "$bin/tandem$role" ] || fail "no $bin/tandem$role: cmake --build --preset release"
   done
   if any_alive; then
     status || fail "part of it is down: local.sh down, then up"
@@ -282,6 +271,9 @@ while [ $# -gt 0 ]; do
     --decode) decode=$2 ;;
     --port) port=$2 ;;
     --pages) pages=$2 ;;
+    --router-config) added[router]=$2 ;;
+    --prefill-config) added[prefill]=$2 ;;
+    --decode-config) added[decode]=$2 ;;
     --engine) engine=$2 ;;
     --slots) slots=$2 ;;
     --dir) state=$2 ;;

@@ -4,10 +4,12 @@
 //
 //   F16Dequant<kFp8, kFp4>    FP8 inputs with UE8M0 per 128; f16 products, scales in fp32
 //   Bf16Dequant<kFp8, kBf16>  bf16 inputs; bf16 products, scales in fp32
+//   Mxf8f6f4<kFp8, kFp4>      FP8 inputs with UE8M0 per 128; codes and scales as they are
 //
-// The 16 rows of A are outputs, the 8 columns of B tokens; lane 4·g + c holds rows g and g + 8, the
-// columns 8c .. 8c+7 of K in every tile of 32, and token g of the inputs; of the sums, tokens 2c
-// and 2c + 1. An atom is a stateless type:
+// The first two serve few tokens (stream.cuh), the last many (tile_mx.cuh). The 16 rows of A are
+// outputs, the 8 columns of B tokens; lane 4·g + c holds rows g and g + 8, the columns 8c .. 8c+7
+// of K in every tile of 32, and token g of the inputs; of the sums, tokens 2c and 2c + 1. An atom
+// is a stateless type:
 //
 //   kFormat, kTiles, kLoads    weights; tiles of 32 in a step; 16-byte loads of a lane in a step of
 //                              a row tile: tile t wants loads t·kLoads/kTiles and on
@@ -22,14 +24,13 @@
 //   Multiply(total, part, a, b, row_scale, input_scale, tile)   one tile
 //   EndStep(total, part, row_scale, input_scale)                after the tiles of a step
 //
-// Here a Part is the step's products summed from zero, and EndStep scales it into total; an atom
-// whose instruction scales by itself adds to total in Multiply, has an empty Part and an EndStep
-// that does nothing. Such an atom (Mxf8f6f4: one UE8M0 a row and tile from lanes c < 2, one a token
-// and tile from lanes c = 0) takes the words of a kFp8 load as they are.
+// A Part is the step's products summed from zero, and EndStep scales it into total. Mxf8f6f4 needs
+// neither: its product scales by itself and adds to the total; which scales, its caller says.
 //
 // Numerics: products exact; the scale 2^(sw + sx) is applied to the sum of a step (128 columns for
 // kFp8; 64 for kBf16, without scales), or, kFp4, sw to each 32 columns and sx to each 128.
-// Internal to kernels/gemm and kernels/moe. Source: fragment_order.h; PTX ISA 9.0, mma.m16n8k16.
+// Mxf8f6f4: ptx/mma_block_scale.h. Internal to kernels/gemm and kernels/moe. Source:
+// fragment_order.h; PTX ISA 9.0, mma.m16n8k16.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +38,11 @@
 #include "kernels/common/cuda/codec.cuh"
 #include "kernels/gemm/dequant.cuh"
 #include "kernels/gemm/fragment_order.h"
+#include "kernels/gemm/mx_fragment.h"
 #include "kernels/ptx/async_stream.cuh"
 #include "kernels/ptx/mma.cuh"
+#include "kernels/ptx/mma_block_scale.cuh"
+#include "kernels/ptx/mma_int8.cuh"
 
 namespace tandem::kernels::cuda {
 
@@ -320,6 +324,27 @@ struct Bf16Dequant<WeightFormat::kBf16, kRaggedK> : Bf16Inputs<kRaggedK, 64> {
                                  const InputScale&) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) total[i] += part.sum[i];
+  }
+};
+
+template <WeightFormat kFormat_>
+struct Mxf8f6f4 {
+  static constexpr WeightFormat kFormat = kFormat_;
+  static_assert(kFormat != WeightFormat::kBf16);
+  using A = MxRows;
+  struct B {
+    uint32_t word[2];
+  };
+  // A tile of kFp8, or tile 0 or 1 of the two of kFp4.
+  __device__ static A UnpackA(const uint4& load, int tile) {
+    return MxRowsOf<kFormat>({load.x, load.y, load.z, load.w}, tile, ptx::PermuteBytes);
+  }
+  __device__ static B UnpackB(const uint2& unit) { return {{unit.x, unit.y}}; }
+  __device__ static void Multiply(float (&total)[4], const A& a, const B& b, uint32_t row_scales,
+                                  uint32_t input_scales, const ptx::ScaleSelect& select) {
+    constexpr ptx::MxType kType =
+        kFormat == WeightFormat::kFp4 ? ptx::MxType::kE2M1 : ptx::MxType::kE4M3;
+    ptx::MmaBlockScale<kType>(total, a.word, b.word, row_scales, input_scales, select);
   }
 };
 

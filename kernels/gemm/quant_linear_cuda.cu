@@ -30,7 +30,7 @@ void QuantLinear(const QuantLinearArgs& args, Stream& stream) {
   if (args.q.shape[0] <= kStreamTokens) {
     QuantLinearOfFewTokens(args, stream);
   } else {
-    TileQuantLinear(args, stream);
+    TileQuantLinear(args, NativeTileMath(), stream);
   }
 }
 

@@ -15,7 +15,7 @@ struct Product {
   int columns;     // the same, filled up to whole tiles; x has as many
   int groups;      // of rows, each with its own columns of x
   int group_rows;  // n / groups
-  const Bf16* x;   // [tokens, groups, columns]
+  TokenMatrix x;   // rows [tokens, groups]
   void* y;         // [tokens, n]
   int tokens;
   int tile_tokens;  // of a block
@@ -25,6 +25,7 @@ struct Product {
 template <class Shape, typename Output>
 __global__ void __launch_bounds__(kTileThreads, Shape::kBlocksPerProcessor)
     TileLinearKernel(Product p) {
+  using Operands = OperandsOf<Shape>;
   extern __shared__ __align__(128) uint8_t shared[];
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   const int blocks = (p.group_rows + Shape::kRows - 1) / Shape::kRows;
@@ -41,13 +42,8 @@ __global__ void __launch_bounds__(kTileThreads, Shape::kBlocksPerProcessor)
     const int64_t tile = min(static_cast<int64_t>(row / kTileRows + m), RowTiles(p.n) - 1);
     SetRowTile<Shape>(rows, m, p.prepared, p.n, p.k, tile);
   }
-  TokenRows<Shape> tokens;
-#pragma unroll
-  for (int slot = 0; slot < Shape::kSlots; ++slot) {
-    const int64_t token = first + TokenOfSlot<Shape>(slot);
-    tokens.piece[slot] =
-        token < limit ? p.x + (token * p.groups + group) * p.columns + OctetOfThread() : nullptr;
-  }
+  const TokenRows<Shape> tokens = TokensOf<Shape>(
+      p.x, limit - first, [&](int i) { return int64_t{first + i} * p.groups + group; });
   typename Shape::Sums sums = {};
   TileProduct<Shape> product(shared, rows, tokens, p.columns);
   if constexpr (Shape::kTokens == 128) {
@@ -66,15 +62,15 @@ __global__ void __launch_bounds__(kTileThreads, Shape::kBlocksPerProcessor)
         const int64_t t = token + lane % 4 * 2 + i % 2;
         const int r = row + i / 2 * 8 + lane / 4;
         if (t < limit && r < end) {
-          static_cast<float*>(p.y)[t * p.n + r] = Lift<Shape>(sums[i / 4][j][i % 4]);
+          static_cast<float*>(p.y)[t * p.n + r] = Operands::Finish(sums[i / 4][j][i % 4]);
         }
       }
     } else {
       uint32_t pairs[2 * Shape::kRowTiles];
 #pragma unroll
       for (int i = 0; i < 2 * Shape::kRowTiles; ++i) {
-        pairs[i] = PackBf16(Lift<Shape>(sums[i / 2][j][i % 2 * 2]),
-                            Lift<Shape>(sums[i / 2][j][i % 2 * 2 + 1]));
+        pairs[i] = PackBf16(Operands::Finish(sums[i / 2][j][i % 2 * 2]),
+                            Operands::Finish(sums[i / 2][j][i % 2 * 2 + 1]));
       }
       StoreTokens(shared + warp * kStoreBytes + j % 2 * 512, pairs,
                   static_cast<Bf16*>(p.y) + int64_t{token} * p.n + row, p.n, limit - token,
@@ -117,15 +113,15 @@ Choice BestTile(const Product& p) {
   return best;
 }
 
-template <WeightFormat kFormat, typename Output>
+template <TileMath kMath, WeightFormat kFormat, typename Output>
 void LaunchBest(const char* name, const Product& p, Stream& stream) {
   const Choice c = BestTile(p);
   if (c.rows == 256) {
-    LaunchShape<TileShape<kFormat, 2, 128>, Output>(name, p, c.tokens, stream);
+    LaunchShape<TileShape<kMath, kFormat, 2, 128>, Output>(name, p, c.tokens, stream);
   } else if (c.tokens == 64) {
-    LaunchShape<TileShape<kFormat, 1, 64>, Output>(name, p, c.tokens, stream);
+    LaunchShape<TileShape<kMath, kFormat, 1, 64>, Output>(name, p, c.tokens, stream);
   } else {
-    LaunchShape<TileShape<kFormat, 1, 32>, Output>(name, p, c.tokens, stream);
+    LaunchShape<TileShape<kMath, kFormat, 1, 32>, Output>(name, p, c.tokens, stream);
   }
 }
 
@@ -189,32 +185,55 @@ Product Describe(const LinearWeight& weight, int64_t groups, int64_t tokens, voi
           .tokens = static_cast<int>(tokens)};
 }
 
+TokenMatrix InBf16(const Bf16* x, int64_t columns) {
+  return {.x = reinterpret_cast<const uint8_t*>(x), .row_bytes = 2 * columns};
+}
+
 }  // namespace
 
-void TileQuantLinear(const QuantLinearArgs& args, Stream& stream) {
+TileMath NativeTileMath() {
+  static const TileMath math = [] {
+    // The driver has loaded the form of the kernels that is this device's: of sm_120f, or one in
+    // which the product is emulated.
+    cudaFuncAttributes attributes = {};
+    KERNEL_CHECK_EQ(cudaFuncGetAttributes(&attributes, ExpandKernel), cudaSuccess);
+    return attributes.binaryVersion / 10 == 12 ? TileMath::kMx : TileMath::kBf16;
+  }();
+  return math;
+}
+
+void TileQuantLinear(const QuantLinearArgs& args, TileMath math, Stream& stream) {
   CheckQuantLinear(args);
   Scratch scratch(stream);
+  Product p = Describe(args.weight, 1, args.q.shape[0], args.y.data);
+  const bool fp8 = args.weight.format == WeightFormat::kFp8;
+  if (math == TileMath::kMx) {
+    p.x = {.x = reinterpret_cast<const uint8_t*>(args.q.data),
+           .scale = reinterpret_cast<const uint8_t*>(args.scale.data),
+           .row_bytes = p.k,
+           .scale_bytes = p.k / kActGroup};
+    (fp8 ? LaunchBest<TileMath::kMx, WeightFormat::kFp8, Bf16>
+         : LaunchBest<TileMath::kMx, WeightFormat::kFp4, Bf16>)("quant_linear tiles", p, stream);
+    return;
+  }
   const int64_t size = args.q.size();
   Bf16* const x = scratch.Take<Bf16>(size);
   Launch({.name = "expand activations",
           .grid = dim3(Blocks(size / 16, kExpandThreads)),
           .threads = kExpandThreads},
          stream, ExpandKernel, args.q.data, args.scale.data, x, size / 16);
-  Product p = Describe(args.weight, 1, args.q.shape[0], args.y.data);
-  p.x = x;
-  if (args.weight.format == WeightFormat::kFp8) {
-    LaunchBest<WeightFormat::kFp8, Bf16>("quant_linear tiles", p, stream);
-  } else {
-    LaunchBest<WeightFormat::kFp4, Bf16>("quant_linear tiles", p, stream);
-  }
+  p.x = InBf16(x, p.k);
+  (fp8 ? LaunchBest<TileMath::kBf16, WeightFormat::kFp8, Bf16>
+       : LaunchBest<TileMath::kBf16, WeightFormat::kFp4, Bf16>)("quant_linear tiles", p, stream);
 }
 
 void TileBf16Linear(const Bf16LinearArgs& args, Stream& stream) {
   CheckBf16Linear(args);
   Scratch scratch(stream);
   Product p = Describe(args.weight, 1, args.x.shape[0], args.y.data);
-  p.x = WholeTiles(args.x.data, args.x.shape[0], p.k, p.columns, scratch, stream);
-  LaunchBest<WeightFormat::kBf16, float>("bf16_linear tiles", p, stream);
+  p.x =
+      InBf16(WholeTiles(args.x.data, args.x.shape[0], p.k, p.columns, scratch, stream), p.columns);
+  LaunchBest<TileMath::kBf16, WeightFormat::kBf16, float>("bf16_linear tiles", p, stream);
 }
 
 void TileGroupedLinear(const GroupedLinearArgs& args, Stream& stream) {
@@ -222,11 +241,12 @@ void TileGroupedLinear(const GroupedLinearArgs& args, Stream& stream) {
   Scratch scratch(stream);
   const int64_t tokens = args.x.shape[0], groups = args.x.shape[1];
   Product p = Describe(args.weight, groups, tokens, args.y.data);
-  p.x = WholeTiles(args.x.data, tokens * groups, p.k, p.columns, scratch, stream);
+  p.x =
+      InBf16(WholeTiles(args.x.data, tokens * groups, p.k, p.columns, scratch, stream), p.columns);
   if (args.weight.format == WeightFormat::kFp8) {
-    LaunchBest<WeightFormat::kFp8, Bf16>("grouped_linear tiles", p, stream);
+    LaunchBest<TileMath::kBf16, WeightFormat::kFp8, Bf16>("grouped_linear tiles", p, stream);
   } else {
-    LaunchBest<WeightFormat::kBf16, Bf16>("grouped_linear tiles", p, stream);
+    LaunchBest<TileMath::kBf16, WeightFormat::kBf16, Bf16>("grouped_linear tiles", p, stream);
   }
 }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sums of a tile (rows of weights by tokens) to device memory (tokens by rows) in bf16.
-// Internal to kernels/gemm and kernels/moe.
+// Sums of a tile (rows of weights by tokens) to device memory (tokens by rows) in bf16, or as
+// codes. Internal to kernels/gemm and kernels/moe.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/common/dtype.h"
+#include "kernels/gemm/fragment_order.h"
 #include "kernels/ptx/store_matrix.cuh"
 
 namespace tandem::kernels::cuda {
@@ -43,6 +44,23 @@ __device__ __forceinline__ void StoreTokens(uint8_t* buffer, const uint32_t (&pa
   for (int i = 0; i < 8; ++i) {
     if (i < rows) to[i].bits = static_cast<uint16_t>(words[i / 2] >> (16 * (i % 2)));
   }
+}
+
+// One block of eight tokens of codes: pairs[h] are those of row g + 8h for tokens 2c and 2c + 1.
+// codes: the first token's first row, aligned to 16. `buffer` (128 bytes) as above.
+__device__ __forceinline__ void StoreTokenCodes(uint8_t* buffer, const uint16_t (&pairs)[2],
+                                                uint8_t* codes, int64_t stride, int token_limit) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    uint8_t* const to = buffer + lane % 4 * 2 * kTileRows + lane / 4 + 8 * half;
+    to[0] = static_cast<uint8_t>(pairs[half] & 0xFFu);
+    to[kTileRows] = static_cast<uint8_t>(pairs[half] >> 8);
+  }
+  __syncwarp();
+  if (lane >= 8 || lane >= token_limit) return;
+  *reinterpret_cast<uint4*>(codes + lane * stride) =
+      *reinterpret_cast<const uint4*>(buffer + lane * kTileRows);
 }
 
 }  // namespace tandem::kernels::cuda

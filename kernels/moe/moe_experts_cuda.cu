@@ -31,7 +31,9 @@ void MoeExperts(const MoeExpertsArgs& args, Stream& stream) {
   CheckMoeExperts(args);
   const int64_t tokens = args.x.shape[0], topk = args.experts.shape[1];
   const int64_t slice = SmallTokens(topk);
-  if (tokens > slice && TilesHaveFormat(args)) return MoeExpertsGrouped(args, stream);
+  if (tokens > slice && TilesHaveFormat(args)) {
+    return MoeExpertsGrouped(args, NativeTileMath(), stream);
+  }
   for (int64_t t = 0; t < tokens; t += slice) {
     const int64_t n = std::min(slice, tokens - t);
     MoeExpertsArgs part = args;

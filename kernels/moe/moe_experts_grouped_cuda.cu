@@ -25,10 +25,11 @@ struct Matrix {
 struct GroupedProduct {
   Matrix routed[2], shared[2];  // w1 and w3; or w2
   MoeRows rows;
-  const Bf16* x;         // routed input; rows are tokens (w1, w3) or pairs (w2)
-  const Bf16* shared_x;  // [tokens, …]
-  Bf16* out;             // [pairs, n]
-  Bf16* shared_out;      // [tokens, n]
+  TokenMatrix x;         // routed input; rows are tokens (w1, w3) or pairs (w2)
+  TokenMatrix shared_x;  // [tokens, …]
+  // Results [pairs, n], [tokens, n]: quantised gates, or of w2.
+  QuantisedRows gates, shared_gates;
+  Bf16 *out, *shared_out;
   int tokens;
   int shared_tiles;  // blockIdx.y below it: tiles of the shared expert
   float limit;
@@ -42,17 +43,10 @@ struct TileRows {
 };
 
 template <class Shape>
-__device__ __forceinline__ TokenRows<Shape> Tokens(const TileRows& tile, const Bf16* x, int64_t k) {
-  TokenRows<Shape> tokens;
-#pragma unroll
-  for (int slot = 0; slot < Shape::kSlots; ++slot) {
-    const int i = TokenOfSlot<Shape>(slot);
-    tokens.piece[slot] = nullptr;
-    if (i >= tile.rows) continue;
-    const int64_t row = tile.token != nullptr ? tile.token[tile.begin + i] : tile.begin + i;
-    tokens.piece[slot] = x + row * k + OctetOfThread();
-  }
-  return tokens;
+__device__ __forceinline__ TokenRows<Shape> Tokens(const TileRows& tile, const TokenMatrix& x) {
+  return TokensOf<Shape>(x, tile.rows, [&](int i) -> int64_t {
+    return tile.token != nullptr ? tile.token[tile.begin + i] : tile.begin + i;
+  });
 }
 
 // The product on just so many blocks of tokens as an expert's rows want, or one more.
@@ -61,6 +55,8 @@ __device__ __forceinline__ void RunTile(int rows, TileProduct<Shape>& product,
                                         typename Shape::Sums& sums) {
   if constexpr (Shape::kTokens == kFewTokens) {
     RunFor<Shape, 1, 2, 3, 4>(rows, product, sums);
+  } else if constexpr (Shape::kMx && ptx::kEmulatesMmaBlockScale) {
+    RunFor<Shape, 4, 12, 16>(rows, product, sums);  // fewer forms: a test builds sooner
   } else if constexpr (Shape::kFormat == kRouted) {
     RunFor<Shape, 4, 6, 8, 10, 11, 12, 13, 14, 16>(rows, product, sums);
   } else {
@@ -77,11 +73,12 @@ __device__ __forceinline__ float Gate(float a, float b, float limit, float weigh
   return RoundBf16(weight * (silu * b));
 }
 
-// sums[0] and sums[1], w1·x and w3·x of 128 rows, to quantised gates, exact in bf16.
+// sums[0] and sums[1], w1·x and w3·x of 128 rows, to quantised gates.
 template <class Shape>
 __device__ __forceinline__ void StoreGates(uint8_t* shared, const TileRows& tile,
                                            const float* weight, float limit, int row, int64_t inner,
-                                           Bf16* out, typename Shape::Sums& sums) {
+                                           const QuantisedRows& out, typename Shape::Sums& sums) {
+  using Operands = OperandsOf<Shape>;
   float* const largest = reinterpret_cast<float*>(shared + kTileWarps * kStoreBytes);
   float* const scales = largest + kTileWarps * Shape::kTokens;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
@@ -96,7 +93,7 @@ __device__ __forceinline__ void StoreGates(uint8_t* shared, const TileRows& tile
 #pragma unroll
       for (int half = 0; half < 4; half += 2) {
         float& gate = sums[0][j][half + i];
-        gate = Gate(Lift<Shape>(gate), Lift<Shape>(sums[1][j][half + i]), limit, w);
+        gate = Gate(Operands::Finish(gate), Operands::Finish(sums[1][j][half + i]), limit, w);
         most = fmaxf(most, fabsf(gate));
       }
 #pragma unroll
@@ -112,7 +109,12 @@ __device__ __forceinline__ void StoreGates(uint8_t* shared, const TileRows& tile
     for (int i = 0; i < kTileWarps; ++i) {
       most = fmaxf(most, largest[i * Shape::kTokens + threadIdx.x]);
     }
-    scales[threadIdx.x] = ToFloat(ScaleOf(most, kInverse448));
+    const Ue8m0 scale = ScaleOf(most, kInverse448);
+    scales[threadIdx.x] = ToFloat(scale);
+    if (Shape::kMx && static_cast<int>(threadIdx.x) < tile.rows) {
+      out.scale[(int64_t{tile.begin} + threadIdx.x) * (inner / kActGroup) + row / kActGroup] =
+          scale.bits;
+    }
   }
   __syncthreads();
 #pragma unroll
@@ -120,24 +122,35 @@ __device__ __forceinline__ void StoreGates(uint8_t* shared, const TileRows& tile
     if (8 * j >= tile.rows) break;
     const float2 scale = *reinterpret_cast<const float2*>(scales + 8 * j + lane % 4 * 2);
     const float2 inverse = {1.0f / scale.x, 1.0f / scale.y};  // exact: powers of two
-    uint32_t pairs[2];
+    uint16_t codes[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const float2 v = E4M3ToFloat2(
-          PackE4M3(sums[0][j][2 * half] * inverse.x, sums[0][j][2 * half + 1] * inverse.y));
-      pairs[half] = PackBf16(v.x * scale.x, v.y * scale.y);
+      codes[half] =
+          PackE4M3(sums[0][j][2 * half] * inverse.x, sums[0][j][2 * half + 1] * inverse.y);
     }
-    StoreTokens(shared + warp * kStoreBytes + j % 2 * 512, pairs,
-                out + int64_t{tile.begin + 8 * j} * inner + row, inner, tile.rows - 8 * j,
-                kTileRows);
+    uint8_t* const buffer = shared + warp * kStoreBytes + j % 2 * 512;
+    const int64_t at = int64_t{tile.begin + 8 * j} * inner + row;
+    if constexpr (Shape::kMx) {
+      StoreTokenCodes(buffer, codes, out.x + at, inner, tile.rows - 8 * j);
+    } else {
+      uint32_t pairs[2];
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const float2 v = E4M3ToFloat2(codes[half]);
+        pairs[half] = PackBf16(v.x * scale.x, v.y * scale.y);
+      }
+      StoreTokens(buffer, pairs, reinterpret_cast<Bf16*>(out.x) + at, inner, tile.rows - 8 * j,
+                  kTileRows);
+    }
   }
 }
 
 // 128 rows of w1 and of w3 of one expert.
 template <class Shape>
 __device__ __forceinline__ void GateTile(uint8_t* shared, const Matrix (&w)[2], int64_t expert,
-                                         const TileRows& tile, const Bf16* x, const float* weight,
-                                         float limit, Bf16* out) {
+                                         const TileRows& tile, const TokenMatrix& x,
+                                         const float* weight, float limit,
+                                         const QuantisedRows& out) {
   const int row =
       (static_cast<int>(blockIdx.x) * kTileWarps + static_cast<int>(threadIdx.x) / 32) * kTileRows;
   WeightRows<2> rows;
@@ -147,14 +160,13 @@ __device__ __forceinline__ void GateTile(uint8_t* shared, const Matrix (&w)[2], 
                       row / kTileRows);
   }
   typename Shape::Sums sums = {};
-  TileProduct<Shape> product(shared, rows, Tokens<Shape>(tile, x, w[0].k),
-                             static_cast<int>(w[0].k));
+  TileProduct<Shape> product(shared, rows, Tokens<Shape>(tile, x), static_cast<int>(w[0].k));
   RunTile<Shape>(tile.rows, product, sums);
   StoreGates<Shape>(shared, tile, weight, limit, row, w[0].n, out, sums);
 }
 
 // blockIdx.x: 128 rows; blockIdx.y: a tile.
-template <int kTokens>
+template <TileMath kMath, int kTokens>
 __global__ void __launch_bounds__(kTileThreads, kTokens == kFewTokens ? 2 : 1)
     GateKernel(GroupedProduct p) {
   extern __shared__ __align__(128) uint8_t shared[];
@@ -164,21 +176,22 @@ __global__ void __launch_bounds__(kTileThreads, kTokens == kFewTokens ? 2 : 1)
   if (y < p.shared_tiles) {
     if (row >= p.shared[0].n) return;
     const TileRows tile = {y * kTokens, min(kTokens, p.tokens - y * kTokens), nullptr};
-    GateTile<TileShape<kShared, 2, kTokens>>(shared, p.shared, 0, tile, p.shared_x, nullptr,
-                                             p.limit, p.shared_out);
+    GateTile<TileShape<kMath, kShared, 2, kTokens>>(shared, p.shared, 0, tile, p.shared_x, nullptr,
+                                                    p.limit, p.shared_gates);
     return;
   }
   if (y - p.shared_tiles >= *p.rows.tile_count || row >= p.routed[0].n) return;
   const MoeTile t = p.rows.tiles[y - p.shared_tiles];
-  GateTile<TileShape<kRouted, 2, kTokens>>(shared, p.routed, t.expert,
-                                           {t.begin, t.rows, p.rows.token}, p.x, p.rows.weight,
-                                           p.limit, p.out);
+  GateTile<TileShape<kMath, kRouted, 2, kTokens>>(shared, p.routed, t.expert,
+                                                  {t.begin, t.rows, p.rows.token}, p.x,
+                                                  p.rows.weight, p.limit, p.gates);
 }
 
 // 256 rows of w2 of one expert.
 template <class Shape>
 __device__ __forceinline__ void DownTile(uint8_t* shared, const Matrix& w, int64_t expert,
-                                         const TileRows& tile, const Bf16* x, Bf16* out) {
+                                         const TileRows& tile, const TokenMatrix& x, Bf16* out) {
+  using Operands = OperandsOf<Shape>;
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int row = (static_cast<int>(blockIdx.x) * kTileWarps + warp) * 2 * kTileRows;
   WeightRows<2> rows;
@@ -189,7 +202,7 @@ __device__ __forceinline__ void DownTile(uint8_t* shared, const Matrix& w, int64
                       min(static_cast<int64_t>(row / kTileRows + m), RowTiles(w.n) - 1));
   }
   typename Shape::Sums sums = {};
-  TileProduct<Shape> product(shared, rows, Tokens<Shape>(tile, x, w.k), static_cast<int>(w.k));
+  TileProduct<Shape> product(shared, rows, Tokens<Shape>(tile, x), static_cast<int>(w.k));
   RunTile<Shape>(tile.rows, product, sums);
 #pragma unroll
   for (int j = 0; j < Shape::kBlocks; ++j) {
@@ -197,8 +210,8 @@ __device__ __forceinline__ void DownTile(uint8_t* shared, const Matrix& w, int64
     uint32_t pairs[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      pairs[i] = PackBf16(Lift<Shape>(sums[i / 2][j][i % 2 * 2]),
-                          Lift<Shape>(sums[i / 2][j][i % 2 * 2 + 1]));
+      pairs[i] = PackBf16(Operands::Finish(sums[i / 2][j][i % 2 * 2]),
+                          Operands::Finish(sums[i / 2][j][i % 2 * 2 + 1]));
     }
     StoreTokens(shared + warp * kStoreBytes + j % 2 * 512, pairs,
                 out + int64_t{tile.begin + 8 * j} * w.n + row, w.n, tile.rows - 8 * j,
@@ -207,7 +220,7 @@ __device__ __forceinline__ void DownTile(uint8_t* shared, const Matrix& w, int64
 }
 
 // blockIdx.x: 256 rows; blockIdx.y: a tile.
-template <int kTokens>
+template <TileMath kMath, int kTokens>
 __global__ void __launch_bounds__(kTileThreads, kTokens == kFewTokens ? 2 : 1)
     DownKernel(GroupedProduct p) {
   extern __shared__ __align__(128) uint8_t shared[];
@@ -215,14 +228,14 @@ __global__ void __launch_bounds__(kTileThreads, kTokens == kFewTokens ? 2 : 1)
   const int y = static_cast<int>(blockIdx.y);
   if (y < p.shared_tiles) {
     const TileRows tile = {y * kTokens, min(kTokens, p.tokens - y * kTokens), nullptr};
-    DownTile<TileShape<kShared, 2, kTokens>>(shared, p.shared[0], 0, tile, p.shared_x,
-                                             p.shared_out);
+    DownTile<TileShape<kMath, kShared, 2, kTokens>>(shared, p.shared[0], 0, tile, p.shared_x,
+                                                    p.shared_out);
     return;
   }
   if (y - p.shared_tiles >= *p.rows.tile_count) return;
   const MoeTile t = p.rows.tiles[y - p.shared_tiles];
-  DownTile<TileShape<kRouted, 2, kTokens>>(shared, p.routed[0], t.expert,
-                                           {t.begin, t.rows, nullptr}, p.x, p.out);
+  DownTile<TileShape<kMath, kRouted, 2, kTokens>>(shared, p.routed[0], t.expert,
+                                                  {t.begin, t.rows, nullptr}, p.x, p.out);
 }
 
 Matrix One(const LinearWeight& weight) {
@@ -246,13 +259,25 @@ Matrix Every(TensorView<const ExpertWeights, 1> experts, LinearWeight ExpertWeig
   return matrix;
 }
 
-template <int kTokens>
+template <TileMath kMath, int kTokens>
 int64_t SharedBytes() {
-  return std::max(TileShape<kShared, 2, kTokens>::kSharedBytes,
-                  TileShape<kRouted, 2, kTokens>::kSharedBytes);
+  return std::max(TileShape<kMath, kShared, 2, kTokens>::kSharedBytes,
+                  TileShape<kMath, kRouted, 2, kTokens>::kSharedBytes);
 }
 
-template <int kTokens>
+QuantisedRows TakeRows(TileMath math, int64_t rows, int64_t k, Scratch& scratch) {
+  if (math == TileMath::kBf16) return {.x = scratch.Take<uint8_t>(2 * rows * k)};
+  return {.x = scratch.Take<uint8_t>(rows * k),
+          .scale = scratch.Take<uint8_t>(rows * (k / kActGroup))};
+}
+TokenMatrix ViewOf(const QuantisedRows& rows, int64_t k) {
+  return {.x = rows.x,
+          .scale = rows.scale,
+          .row_bytes = rows.scale == nullptr ? 2 * k : k,
+          .scale_bytes = k / kActGroup};
+}
+
+template <TileMath kMath, int kTokens>
 void Run(const MoeExpertsArgs& args, Stream& stream) {
   Scratch scratch(stream);
   const int64_t tokens = args.x.shape[0], dim = args.x.shape[1], pairs = args.experts.size();
@@ -269,16 +294,16 @@ void Run(const MoeExpertsArgs& args, Stream& stream) {
                .token = scratch.Take<int32_t>(pairs),
                .weight = scratch.Take<float>(pairs),
                .row_of = scratch.Take<int32_t>(pairs)};
-  Bf16* const x = scratch.Take<Bf16>(tokens * dim);
-  gate.x = gate.shared_x = x;
-  gate.out = scratch.Take<Bf16>(pairs * inner);
-  gate.shared_out = scratch.Take<Bf16>(tokens * shared_inner);
+  const QuantisedRows x = TakeRows(kMath, tokens, dim, scratch);
+  gate.x = gate.shared_x = ViewOf(x, dim);
+  gate.gates = TakeRows(kMath, pairs, inner, scratch);
+  gate.shared_gates = TakeRows(kMath, tokens, shared_inner, scratch);
   gate.tokens = static_cast<int>(tokens);
   gate.shared_tiles = static_cast<int>((tokens + kTokens - 1) / kTokens);
   gate.limit = args.limit;
   down.rows = gate.rows;
-  down.x = gate.out;
-  down.shared_x = gate.shared_out;
+  down.x = ViewOf(gate.gates, inner);
+  down.shared_x = ViewOf(gate.shared_gates, shared_inner);
   down.out = scratch.Take<Bf16>(pairs * dim);
   down.shared_out = scratch.Take<Bf16>(tokens * dim);
   down.tokens = gate.tokens;
@@ -286,23 +311,24 @@ void Run(const MoeExpertsArgs& args, Stream& stream) {
 
   MoePrepare(args, kTokens, gate.rows, x, stream);
   const unsigned all_tiles = static_cast<unsigned>(gate.shared_tiles + tiles);
-  LaunchConfig config = {.threads = kTileThreads, .shared_bytes = SharedBytes<kTokens>()};
+  LaunchConfig config = {.threads = kTileThreads, .shared_bytes = SharedBytes<kMath, kTokens>()};
   config.name = "moe w1, w3";
   config.grid = dim3(Blocks(std::max(inner, shared_inner), kTileWarps * kTileRows), all_tiles);
-  Launch(config, stream, GateKernel<kTokens>, gate);
+  Launch(config, stream, GateKernel<kMath, kTokens>, gate);
   config.name = "moe w2";
   config.grid = dim3(Blocks(dim, 2 * kTileWarps * kTileRows), all_tiles);
-  Launch(config, stream, DownKernel<kTokens>, down);
+  Launch(config, stream, DownKernel<kMath, kTokens>, down);
   MoeCombine(args, gate.rows.row_of, down.out, down.shared_out, stream);
 }
 
 }  // namespace
 
-void MoeExpertsGrouped(const MoeExpertsArgs& args, Stream& stream) {
+void MoeExpertsGrouped(const MoeExpertsArgs& args, TileMath math, Stream& stream) {
   CheckMoeExperts(args);
   KERNEL_CHECK_LE(args.experts.shape[1], kMostSlots);
   KERNEL_CHECK_LE(args.routed.shape[0], kMostExperts);
   KERNEL_CHECK_MULTIPLE(args.x.shape[1], kActGroup);
+  const bool mx = math == TileMath::kMx;
   for (int64_t first = 0; first < args.x.shape[0]; first += kPassTokens) {
     const int64_t tokens = std::min(kPassTokens, args.x.shape[0] - first);
     MoeExpertsArgs pass = args;
@@ -313,9 +339,9 @@ void MoeExpertsGrouped(const MoeExpertsArgs& args, Stream& stream) {
     // Small tiles stream weights with two blocks a processor; they serve until the mean expert has
     // so many rows that most tiles would be full.
     if (pass.experts.size() <= args.routed.shape[0] * kFewTokens * 3 / 4) {
-      Run<kFewTokens>(pass, stream);
+      (mx ? Run<TileMath::kMx, kFewTokens> : Run<TileMath::kBf16, kFewTokens>)(pass, stream);
     } else {
-      Run<kManyTokens>(pass, stream);
+      (mx ? Run<TileMath::kMx, kManyTokens> : Run<TileMath::kBf16, kManyTokens>)(pass, stream);
     }
   }
 }

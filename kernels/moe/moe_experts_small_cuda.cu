@@ -318,11 +318,6 @@ MatrixSet RoutedSet(const MoeExpertsArgs& args, LinearWeight ExpertWeights::*mat
 
 // Up to so many blocks, one of sixteen warps a multiprocessor gives more warps than two of eight.
 constexpr int64_t kWideBlocks = 160;
-// Launch raises a kernel's limit for dynamic bytes above 48 KB, but static ones count too.
-int64_t DynamicBytes(int64_t dynamic, int64_t fixed) {
-  constexpr int64_t kRaised = 48 * 1024 + 16;
-  return dynamic + fixed + 64 > 48 * 1024 ? std::max(dynamic, kRaised) : dynamic;
-}
 
 void LaunchKernels(const Arguments& args, Stream& stream) {
   const int64_t tokens = args.routes.tokens, pairs = tokens * args.routes.topk;
@@ -335,7 +330,7 @@ void LaunchKernels(const Arguments& args, Stream& stream) {
   Launch({.name = "moe_experts gate_up",
           .grid = dim3(static_cast<unsigned>(gate_blocks)),
           .threads = kGateThreads,
-          .shared_bytes = DynamicBytes(kGateWarps * staged, sizeof(Plan) + 2 * sizeof(GateSums))},
+          .shared_bytes = kGateWarps * staged},
          stream, GateUpKernel, args);
   const int64_t sums = (args.w2[0].fp4 ? kFp4Parts : kFp8Parts) * pairs +
                        (args.w2[1].fp4 ? kFp4Parts : kFp8Parts) * tokens;
@@ -347,7 +342,7 @@ void LaunchKernels(const Arguments& args, Stream& stream) {
   Launch({.name = "moe_experts down",
           .grid = dim3(static_cast<unsigned>(blocks)),
           .threads = 32 * warps,
-          .shared_bytes = DynamicBytes(warps * staged + sum_bytes, sizeof(Plan))},
+          .shared_bytes = warps * staged + sum_bytes},
          stream, wide ? DownKernel<16> : DownKernel<8>, args);
 }
 

@@ -21,7 +21,7 @@ struct PrepareArgs {
   int expert_count;
   int tile_rows;
   MoeRows rows;
-  Bf16* quantised;
+  QuantisedRows quantised;
 };
 
 // Sum over the threads before this one (x), and over all (y).
@@ -113,21 +113,39 @@ __device__ void SortPairs(const PrepareArgs& p) {
 }
 
 // A lane's four values of a group of 128, quantised; the warp takes a group.
-__device__ __forceinline__ uint2 Quantise(uint2 words) {
+struct QuantisedLane {
+  uint16_t codes[2];  // pairs
+  Ue8m0 scale;
+};
+__device__ __forceinline__ QuantisedLane Quantise(uint2 words) {
   const float v[4] = {LowBf16(words.x), HighBf16(words.x), LowBf16(words.y), HighBf16(words.y)};
   float largest = kE4M3Floor;
 #pragma unroll
   for (int i = 0; i < 4; ++i) largest = fmaxf(largest, fabsf(v[i]));
   largest = WarpReduce(largest, Max());
   const Ue8m0 scale = ScaleOf(largest, kInverse448);
-  const float s = ToFloat(scale), inverse = InverseScale(scale);
-  const float2 a = E4M3ToFloat2(PackE4M3(v[0] * inverse, v[1] * inverse));
-  const float2 b = E4M3ToFloat2(PackE4M3(v[2] * inverse, v[3] * inverse));
-  return make_uint2(PackBf16(a.x * s, a.y * s), PackBf16(b.x * s, b.y * s));
+  const float inverse = InverseScale(scale);
+  return {{PackE4M3(v[0] * inverse, v[1] * inverse), PackE4M3(v[2] * inverse, v[3] * inverse)},
+          scale};
+}
+
+__device__ __forceinline__ void StoreGroup(const QuantisedRows& to, int64_t group, int lane,
+                                           const QuantisedLane& lane_codes) {
+  if (to.scale != nullptr) {
+    const uint32_t low = lane_codes.codes[0], high = lane_codes.codes[1];
+    reinterpret_cast<uint32_t*>(to.x + group * kActGroup)[lane] = low | high << 16;
+    if (lane == 0) to.scale[group] = lane_codes.scale.bits;
+    return;
+  }
+  const float s = ToFloat(lane_codes.scale);
+  const float2 a = E4M3ToFloat2(lane_codes.codes[0]), b = E4M3ToFloat2(lane_codes.codes[1]);
+  reinterpret_cast<uint2*>(to.x + 2 * group * kActGroup)[lane] =
+      make_uint2(PackBf16(a.x * s, a.y * s), PackBf16(b.x * s, b.y * s));
 }
 
 // A warp takes kGroupsAWarp groups: all are asked for before the first is used.
-__device__ void QuantiseGroups(const Bf16* x, Bf16* out, int64_t first, int64_t groups) {
+__device__ void QuantiseGroups(const Bf16* x, const QuantisedRows& to, int64_t first,
+                               int64_t groups) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   uint2 words[kGroupsAWarp];
 #pragma unroll
@@ -139,7 +157,7 @@ __device__ void QuantiseGroups(const Bf16* x, Bf16* out, int64_t first, int64_t 
 #pragma unroll
   for (int i = 0; i < kGroupsAWarp; ++i) {
     if (first + i >= groups) break;
-    reinterpret_cast<uint2*>(out + (first + i) * kActGroup)[lane] = Quantise(words[i]);
+    StoreGroup(to, first + i, lane, Quantise(words[i]));
   }
 }
 
@@ -206,8 +224,8 @@ __global__ void __launch_bounds__(kCombineThreads) CombineKernel(CombineArgs p) 
 
 }  // namespace
 
-void MoePrepare(const MoeExpertsArgs& args, int tile_rows, const MoeRows& rows, Bf16* quantised,
-                Stream& stream) {
+void MoePrepare(const MoeExpertsArgs& args, int tile_rows, const MoeRows& rows,
+                const QuantisedRows& quantised, Stream& stream) {
   const int64_t groups = args.x.size() / kActGroup;
   Launch({.name = "moe prepare",
           .grid = dim3(1 + Blocks(groups, kPrepareThreads / 32 * kGroupsAWarp)),

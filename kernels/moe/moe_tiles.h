@@ -6,9 +6,9 @@
 // a pair's place in that order is its row in every buffer. A tile is a part of one expert's pairs.
 // The order of pairs within an expert may differ from run to run; no result depends on it.
 //
-// Numerics of moe_experts this way: sums as in kernels/gemm/tile_gemm.cuh (fp32 in the tensor core
-// over all of K); silu in fp32; all else as the contract says. A row's bits do not depend on T
-// among calls of MoeExpertsGrouped.
+// Numerics of moe_experts this way: sums as in kernels/gemm/tile_dequant.cuh or tile_mx.cuh (fp32
+// in the tensor core over all of K); silu in fp32; all else as the contract says. A row's bits do
+// not depend on T among calls of MoeExpertsGrouped with the same math.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,7 @@
 #include "kernels/common/dtype.h"
 #include "kernels/common/stream.h"
 #include "kernels/common/tensor.h"
+#include "kernels/gemm/tile_math.h"
 #include "kernels/moe/moe_experts.h"
 
 namespace tandem::kernels::cuda {
@@ -43,16 +44,23 @@ constexpr int64_t MostTiles(int64_t pairs, int64_t experts, int64_t tile_rows) {
   return pairs / tile_rows + (pairs < experts ? pairs : experts);
 }
 
-// Sorts the pairs, cuts tiles of at most tile_rows (a multiple of 8) rows, and quantises: x̂[T,D] =
-// act_quant(x) times its scale, exact in bf16.
-void MoePrepare(const MoeExpertsArgs& args, int tile_rows, const MoeRows& rows, Bf16* quantised,
-                Stream& stream);
+// Quantised rows of k columns (act_quant), row-major in device memory, as the products take them:
+// codes times their scale, exact in bf16; or, where scale is not null, codes [rows, k] and scales
+// [rows, k/128].
+struct QuantisedRows {
+  uint8_t* x = nullptr;
+  uint8_t* scale = nullptr;
+};
+
+// Sorts the pairs, cuts tiles of at most tile_rows (a multiple of 8) rows, and quantises x.
+void MoePrepare(const MoeExpertsArgs& args, int tile_rows, const MoeRows& rows,
+                const QuantisedRows& quantised, Stream& stream);
 
 // y[t] = bf( Σ routed[row of t's pairs], experts ascending, + shared[t] ).
 void MoeCombine(const MoeExpertsArgs& args, const int32_t* row_of, const Bf16* routed,
                 const Bf16* shared, Stream& stream);
 
 // moe_experts on prepared weights, routed ones evenly spaced, for T of a few to thousands.
-void MoeExpertsGrouped(const MoeExpertsArgs& args, Stream& stream);
+void MoeExpertsGrouped(const MoeExpertsArgs& args, TileMath math, Stream& stream);
 
 }  // namespace tandem::kernels::cuda

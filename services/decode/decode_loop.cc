@@ -21,6 +21,11 @@ namespace {
 constexpr absl::Duration kIdleWait = absl::Milliseconds(50);
 constexpr absl::Duration kPublishInterval = absl::Milliseconds(200);
 
+// Two live links never share a cell of the self-test.
+constexpr int kLinksMax = KvStorage::kTestCells;
+// One call a lease, and another one that was told to stop but has not yet.
+constexpr int kWriteKvPerSlot = 2;
+
 }  // namespace
 
 DecodeLoop::DecodeLoop(const Options& options, Parts parts)
@@ -29,6 +34,8 @@ DecodeLoop::DecodeLoop(const Options& options, Parts parts)
       storage_(std::move(parts.storage)),
       watch_(parts.watch),
       metrics_(parts.metrics),
+      links_quota_(kLinksMax),
+      write_kv_quota_(kWriteKvPerSlot * storage_->layout().slots()),
       leases_({.incarnation = options.incarnation,
                .seed = options.lease_seed,
                .ttl = options.lease_ttl,
@@ -100,13 +107,16 @@ absl::Status DecodeLoop::Start(const GenerateCommand& command) {
   const std::vector<int32_t> prompt(request.prompt_token_ids().begin(),
                                     request.prompt_token_ids().end());
   const auto first = static_cast<int32_t>(request.first_token());
+  const absl::Time now = Clock::Real().Now();
   Sequence sequence{.memory = *std::move(memory),
                     .stream = command.stream,
                     .sampler = Sampler(SpecOf(request.sampling()), prompt),
                     .position = request.prompt_tokens(),
                     .token = first,
-                    .last_token = Clock::Real().Now()};
+                    .begun = now,
+                    .last_token = now};
   sequence.sampler.Accept(first);
+  metrics_.first_tokens.Increment();
   const SequenceId id = next_id_++;
   sequences_.emplace(id, std::move(sequence));
   if (const auto end = scheduler_.Add(id, EndCriteriaOf(request), first)) {
@@ -204,13 +214,13 @@ void DecodeLoop::Step() {
   const absl::Time now = Clock::Real().Now();
   for (size_t i = 0; i < batch.size(); ++i) Deliver(batch[i], results[i].choice, now);
   const int sequences = static_cast<int>(batch.size());
-  metrics_.engine.OnStep(
+  metrics_.OnStep(
       {.begin = start, .end = now, .sequences = sequences, .tokens_generated = sequences});
 }
 
 void DecodeLoop::Deliver(SequenceId id, const TokenChoice& choice, absl::Time now) {
   Sequence& sequence = sequences_.at(id);
-  metrics_.inter_token_gap.Observe(absl::ToDoubleSeconds(now - sequence.last_token));
+  metrics_.inter_token_gap.Add(absl::ToDoubleSeconds(now - sequence.last_token));
   sequence.sampler.Accept(choice.id);
   ++sequence.position;
   sequence.token = choice.id;
@@ -232,6 +242,7 @@ void DecodeLoop::End(SequenceId id, const absl::Status& status) {
   CHECK(it != sequences_.end());
   scheduler_.Remove(id);
   leases_.Finish(it->second.memory.key);
+  metrics_.decode_time.Observe(absl::ToDoubleSeconds(it->second.last_token - it->second.begun));
   if (status.ok()) {
     it->second.stream->Close(status);
   } else {
@@ -275,12 +286,17 @@ void DecodeLoop::PublishState(absl::Time now) {
   watch_.Publish(state);
   const int committed_pages = counts.pages_held - counts.pages_uncommitted;
   metrics_.SetPages({.free = pool.pages_free(),
-                     .leased_out = counts.pages_uncommitted,
-                     .active = committed_pages});
+                     .leased_out = counts.pages_uncommitted - counts.pages_quarantined,
+                     .active = committed_pages,
+                     .quarantined = counts.pages_quarantined,
+                     .page_tokens = kPageTokens});
   metrics_.SetLeases({.granted = counts.granted,
-                      .writing = counts.writing + counts.quarantined,
+                      .writing = counts.writing,
                       .filled = counts.filled,
-                      .committed = counts.committed});
+                      .committed = counts.committed,
+                      .quarantined = counts.quarantined});
+  metrics_.engine.links_shared.Set(links_.Count(/*in_place=*/true));
+  metrics_.engine.links_grpc.Set(links_.Count(/*in_place=*/false));
   metrics_.engine.queue_waiting.Set(state.waiting());
   metrics_.engine.queue_running.Set(state.running());
   metrics_.engine.SetBusy(scheduler_.running() > 0);

@@ -16,6 +16,7 @@
 #include "services/decode/links.h"
 #include "services/runtime/base/bounded_queue.h"
 #include "services/runtime/base/clock.h"
+#include "services/runtime/base/quota.h"
 #include "services/runtime/base/thread.h"
 #include "services/runtime/engine/engine.h"
 #include "services/runtime/kv/kv_storage.h"
@@ -61,6 +62,9 @@ class DecodeLoop {
 
   const KvStorage& storage() const { return *storage_; }
   uint64_t incarnation() const { return options_.incarnation; }
+  // Streams of prefill workers at once.
+  Quota& links_quota() { return links_quota_; }
+  Quota& write_kv_quota() { return write_kv_quota_; }
 
  private:
   struct Sequence {
@@ -69,6 +73,7 @@ class DecodeLoop {
     Sampler sampler;
     int64_t position = 0;  // of the token to be read next
     int32_t token = 0;     // that token
+    absl::Time begun;
     absl::Time last_token;
   };
 
@@ -99,6 +104,8 @@ class DecodeLoop {
   const std::unique_ptr<KvStorage> storage_;
   WatchService& watch_;
   DecodeMetrics& metrics_;
+  Quota links_quota_;
+  Quota write_kv_quota_;
   LeaseTable leases_;
   Links links_;
   DecodeScheduler scheduler_;

@@ -4,11 +4,13 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "services/decode/link_reactor.h"
 #include "services/decode/write_kv_reactor.h"
 #include "services/runtime/config/duration.h"
 #include "services/runtime/rpc/status.h"
+#include "services/runtime/rpc/trace/trace_context.h"
 #include "services/runtime/transfer/wire.h"
 
 namespace tandem {
@@ -17,6 +19,20 @@ namespace {
 absl::Status Busy() {
   return QueueFull({.message = "the decode worker's command queue is full"});
 }
+
+absl::Status TooMany(absl::string_view what, const Quota& quota) {
+  return QueueFull({.message = absl::StrCat(what, ": at most ", quota.most(), " at once")});
+}
+
+// A stream that is refused as it opens. Made with new, deletes itself.
+template <typename Reactor>
+class Refused final : public Reactor {
+ public:
+  explicit Refused(const absl::Status& status) { this->Finish(ToGrpcStatus(status)); }
+
+ private:
+  void OnDone() override { delete this; }
+};
 
 // One Reserve call. A caller that is gone hears of no grant: it goes back at once, not at its
 // expiry. Made with new by the service, deletes itself.
@@ -87,11 +103,12 @@ grpc::ServerUnaryReactor* DecodeServiceImpl::Release(grpc::CallbackServerContext
 }
 
 grpc::ServerWriteReactor<v1::DecodeServiceGenerateResponse>* DecodeServiceImpl::Generate(
-    grpc::CallbackServerContext* /*context*/, const v1::DecodeServiceGenerateRequest* request) {
-  auto* stream =
-      new GenerateStream(options_.stream_tokens_max, [this](const GenerateStream* cancelled) {
-        (void)loop_.PostAlways(CancelCommand{.stream = cancelled});
-      });
+    grpc::CallbackServerContext* context, const v1::DecodeServiceGenerateRequest* request) {
+  RequestLine line(request->request_id(), TraceOf(context->client_metadata()).id());
+  auto* stream = new GenerateStream(options_.stream_tokens_max, std::move(line),
+                                    [this](const GenerateStream* cancelled) {
+                                      (void)loop_.PostAlways(CancelCommand{.stream = cancelled});
+                                    });
   // Admitted by its reservation: the queue's bound is not for it.
   if (!loop_.PostAlways(GenerateCommand{.request = *request, .stream = stream})) {
     stream->Close(WorkerLost({.message = "the decode worker is shutting down"}));
@@ -101,12 +118,18 @@ grpc::ServerWriteReactor<v1::DecodeServiceGenerateResponse>* DecodeServiceImpl::
 
 grpc::ServerBidiReactor<v1::LinkRequest, v1::LinkResponse>* DecodeServiceImpl::Link(
     grpc::CallbackServerContext* /*context*/) {
-  return new LinkReactor(loop_, next_link_++);
+  Quota::Ticket ticket = loop_.links_quota().Take();
+  if (ticket != nullptr) return new LinkReactor(loop_, next_link_++, std::move(ticket));
+  return new Refused<grpc::ServerBidiReactor<v1::LinkRequest, v1::LinkResponse>>(
+      TooMany("Link", loop_.links_quota()));
 }
 
 grpc::ServerReadReactor<v1::WriteKvRequest>* DecodeServiceImpl::WriteKv(
     grpc::CallbackServerContext* /*context*/, v1::WriteKvResponse* response) {
-  return new WriteKvReactor(loop_, *response);
+  Quota::Ticket ticket = loop_.write_kv_quota().Take();
+  if (ticket != nullptr) return new WriteKvReactor(loop_, *response, std::move(ticket));
+  return new Refused<grpc::ServerReadReactor<v1::WriteKvRequest>>(
+      TooMany("WriteKv", loop_.write_kv_quota()));
 }
 
 }  // namespace tandem

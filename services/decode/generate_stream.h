@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "services/runtime/rpc/stream_writer.h"
+#include "services/runtime/rpc/trace/request_line.h"
 #include "tandem/v1/worker.pb.h"
 
 namespace tandem {
@@ -15,8 +16,9 @@ namespace tandem {
 class GenerateStream final : public StreamWriter<v1::DecodeServiceGenerateResponse> {
  public:
   // `on_cancelled` comes at most once, from a gRPC thread.
-  GenerateStream(size_t tokens_max, std::function<void(const GenerateStream*)> on_cancelled)
-      : StreamWriter(tokens_max), on_cancelled_(std::move(on_cancelled)) {}
+  GenerateStream(size_t tokens_max, RequestLine line,
+                 std::function<void(const GenerateStream*)> on_cancelled)
+      : StreamWriter(tokens_max), line_(std::move(line)), on_cancelled_(std::move(on_cancelled)) {}
 
  private:
   using Message = v1::DecodeServiceGenerateResponse;
@@ -27,7 +29,12 @@ class GenerateStream final : public StreamWriter<v1::DecodeServiceGenerateRespon
     return true;
   }
   void OnCancelled() override { on_cancelled_(this); }
+  void OnFinished() override {
+    line_.Write(code());
+    delete this;
+  }
 
+  const RequestLine line_;
   const std::function<void(const GenerateStream*)> on_cancelled_;
 };
 

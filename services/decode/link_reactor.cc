@@ -31,7 +31,8 @@ std::string RandomPattern() {
 
 }  // namespace
 
-LinkReactor::LinkReactor(DecodeLoop& loop, LinkId link) : loop_(loop), link_(link) {
+LinkReactor::LinkReactor(DecodeLoop& loop, LinkId link, Quota::Ticket ticket)
+    : loop_(loop), link_(link), ticket_(std::move(ticket)) {
   StartRead(&request_);
 }
 

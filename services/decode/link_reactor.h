@@ -12,6 +12,7 @@
 #include <string>
 
 #include "services/decode/decode_loop.h"
+#include "services/runtime/base/quota.h"
 #include "services/runtime/transfer/outbox.h"
 #include "tandem/v1/worker.grpc.pb.h"
 
@@ -19,7 +20,8 @@ namespace tandem {
 
 class LinkReactor final : public grpc::ServerBidiReactor<v1::LinkRequest, v1::LinkResponse> {
  public:
-  LinkReactor(DecodeLoop& loop, LinkId link);
+  // `ticket`: of the links at once.
+  LinkReactor(DecodeLoop& loop, LinkId link, Quota::Ticket ticket);
   // Takes the lock that every reaction took: all of them are over, and seen to be.
   ~LinkReactor() override { (void)outbox_.Close(); }
 
@@ -43,6 +45,7 @@ class LinkReactor final : public grpc::ServerBidiReactor<v1::LinkRequest, v1::Li
 
   DecodeLoop& loop_;
   const LinkId link_;
+  const Quota::Ticket ticket_;
   Phase phase_ = Phase::kHello;
   std::string pattern_;
   v1::LinkRequest request_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/decode/links.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "services/runtime/transfer/wire.h"
@@ -22,6 +23,12 @@ void Links::Close(LinkId link) {
 bool Links::InPlace(LinkId link) const {
   const auto it = open_.find(link);
   return it != open_.end() && it->second.in_place;
+}
+
+int Links::Count(bool in_place) const {
+  return static_cast<int>(std::count_if(open_.begin(), open_.end(), [&](const auto& entry) {
+    return entry.second.in_place == in_place;
+  }));
 }
 
 void Links::Send(LinkId link, v1::LinkResponse response) const {

@@ -24,6 +24,8 @@ class Links {
   void Close(LinkId link);
 
   bool InPlace(LinkId link) const;
+  // Links that stand and are, or are not, in place.
+  int Count(bool in_place) const;
 
   // Dropped if the link is closed.
   void Send(LinkId link, v1::LinkResponse response) const;

@@ -34,6 +34,7 @@ absl::StatusOr<std::unique_ptr<KvStorage>> MakePool(const v1::DecodeConfig& conf
 absl::Status Run(const v1::DecodeConfig& config) {
   ShutdownSignals signals;
   RouteGrpcLog();
+  ASSIGN_OR_RETURN(ServerCredentials credentials, ListenCredentials("worker.tls", config.worker()));
   const int batch_max = static_cast<int>(config.batch_max());
   ASSIGN_OR_RETURN(
       const WorkerEngine worker,
@@ -42,10 +43,13 @@ absl::Status Run(const v1::DecodeConfig& config) {
                                          .pool_tokens = int64_t{config.pages()} * kPageTokens}));
   ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> pool, MakePool(config, worker.config()));
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry,
-                   MetricsRegistry::Create({.role = "decode",
+                   MetricsRegistry::Create({.role = ProcessRole::kDecode,
                                             .model_name = config.worker().model_name(),
                                             .listen = config.worker().metrics_listen(),
-                                            .version = Version()}));
+                                            .version = Version(),
+                                            .config_hash = ConfigHash(config),
+                                            .vllm_aliases = config.worker().metrics_compat() ==
+                                                            v1::METRICS_COMPAT_VLLM}));
   DecodeMetrics metrics(*registry);
   WatchService watch;
   DecodeLoop loop(
@@ -61,6 +65,8 @@ absl::Status Run(const v1::DecodeConfig& config) {
                             loop);
   ASSIGN_OR_RETURN(const std::unique_ptr<RpcServer> server,
                    RpcServer::Create({.listen = config.worker().listen(),
+                                      .credentials = std::move(credentials),
+                                      .health_listen = config.worker().health_listen(),
                                       .services = {&service, &watch},
                                       .health_names = {v1::DecodeService::service_full_name()}}));
   LogInfo("serving", {{"port", server->port()},

@@ -8,8 +8,9 @@
 
 namespace tandem {
 
-WriteKvReactor::WriteKvReactor(DecodeLoop& loop, v1::WriteKvResponse& response)
-    : loop_(loop), response_(response) {
+WriteKvReactor::WriteKvReactor(DecodeLoop& loop, v1::WriteKvResponse& response,
+                               Quota::Ticket ticket)
+    : loop_(loop), response_(response), ticket_(std::move(ticket)) {
   StartRead(&request_);
 }
 

@@ -5,13 +5,15 @@
 #pragma once
 
 #include "services/decode/decode_loop.h"
+#include "services/runtime/base/quota.h"
 #include "tandem/v1/worker.grpc.pb.h"
 
 namespace tandem {
 
 class WriteKvReactor final : public grpc::ServerReadReactor<v1::WriteKvRequest> {
  public:
-  WriteKvReactor(DecodeLoop& loop, v1::WriteKvResponse& response);
+  // `ticket`: of the calls at once.
+  WriteKvReactor(DecodeLoop& loop, v1::WriteKvResponse& response, Quota::Ticket ticket);
 
  private:
   void OnReadDone(bool ok) override;
@@ -20,6 +22,7 @@ class WriteKvReactor final : public grpc::ServerReadReactor<v1::WriteKvRequest> 
 
   DecodeLoop& loop_;
   v1::WriteKvResponse& response_;
+  const Quota::Ticket ticket_;
   v1::WriteKvRequest request_;
   bool first_ = true;
   LeaseKey key_;

@@ -26,9 +26,26 @@ absl::StatusOr<StagingPool> MakeStaging(const v1::PrefillConfig& config, const M
   return StagingPool{.id = 0, .storage = std::move(storage), .pages = PagePool(pages, slots)};
 }
 
+absl::StatusOr<PrefillLoop::Options> LoopOptions(const v1::PrefillConfig& config) {
+  ASSIGN_OR_RETURN(ChannelCredentials credentials,
+                   MakeChannelCredentials(
+                       "decode_tls", config.has_decode_tls() ? &config.decode_tls() : nullptr));
+  return PrefillLoop::Options{.incarnation = RandomId(),
+                              .chunk_tokens = static_cast<int>(config.chunk_tokens()),
+                              .requests_max = static_cast<int>(config.requests_max()),
+                              .preferred = config.kv_channel_kind(),
+                              .strict = config.kv_channel() == v1::KV_CHANNEL_POLICY_STRICT,
+                              .link_timeout = FromProto(config.link_timeout()),
+                              .decode_workers_allowed = {config.decode_workers_allowed().begin(),
+                                                         config.decode_workers_allowed().end()},
+                              .decode_credentials = std::move(credentials),
+                              .decode_server_name = config.decode_tls().server_name()};
+}
+
 absl::Status Run(const v1::PrefillConfig& config) {
   ShutdownSignals signals;
   RouteGrpcLog();
+  ASSIGN_OR_RETURN(ServerCredentials credentials, ListenCredentials("worker.tls", config.worker()));
   const int chunk = static_cast<int>(config.chunk_tokens());
   // The pool that limits a sequence is the decode worker's, which has its own say.
   ASSIGN_OR_RETURN(
@@ -39,28 +56,26 @@ absl::Status Run(const v1::PrefillConfig& config) {
                                              chunk, static_cast<int>(config.requests_max()))}));
   ASSIGN_OR_RETURN(StagingPool staging, MakeStaging(config, worker.config()));
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry,
-                   MetricsRegistry::Create({.role = "prefill",
+                   MetricsRegistry::Create({.role = ProcessRole::kPrefill,
                                             .model_name = config.worker().model_name(),
                                             .listen = config.worker().metrics_listen(),
-                                            .version = Version()}));
+                                            .version = Version(),
+                                            .config_hash = ConfigHash(config),
+                                            .vllm_aliases = config.worker().metrics_compat() ==
+                                                            v1::METRICS_COMPAT_VLLM}));
   PrefillMetrics metrics(*registry);
   WatchService watch;
-  PrefillLoop loop({.incarnation = RandomId(),
-                    .chunk_tokens = chunk,
-                    .requests_max = static_cast<int>(config.requests_max()),
-                    .context_tokens_max = worker.context_tokens_max,
-                    .preferred = config.kv_channel_kind(),
-                    .strict = config.kv_channel() == v1::KV_CHANNEL_POLICY_STRICT,
-                    .link_timeout = FromProto(config.link_timeout()),
-                    .decode_workers_allowed = {config.decode_workers_allowed().begin(),
-                                               config.decode_workers_allowed().end()}},
-                   {.engine = *worker.engine,
-                    .staging = std::move(staging),
-                    .watch = watch,
-                    .metrics = metrics});
+  ASSIGN_OR_RETURN(PrefillLoop::Options options, LoopOptions(config));
+  options.context_tokens_max = worker.context_tokens_max;
+  PrefillLoop loop(options, {.engine = *worker.engine,
+                             .staging = std::move(staging),
+                             .watch = watch,
+                             .metrics = metrics});
   PrefillServiceImpl service(loop);
   ASSIGN_OR_RETURN(const std::unique_ptr<RpcServer> server,
                    RpcServer::Create({.listen = config.worker().listen(),
+                                      .credentials = std::move(credentials),
+                                      .health_listen = config.worker().health_listen(),
                                       .services = {&service, &watch},
                                       .health_names = {v1::PrefillService::service_full_name()}}));
   LogInfo("serving", {{"port", server->port()},

@@ -33,7 +33,9 @@ Peer& Peers::Reach(const std::string& endpoint, uint64_t incarnation, absl::Time
   peer.endpoint = endpoint;
   peer.incarnation = incarnation;
   peer.opened = now;
-  peer.connection = std::make_unique<Channel>(ChannelOptions{.endpoint = endpoint});
+  peer.connection = std::make_unique<Channel>(ChannelOptions{.endpoint = endpoint,
+                                                             .credentials = options_.credentials,
+                                                             .server_name = options_.server_name});
   peer.stub = peer.connection->NewStub<v1::DecodeService>();
   peer.link = LinkClient::Open(*peer.stub, {.serial = serial,
                                             .incarnation = options_.incarnation,

@@ -42,7 +42,9 @@ class Peers {
     bool strict = false;
     // host:port, or host:* for any port of a host. Empty = every endpoint.
     std::vector<std::string> allowed;
-    const ModelConfig* config = nullptr;  // borrowed
+    const ModelConfig* config = nullptr;       // borrowed
+    ChannelCredentials credentials = nullptr;  // null = plain text
+    std::string server_name;                   // as in ChannelOptions
     std::function<void(LinkEvent)> post;
   };
   // Borrows the staging pool.

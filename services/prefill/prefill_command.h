@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "services/runtime/rpc/stream_writer.h"
+#include "services/runtime/rpc/trace/request_line.h"
 #include "services/runtime/scheduler/sequence.h"
 #include "services/runtime/transfer/link_event.h"
 #include "tandem/v1/worker.pb.h"
@@ -18,8 +19,10 @@ namespace tandem {
 class PrefillStream final : public StreamWriter<v1::PrefillResponse> {
  public:
   // `on_cancelled` comes at most once, from a gRPC thread.
-  explicit PrefillStream(std::function<void(const PrefillStream*)> on_cancelled)
-      : StreamWriter(/*weight_max=*/1), on_cancelled_(std::move(on_cancelled)) {}
+  PrefillStream(RequestLine line, std::function<void(const PrefillStream*)> on_cancelled)
+      : StreamWriter(/*weight_max=*/1),
+        line_(std::move(line)),
+        on_cancelled_(std::move(on_cancelled)) {}
 
  private:
   size_t Weight(const v1::PrefillResponse& /*message*/) const override { return 0; }
@@ -28,7 +31,12 @@ class PrefillStream final : public StreamWriter<v1::PrefillResponse> {
     return true;
   }
   void OnCancelled() override { on_cancelled_(this); }
+  void OnFinished() override {
+    line_.Write(code());
+    delete this;
+  }
 
+  const RequestLine line_;
   const std::function<void(const PrefillStream*)> on_cancelled_;
 };
 

@@ -38,6 +38,8 @@ PrefillLoop::PrefillLoop(const Options& options, Parts parts)
               .strict = options.strict,
               .allowed = options.decode_workers_allowed,
               .config = &engine_.config(),
+              .credentials = options.decode_credentials,
+              .server_name = options.decode_server_name,
               .post = [this](LinkEvent event) { PostAlways(std::move(event)); }},
              staging_),
       scheduler_(options.chunk_tokens),
@@ -129,7 +131,7 @@ void PrefillLoop::Handle(LinkEvent& event) {
 }
 
 void PrefillLoop::On(Peer& peer, LinkUp& up) {
-  if (!up.downgrade_reason.empty()) metrics_.engine.CountTransferFailure("downgrade");
+  if (!up.downgrade_reason.empty()) metrics_.CountTransferFailure("downgrade");
   peers_.Up(peer, std::move(up));
   for (auto& [id, prompt] : prompts_) {
     if (prompt.link == peer.serial && std::holds_alternative<Linking>(prompt.stage))
@@ -141,8 +143,9 @@ void PrefillLoop::On(Peer& peer, LinkDown& down) {
   const std::string message =
       absl::StrCat("link to decode worker ", peer.endpoint, ": ", down.why.message());
   LogWarning("link-down", {{"peer", peer.endpoint}, {"why", std::string(down.why.message())}});
-  metrics_.engine.CountTransferFailure(absl::IsFailedPrecondition(down.why) ? "layout"
-                                                                            : "peer_gone");
+  metrics_.CountTransferFailure(absl::IsFailedPrecondition(down.why) ? "layout"
+                                : absl::IsDeadlineExceeded(down.why) ? "timeout"
+                                                                     : "peer_gone");
   // What the decode worker said of formats and leases is the caller's to know; anything else is a
   // lost worker.
   const bool refused = absl::IsFailedPrecondition(down.why) || absl::IsAborted(down.why);
@@ -259,6 +262,7 @@ void PrefillLoop::HandOver(SequenceId id, Prompt& prompt, absl::Time now) {
   prompt.handed = now;
   *prompt.done.mutable_queue() = ToProto(prompt.begun - prompt.arrived);
   *prompt.done.mutable_compute() = ToProto(now - prompt.begun);
+  metrics_.prompt_time.Observe(absl::ToDoubleSeconds(now - prompt.begun));
   prompt.stage = Handing{.begin = now};
   KvChannel& channel = *peers_.Find(prompt.link)->channel;
   const uint64_t bytes = channel.Write(prompt.key, static_cast<int>(prompt.tokens.size()));
@@ -274,8 +278,7 @@ void PrefillLoop::Handle(FencePassed& fence) {
   const auto it = prompts_.find(fence.id);
   if (it == prompts_.end() || !std::holds_alternative<Handing>(it->second.stage)) return;
   if (!fence.status.ok()) {
-    metrics_.engine.CountTransferFailure(absl::IsAborted(fence.status) ? "lease_expired"
-                                                                       : "peer_gone");
+    metrics_.CountTransferFailure(absl::IsAborted(fence.status) ? "lease_expired" : "peer_gone");
     return Drop(it->first, fence.status);
   }
   Prompt& prompt = it->second;
@@ -350,11 +353,28 @@ void PrefillLoop::PublishState(absl::Time now) {
   state.set_draining(draining_);
   state.set_context_tokens_max(options_.context_tokens_max);
   watch_.Publish(state);
+  PublishWaiting(now);
+  const int pages = staging_.pages.pages_total();
+  metrics_.staging.Set({.pages_used = pages - staging_.pages.pages_free(),
+                        .pages_total = pages,
+                        .page_tokens = kPageTokens});
   metrics_.engine.queue_waiting.Set(state.waiting());
   metrics_.engine.queue_running.Set(state.running());
   metrics_.engine.links_shared.Set(peers_.Count(v1::KV_CHANNEL_KIND_SHARED));
   metrics_.engine.links_grpc.Set(peers_.Count(v1::KV_CHANNEL_KIND_GRPC));
   metrics_.engine.SetBusy(scheduler_.running() + scheduler_.waiting() > 0);
+}
+
+void PrefillLoop::PublishWaiting(absl::Time now) {
+  absl::Time oldest = now;
+  double tokens = 0;
+  for (const auto& [id, prompt] : prompts_) {
+    if (prompt.begun != absl::InfinitePast()) continue;
+    oldest = std::min(oldest, prompt.arrived);
+    tokens += static_cast<double>(prompt.tokens.size());
+  }
+  metrics_.oldest_waiting.Set(absl::ToDoubleSeconds(now - oldest));
+  metrics_.tokens_waiting.Set(tokens);
 }
 
 void PrefillLoop::Stop() {

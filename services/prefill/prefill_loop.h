@@ -39,6 +39,8 @@ class PrefillLoop {
     bool strict = false;
     absl::Duration link_timeout = absl::Seconds(5);
     std::vector<std::string> decode_workers_allowed;  // as in PrefillConfig
+    ChannelCredentials decode_credentials = nullptr;  // null = plain text
+    std::string decode_server_name;                   // as in ChannelOptions
   };
   // Everything is borrowed but `staging`.
   struct Parts {
@@ -116,6 +118,7 @@ class PrefillLoop {
 
   void Tend(absl::Time now);
   void PublishState(absl::Time now);
+  void PublishWaiting(absl::Time now);
   void Stop();
 
   const Options options_;

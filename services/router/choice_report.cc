@@ -63,6 +63,7 @@ v1::Timing ChoiceReport::OnEnded(uint32_t completion_tokens, absl::Time now) {
     }
   }
   metrics_.e2e.Observe(absl::ToDoubleSeconds(now - arrival_));
+  metrics_.answer_tokens.Observe(completion_tokens);
   Observe(timing_);
   return timing_;
 }
@@ -73,10 +74,16 @@ void ChoiceReport::Observe(const v1::Timing& timing) {
   };
   if (timing.has_tokenize()) observe(metrics_.stage_tokenize, timing.tokenize());
   if (timing.has_reserve()) observe(metrics_.stage_reserve, timing.reserve());
-  if (timing.has_prefill_queue()) observe(metrics_.stage_prefill_queue, timing.prefill_queue());
-  if (timing.has_prefill()) observe(metrics_.stage_prefill, timing.prefill());
-  if (timing.has_kv_transfer()) observe(metrics_.stage_kv_transfer, timing.kv_transfer());
-  if (timing.has_decode()) observe(metrics_.stage_decode, timing.decode());
+  if (!timing.has_prefill()) return;
+  observe(metrics_.stage_prefill_queue, timing.prefill_queue());
+  observe(metrics_.stage_prefill, timing.prefill());
+  observe(metrics_.stage_kv_transfer, timing.kv_transfer());
+  observe(metrics_.stage_decode, timing.decode());
+  const absl::Duration waited = FromProto(timing.reserve()) + FromProto(timing.prefill_queue());
+  metrics_.queue_time.Observe(absl::ToDoubleSeconds(waited));
+  const absl::Duration worked =
+      FromProto(timing.prefill()) + FromProto(timing.kv_transfer()) + FromProto(timing.decode());
+  metrics_.inference_time.Observe(absl::ToDoubleSeconds(worked));
 }
 
 std::string ChoiceReport::stage_name() const {

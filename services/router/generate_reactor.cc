@@ -42,26 +42,17 @@ std::vector<uint32_t> StopIdsOf(const v1::GenerateRequest& request, uint32_t eos
 
 }  // namespace
 
-RequestLimits RouterParts::Limits() const {
-  const uint32_t workers_max = workers.ContextTokensMax();
-  const uint32_t model_max = model.context_tokens_max();
-  return {.model = model.name(),
-          .vocab_size = model.vocab_size(),
-          .context_tokens_max = workers_max == 0 ? model_max : std::min(model_max, workers_max),
-          .logprobs_max = config.logprobs_max(),
-          .choices_max = config.choices_max(),
-          .max_tokens_default = config.max_tokens_default()};
-}
-
 GenerateReactor::GenerateReactor(const RouterParts& parts, grpc::CallbackServerContext* context,
                                  const v1::GenerateRequest* request)
     : StreamWriter(size_t{parts.config.stream_tokens_max()} *
                    std::clamp(ChoicesOf(*request), 1U, 64U)),
       parts_(parts),
       request_(*request),
+      authorization_(AuthorizationOf(*context)),
       arrival_(Now()),
       deadline_(std::min(DeadlineOf(context->deadline()),
                          arrival_ + FromProto(parts.config.deadline_max()))),
+      trace_(TraceOf(context->client_metadata())),
       last_sent_(arrival_) {
   strand_.Post([this] { Begin(); });
 }
@@ -100,7 +91,9 @@ void GenerateReactor::OnFinished() {
 }
 
 void GenerateReactor::Begin() {
-  absl::Status status = ValidateRequest(request_, parts_.Limits());
+  absl::Status status;
+  if (parts_.keys != nullptr) status = parts_.keys->Admit(authorization_, key_name_);
+  if (status.ok()) status = ValidateRequest(request_, parts_.Limits());
   if (status.ok()) status = Admit();
   if (status.ok()) status = MakeChoices();
   if (!status.ok()) return EndAll(std::move(status), v1::FINISH_REASON_ERROR);
@@ -183,6 +176,7 @@ absl::StatusOr<std::unique_ptr<Session>> GenerateReactor::MakeSession(
                      .tokens_max = tokens_max_,
                      .stop_token_ids = StopIdsOf(request_, parts_.model.eos_token_id()),
                      .deadline = deadline_,
+                     .trace = trace_,
                      .workers = std::move(workers)},
       strand_, [this, index](SessionEvent event) { OnSession(index, std::move(event)); });
 }
@@ -209,6 +203,9 @@ void GenerateReactor::OnReserved(Choice& choice) {
   message.mutable_accepted()->set_prompt_tokens(static_cast<uint32_t>(prompt_.token_ids.size()));
   accepted_ = true;
   Send(std::move(message));
+  parts_.metrics.prompt_tokens.Observe(static_cast<double>(prompt_.token_ids.size()));
+  parts_.metrics.params_n.Observe(static_cast<double>(choices_.size()));
+  parts_.metrics.params_max_tokens.Observe(tokens_max_);
   for (const auto& each : choices_) {
     each->report->OnPrefillBegins();
     each->session->Prefill();
@@ -363,18 +360,21 @@ void GenerateReactor::Log() const {
   }
   const std::string outcome = OutcomeOf(end_status_, reason);
   const std::string code = absl::StatusCodeToString(end_status_.code());
+  const std::string why = ReasonOf(end_status_);
   parts_.metrics.CountRequest(outcome, code);
-  if (choices_.empty() && !end_status_.ok()) {
-    const std::string why = ReasonOf(end_status_);
-    parts_.metrics.CountRejected(why.empty() ? code : why);
-  }
+  // A worker without room refuses as well, before any work.
+  const bool refused = choices_.empty() || (!accepted_ && outcome == "rejected");
+  if (refused && !end_status_.ok()) parts_.metrics.CountRejected(why.empty() ? code : why);
+  if (why == "SLOW_READER") parts_.metrics.slow_reader_aborts.Increment();
   LogInfo("request", {{"id", id_},
+                      OptionalField("trace_id", trace_.id()),
                       {"outcome", outcome},
                       {"code", code},
-                      {"reason", ReasonOf(end_status_)},
+                      {"reason", why},
                       {"prompt_tokens", prompt_.token_ids.size()},
                       {"completion_tokens", completion},
                       {"choices", choices_.size()},
+                      {"key", key_name_},
                       {"seconds", absl::ToDoubleSeconds(Now() - arrival_)}});
 }
 

@@ -8,6 +8,7 @@
 // SLOW_READER.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <optional>
@@ -18,6 +19,7 @@
 #include "services/router/answer/answer.h"
 #include "services/router/answer/served_model.h"
 #include "services/router/choice_report.h"
+#include "services/router/keys/api_keys.h"
 #include "services/router/request_table.h"
 #include "services/router/request_validator.h"
 #include "services/router/session.h"
@@ -35,9 +37,19 @@ struct RouterParts {
   WorkerTable& workers;
   RequestTable& requests;
   RouterMetrics& metrics;
+  ApiKeys* keys = nullptr;  // null: whoever comes may ask
 
   // The limits of now: the context is the model's, cut to what a worker that is up can hold.
-  RequestLimits Limits() const;
+  RequestLimits Limits() const {
+    const uint32_t workers_max = workers.ContextTokensMax();
+    const uint32_t model_max = model.context_tokens_max();
+    return {.model = model.name(),
+            .vocab_size = model.vocab_size(),
+            .context_tokens_max = workers_max == 0 ? model_max : std::min(model_max, workers_max),
+            .logprobs_max = config.logprobs_max(),
+            .choices_max = config.choices_max(),
+            .max_tokens_default = config.max_tokens_default()};
+  }
 };
 
 class GenerateReactor final : public StreamWriter<v1::GenerateResponse> {
@@ -90,10 +102,13 @@ class GenerateReactor final : public StreamWriter<v1::GenerateResponse> {
 
   const RouterParts& parts_;
   const v1::GenerateRequest& request_;
+  const std::string authorization_;
   const absl::Time arrival_;
   const absl::Time deadline_;
+  const TraceContext trace_;
   Strand strand_;
   std::string id_;
+  std::string key_name_;  // of the API key; empty where none is wanted
   Prompt prompt_;
   uint32_t tokens_max_ = 0;
   std::vector<std::unique_ptr<Choice>> choices_;

@@ -23,23 +23,39 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Create(const v1::RouterConfig& c
   std::unique_ptr<Router> router(new Router(config));
   ASSIGN_OR_RETURN(router->model_, ServedModel::Load(config.model_dir(), config.model_name()));
   ASSIGN_OR_RETURN(router->metrics_registry_,
-                   MetricsRegistry::Create({.role = "router",
-                                            .model_name = config.model_name(),
-                                            .listen = config.metrics_listen(),
-                                            .version = Version()}));
-  router->metrics_ = std::make_unique<RouterMetrics>(*router->metrics_registry_);
+                   MetricsRegistry::Create(
+                       {.role = ProcessRole::kRouter,
+                        .model_name = config.model_name(),
+                        .listen = config.metrics_listen(),
+                        .version = Version(),
+                        .config_hash = ConfigHash(config),
+                        .vllm_aliases = config.metrics_compat() == v1::METRICS_COMPAT_VLLM}));
+  router->metrics_ = std::make_unique<RouterMetrics>(*router->metrics_registry_,
+                                                     router->model_->context_tokens_max());
+  ASSIGN_OR_RETURN(ServerCredentials credentials, ListenCredentials("tls", config));
+  ASSIGN_OR_RETURN(ChannelCredentials worker_credentials,
+                   MakeChannelCredentials(
+                       "worker_tls", config.has_worker_tls() ? &config.worker_tls() : nullptr));
   router->workers_ = std::make_unique<WorkerTable>(WorkerTable::Options{
       .prefill = {config.prefill_workers().begin(), config.prefill_workers().end()},
-      .decode = {config.decode_workers().begin(), config.decode_workers().end()}});
+      .decode = {config.decode_workers().begin(), config.decode_workers().end()},
+      .credentials = std::move(worker_credentials),
+      .server_name = config.worker_tls().server_name()});
+  if (!config.api_keys_file().empty()) {
+    ASSIGN_OR_RETURN(router->keys_, ApiKeys::Load(config.api_keys_file()));
+  }
   router->parts_ = std::make_unique<RouterParts>(RouterParts{.config = router->config_,
                                                              .model = *router->model_,
                                                              .workers = *router->workers_,
                                                              .requests = router->requests_,
-                                                             .metrics = *router->metrics_});
+                                                             .metrics = *router->metrics_,
+                                                             .keys = router->keys_.get()});
   router->service_ = std::make_unique<RouterService>(*router->parts_);
   ASSIGN_OR_RETURN(
       router->server_,
       RpcServer::Create({.listen = config.listen(),
+                         .credentials = std::move(credentials),
+                         .health_listen = config.health_listen(),
                          .services = {router->service_.get()},
                          .message_bytes_max = static_cast<int>(config.message_bytes_max()),
                          .health_names = {v1::InferenceService::service_full_name()},

@@ -42,6 +42,7 @@ class Router {
   std::unique_ptr<ServedModel> model_;
   std::unique_ptr<WorkerTable> workers_;
   RequestTable requests_;
+  std::unique_ptr<ApiKeys> keys_;  // or null
   std::unique_ptr<RouterParts> parts_;
   std::unique_ptr<RouterService> service_;
   std::unique_ptr<RpcServer> server_;

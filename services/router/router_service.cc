@@ -33,6 +33,12 @@ absl::Status TokenizeInto(const ServedModel& model, const v1::TokenizeRequest& r
 
 }  // namespace
 
+absl::Status RouterService::Identify(const grpc::CallbackServerContext& context) const {
+  if (parts_.keys == nullptr) return absl::OkStatus();
+  std::string name;
+  return parts_.keys->Identify(AuthorizationOf(context), name);
+}
+
 grpc::ServerWriteReactor<v1::GenerateResponse>* RouterService::Generate(
     grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
   return new GenerateReactor(parts_, context, request);
@@ -41,9 +47,11 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* RouterService::Generate(
 grpc::ServerUnaryReactor* RouterService::Cancel(grpc::CallbackServerContext* context,
                                                 const v1::CancelRequest* request,
                                                 v1::CancelResponse* response) {
-  if (request->request_id().empty()) {
-    return Answered(context, InvalidField("request_id", "is required"));
+  absl::Status status = Identify(*context);
+  if (status.ok() && request->request_id().empty()) {
+    status = InvalidField("request_id", "is required");
   }
+  if (!status.ok()) return Answered(context, status);
   response->set_found(parts_.requests.Cancel(request->request_id()));
   return Answered(context, absl::OkStatus());
 }
@@ -51,13 +59,16 @@ grpc::ServerUnaryReactor* RouterService::Cancel(grpc::CallbackServerContext* con
 grpc::ServerUnaryReactor* RouterService::Tokenize(grpc::CallbackServerContext* context,
                                                   const v1::TokenizeRequest* request,
                                                   v1::TokenizeResponse* response) {
-  return Answered(context, TokenizeInto(parts_.model, *request, *response));
+  absl::Status status = Identify(*context);
+  if (status.ok()) status = TokenizeInto(parts_.model, *request, *response);
+  return Answered(context, status);
 }
 
 grpc::ServerUnaryReactor* RouterService::Detokenize(grpc::CallbackServerContext* context,
                                                     const v1::DetokenizeRequest* request,
                                                     v1::DetokenizeResponse* response) {
-  absl::Status valid = ValidateDetokenize(*request, parts_.Limits());
+  absl::Status valid = Identify(*context);
+  valid.Update(ValidateDetokenize(*request, parts_.Limits()));
   valid.Update(parts_.model.NeedTokenizer("token_ids"));
   if (!valid.ok()) return Answered(context, valid);
   const std::vector<int32_t> ids(request->token_ids().begin(), request->token_ids().end());
@@ -69,6 +80,8 @@ grpc::ServerUnaryReactor* RouterService::Detokenize(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* RouterService::GetModelInfo(grpc::CallbackServerContext* context,
                                                       const v1::GetModelInfoRequest*,
                                                       v1::GetModelInfoResponse* response) {
+  if (const absl::Status status = Identify(*context); !status.ok())
+    return Answered(context, status);
   const RequestLimits limits = parts_.Limits();
   response->set_model(limits.model);
   response->set_vocab_size(limits.vocab_size);

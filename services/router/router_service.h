@@ -29,6 +29,9 @@ class RouterService final : public v1::InferenceService::CallbackService {
                                          v1::GetModelInfoResponse* response) override;
 
  private:
+  // Whether the caller may ask at all; only Generate counts against its rate.
+  absl::Status Identify(const grpc::CallbackServerContext& context) const;
+
   const RouterParts& parts_;
 };
 

@@ -73,6 +73,7 @@ class Session::ReserveCall {
     request_.set_request_id(options.request_id);
     request_.set_tokens(static_cast<uint32_t>(options.prompt.size()) + options.tokens_max);
     SetDeadline(context_, deadline);
+    SetTrace(options.trace, context_);
     session_->workers_->decode().decode().async()->Reserve(
         &context_, &request_, &response_, [this](const grpc::Status& status) {
           session_->strand_.Post([session = session_, status = FromGrpcStatus(status),
@@ -97,6 +98,7 @@ class Session::Reading final : public grpc::ClientReadReactor<Response> {
   };
   Reading(Session* session, const Handlers& handlers) : session_(session), handlers_(handlers) {
     SetDeadline(context_, session->options_.deadline);
+    SetTrace(session->options_.trace, context_);
   }
 
   grpc::ClientContext* context() { return &context_; }

@@ -19,6 +19,7 @@
 #include "absl/time/time.h"
 #include "services/router/workers/worker_table.h"
 #include "services/runtime/rpc/strand.h"
+#include "services/runtime/rpc/trace/trace_context.h"
 #include "tandem/v1/worker.pb.h"
 
 namespace tandem {
@@ -47,6 +48,7 @@ struct SessionOptions {
   uint32_t tokens_max = 0;  // of the answer
   std::vector<uint32_t> stop_token_ids;
   absl::Time deadline;
+  TraceContext trace;  // of the request, for the workers
   std::unique_ptr<Assignment> workers;
 };
 

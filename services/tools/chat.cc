@@ -84,9 +84,10 @@ class Turn {
 };
 
 // The answer to the conversation so far.
-absl::StatusOr<v1::Message> Answer(v1::InferenceService::Stub& stub,
+absl::StatusOr<v1::Message> Answer(v1::InferenceService::Stub& stub, const Connection& connection,
                                    const v1::GenerateRequest& request, absl::Time deadline) {
   grpc::ClientContext context;
+  connection.Authorize(context);
   SetDeadline(context, deadline);
   Turn turn;
   const CancelOnInterrupt interrupt(context);
@@ -136,7 +137,9 @@ int RunChat(const std::vector<std::string>& arguments) {
   // Before gRPC makes threads, which inherit it.
   const sigset_t ours = Signals({SIGINT, SIGUSR1});
   pthread_sigmask(SIG_BLOCK, &ours, nullptr);
-  const Channel channel({.endpoint = TargetOf(*flags)});
+  const auto connection = ConnectionOf(*flags);
+  if (!connection.ok()) return Usage(connection.status());
+  const Channel channel(connection->channel);
   const auto stub = channel.NewStub<v1::InferenceService>();
   std::string line;
   while (ReadLine(line)) {
@@ -145,7 +148,7 @@ int RunChat(const std::vector<std::string>& arguments) {
     if (!deadline.ok()) return Usage(deadline.status());
     Say(request, "user", line);
     (void)channel.WaitForConnected(kConnectTimeout);  // if it fails, the call says so
-    const auto said = Answer(*stub, request, *deadline);
+    const auto said = Answer(*stub, *connection, request, *deadline);
     if (!said.ok()) {
       std::cerr << DescribeError(said.status());
       request.mutable_chat()->mutable_messages()->RemoveLast();

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "grpcpp/client_context.h"
+#include "services/tools/request_flags.h"
 #include "tandem/v1/inference.grpc.pb.h"
 
 namespace tandem {
@@ -27,7 +28,7 @@ std::string DescribeError(const absl::Status& status);
 
 // grpc.health.v1: whether `service` says SERVING; empty = the process's own.
 struct HealthQuestion {
-  std::string target;  // host:port
+  const Connection& connection;
   std::string service;
   absl::Time deadline;
 };

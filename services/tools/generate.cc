@@ -79,9 +79,12 @@ int RunGenerate(const std::vector<std::string>& arguments) {
   const auto deadline = DeadlineOf(*flags);
   if (!deadline.ok()) return Usage(deadline.status());
 
-  const Channel channel({.endpoint = TargetOf(*flags)});
+  const auto connection = ConnectionOf(*flags);
+  if (!connection.ok()) return Usage(connection.status());
+  const Channel channel(connection->channel);
   const auto stub = channel.NewStub<v1::InferenceService>();
   grpc::ClientContext context;
+  connection->Authorize(context);
   SetDeadline(context, *deadline);
   const bool as_json = flags->Has("json");
   JsonAnswer json(*request);

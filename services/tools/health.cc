@@ -24,11 +24,13 @@ constexpr uint32_t kStatusTag = 1 << 3;       // field 1, varint
 constexpr uint32_t kServing = 1;
 
 std::vector<FlagSpec> HealthFlags() {
-  return {
-      {"target", "HOST:PORT", "router or worker (default 127.0.0.1:8440)"},
+  std::vector<FlagSpec> specs = ConnectionFlags();
+  const std::vector<FlagSpec> rest = {
       {"service", "NAME", "whose health: a service's full name, or liveness (default: its own)"},
       {"timeout", "DURATION", "how long to wait for an answer (default 2s)"},
       {"help", "", "print this"}};
+  specs.insert(specs.end(), rest.begin(), rest.end());
+  return specs;
 }
 
 int Usage(const absl::Status& status) {
@@ -65,7 +67,7 @@ grpc::ByteBuffer RequestFor(const std::string& service) {
 }  // namespace
 
 absl::StatusOr<bool> IsServing(const HealthQuestion& question) {
-  const Channel channel({.endpoint = question.target});
+  const Channel channel(question.connection.channel);
   const auto stub = channel.NewGenericStub();
   grpc::ClientContext context;
   SetDeadline(context, question.deadline);
@@ -93,8 +95,10 @@ int RunHealth(const std::vector<std::string>& arguments) {
   auto deadline = DeadlineOf(*flags);
   if (!deadline.ok()) return Usage(deadline.status());
   if (!flags->Has("timeout")) deadline = Clock::Real().Now() + absl::Seconds(2);
+  const auto connection = ConnectionOf(*flags);
+  if (!connection.ok()) return Usage(connection.status());
   const auto serving = IsServing(
-      {.target = TargetOf(*flags), .service = flags->Text("service"), .deadline = *deadline});
+      {.connection = *connection, .service = flags->Text("service"), .deadline = *deadline});
   if (!serving.ok()) {
     std::cerr << DescribeError(serving.status());
     return 1;

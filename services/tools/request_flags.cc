@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/tools/request_flags.h"
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -120,20 +121,55 @@ absl::Status SetEffort(const Flags& flags, v1::GenerateRequest& request) {
 }  // namespace
 
 std::vector<FlagSpec> CommonFlags() {
-  return {{"target", "HOST:PORT", "the router (default 127.0.0.1:8440)"},
-          {"timeout", "DURATION", "deadline: 30s, 2m (default: the server's)"},
-          {"max-tokens", "N", "tokens to write at most"},
-          {"temperature", "X", "0 = greedy"},
-          {"top-p", "X", "nucleus"},
-          {"top-k", "N", "only the k best tokens; 0 = all"},
-          {"min-p", "X", "least share of the best token's probability"},
-          {"seed", "N", "same seed, same text"},
-          {"repetition-penalty", "X", "above 0 up to 10"},
-          {"presence-penalty", "X", "-2 to 2"},
-          {"frequency-penalty", "X", "-2 to 2"},
-          {"thinking", "", "reason, then answer"},
-          {"reasoning-effort", "high|max", "with --thinking"},
-          {"stop", "TEXT", "ends the answer; may be repeated", true}};
+  std::vector<FlagSpec> specs = ConnectionFlags();
+  const std::vector<FlagSpec> rest = {
+      {"timeout", "DURATION", "deadline: 30s, 2m (default: the server's)"},
+      {"max-tokens", "N", "tokens to write at most"},
+      {"temperature", "X", "0 = greedy"},
+      {"top-p", "X", "nucleus"},
+      {"top-k", "N", "only the k best tokens; 0 = all"},
+      {"min-p", "X", "least share of the best token's probability"},
+      {"seed", "N", "same seed, same text"},
+      {"repetition-penalty", "X", "above 0 up to 10"},
+      {"presence-penalty", "X", "-2 to 2"},
+      {"frequency-penalty", "X", "-2 to 2"},
+      {"thinking", "", "reason, then answer"},
+      {"reasoning-effort", "high|max", "with --thinking"},
+      {"stop", "TEXT", "ends the answer; may be repeated", true}};
+  specs.insert(specs.end(), rest.begin(), rest.end());
+  return specs;
+}
+
+std::vector<FlagSpec> ConnectionFlags() {
+  return {{"target", "HOST:PORT", "router or worker (default 127.0.0.1:8440)"},
+          {"tls", "", "speak TLS, trusting the system's authorities"},
+          {"ca", "FILE", "speak TLS, trusting these authorities (PEM)"},
+          {"cert", "FILE", "this side's certificate (PEM), with --key"},
+          {"key", "FILE", "its private key"},
+          {"server-name", "NAME", "what the server's certificate says, if not the target's host"},
+          {"api-key-file", "FILE", "a file that holds the API key"}};
+}
+
+absl::StatusOr<Connection> ConnectionOf(const Flags& flags) {
+  Connection connection;
+  connection.channel.endpoint = TargetOf(flags);
+  v1::Tls tls;
+  tls.set_ca_file(flags.Text("ca"));
+  tls.set_cert_file(flags.Text("cert"));
+  tls.set_key_file(flags.Text("key"));
+  const bool used = flags.Has("tls") || flags.Has("ca") || flags.Has("cert") || flags.Has("key");
+  ASSIGN_OR_RETURN(connection.channel.credentials,
+                   MakeChannelCredentials("TLS flags", used ? &tls : nullptr));
+  connection.channel.server_name = flags.Text("server-name");
+  if (flags.Has("api-key-file")) {
+    ASSIGN_OR_RETURN(const std::string key, ReadFile(flags.Text("api-key-file")));
+    connection.authorization = absl::StrCat("Bearer ", absl::StripAsciiWhitespace(key));
+  }
+  return connection;
+}
+
+void Connection::Authorize(grpc::ClientContext& context) const {
+  if (!authorization.empty()) context.AddMetadata("authorization", authorization);
 }
 
 std::vector<FlagSpec> GenerateFlags() {

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "services/runtime/rpc/channel.h"
 #include "services/tools/flags.h"
 #include "tandem/v1/inference.pb.h"
 
@@ -26,6 +27,19 @@ absl::StatusOr<v1::GenerateRequest> MakeRequest(const Flags& flags);
 
 // host:port of --target, or the default.
 std::string TargetOf(const Flags& flags);
+// --target, --ca, --cert, --key, --server-name and --api-key-file: how a server is reached.
+std::vector<FlagSpec> ConnectionFlags();
+// A connection to --target, and the key that its calls show. INVALID_ARGUMENT or NOT_FOUND names
+// the flag.
+struct Connection {
+  ChannelOptions channel;
+  std::string authorization;  // empty: none
+
+  // Once a call, before it begins.
+  void Authorize(grpc::ClientContext& context) const;
+};
+absl::StatusOr<Connection> ConnectionOf(const Flags& flags);
+
 // From now; InfiniteFuture without --timeout.
 absl::StatusOr<absl::Time> DeadlineOf(const Flags& flags);
 

@@ -21,6 +21,9 @@ up() {
 
 up --prefill 2 --decode 2
 port=$(awk '$1 == "router" {print $5}' "$state/processes")
+why=$(deploy/scripts/local.sh up --dir "$state/2" --bin "$bin" --model deploy/models/tiny-v4 \
+  --port "$port" 2>&1) && fail "two on port $port"
+[[ "$why" == *"port $port on 127.0.0.1 is in use"* ]] || fail "a taken port is not named: $why"
 seen=$(curl --silent --noproxy '*' "http://127.0.0.1:$port/metrics" |
   awk '/^tandem_workers_up{/ {up += $NF} END {print up}')
 [ "$seen" = 4 ] || fail "up returned while the router saw $seen of 4 workers"

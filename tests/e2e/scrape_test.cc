@@ -10,12 +10,15 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "services/runtime/metrics/series.h"
+#include "services/runtime/metrics/vllm_series.h"
 #include "tests/e2e/client.h"
 #include "tests/e2e/cluster.h"
 #include "tests/e2e/exposition.h"
 
 namespace tandem {
 namespace {
+
+namespace vllm = series::vllm;
 
 constexpr int kTokens = 12;
 
@@ -61,31 +64,61 @@ std::string Missing(const Expectation& want, const Exposition& before, const Exp
 
 std::vector<Expectation> Expected(const std::string& transport, double prompt_tokens) {
   const MetricLabels handed = {{"transport", transport}, {"direction", "write"}};
-  return {{.process = "router",
-           .moved = {{series::kRequests, "", {{"outcome", "length"}, {"code", "OK"}}, 1},
-                     {series::kTtft, "_count", {}, 1},
-                     {series::kTpot, "_count", {}, 1},
-                     {series::kE2e, "_count", {}, 1},
-                     {series::kStage, "_count", {{"stage", "decode"}}, 1}},
-           .present = {{series::kQueueDepth, "", {{"queue", "requests"}}},
-                       {series::kWorkersUp, "", {{"kind", "prefill"}}},
-                       {series::kWorkersUp, "", {{"kind", "decode"}}},
-                       {series::kRequestsInflight, "", {{"stage", "decode"}}}}},
-          {.process = "prefill-0",
-           .moved = {{series::kTokens, "", {{"kind", "prompt_computed"}}, prompt_tokens},
-                     {series::kTokens, "", {{"kind", "generated"}}, 1},
-                     {series::kKvTransfer, "_count", handed, 1},
-                     {series::kKvTransferBytes, "_count", handed, 1}},
-           .present = {{series::kQueueDepth, "", {{"queue", "waiting"}}},
-                       {series::kStep, "_count", {{"phase", "prefill"}}},
-                       {series::kTransportInfo, "", {{"transport", transport}}}}},
-          {.process = "decode-0",
-           .moved = {{series::kTokens, "", {{"kind", "generated"}}, kTokens - 1},
-                     {series::kKvBlocks, "", {}, 0}},
-           .present = {{series::kQueueDepth, "", {{"queue", "running"}}},
-                       {series::kKvBlocks, "", {{"state", "free"}}},
-                       {series::kKvUsage, "", {}},
-                       {series::kInterTokenGap, "_count", {}}}}};
+  return {
+      {.process = "router",
+       .moved = {{series::kRequests, "", {{"outcome", "length"}, {"code", "OK"}}, 1},
+                 {series::kTtft, "_count", {}, 1},
+                 {vllm::kTtft, "_count", {}, 1},
+                 {vllm::kRequestSuccess, "", {{"finished_reason", "length"}}, 1},
+                 {vllm::kQueueTime, "_count", {}, 1},
+                 {vllm::kInferenceTime, "_count", {}, 1},
+                 {series::kPromptLength, "_sum", {}, prompt_tokens},
+                 {vllm::kPromptLength, "_sum", {}, prompt_tokens},
+                 {series::kAnswerLength, "_sum", {}, kTokens},
+                 {vllm::kAnswerLength, "_sum", {}, kTokens},
+                 {vllm::kParamsN, "_sum", {}, 1},
+                 {vllm::kParamsMaxTokens, "_sum", {}, kTokens},
+                 {series::kTpot, "_count", {}, 1},
+                 {series::kE2e, "_count", {}, 1},
+                 {series::kStage, "_count", {{"stage", "decode"}}, 1}},
+       .present = {{series::kQueueDepth, "", {{"queue", "requests"}}},
+                   {series::kSlowReaderAborts, "", {}},
+                   {series::kWorkersUp, "", {{"kind", "prefill"}}},
+                   {series::kWorkersUp, "", {{"kind", "decode"}}},
+                   {series::kRequestsInflight, "", {{"stage", "decode"}}}}},
+      {.process = "prefill-0",
+       .moved = {{series::kTokens, "", {{"kind", "prompt_computed"}}, prompt_tokens},
+                 {series::kTokens, "", {{"kind", "generated"}}, 1},
+                 {series::kStepTokens, "_sum", {}, prompt_tokens},
+                 {vllm::kPromptTokens, "", {}, prompt_tokens},
+                 {vllm::kPromptTokensBySource, "", {}, prompt_tokens},
+                 {vllm::kPrefillTime, "_count", {}, 1},
+                 {series::kKvTransfer, "_count", handed, 1},
+                 {series::kKvTransferBytes, "_count", handed, 1}},
+       .present = {{series::kQueueDepth, "", {{"queue", "waiting"}}},
+                   {series::kStep, "_count", {{"phase", "prefill"}}},
+                   {series::kQueueOldestAge, "", {{"queue", "waiting"}}},
+                   {series::kQueueCost, "", {{"queue", "waiting"}}},
+                   {series::kKvTransferFailures, "", {{"reason", "downgrade"}}},
+                   {vllm::kCacheConfig, "", {{"block_size", "256"}}},
+                   {series::kTransportInfo, "", {{"transport", transport}}}}},
+      {.process = "decode-0",
+       .moved = {{series::kTokens, "", {{"kind", "generated"}}, kTokens - 1},
+                 {series::kStepTokens, "_sum", {}, kTokens - 1},
+                 {series::kInterTokenGap, "_count", {}, kTokens - 1},
+                 {vllm::kInterTokenLatency, "_count", {}, kTokens - 1},
+                 // The first one as well, which prefill drew.
+                 {vllm::kGenerationTokens, "", {}, kTokens},
+                 {vllm::kIterationTokens, "_count", {}, kTokens - 1},
+                 {vllm::kDecodeTime, "_count", {}, 1},
+                 {series::kKvBlocks, "", {}, 0}},
+       .present = {{series::kQueueDepth, "", {{"queue", "running"}}},
+                   {series::kKvBlocks, "", {{"state", "free"}}},
+                   {series::kKvUsage, "", {}},
+                   {series::kTransportInfo, "", {{"transport", transport}}},
+                   {vllm::kRunning, "", {}},
+                   {vllm::kKvUsage, "", {}},
+                   {vllm::kCacheConfig, "", {{"num_gpu_blocks", absl::StrCat(kDecodePages)}}}}}};
 }
 
 // Every process counts on its own time: what a client has read may be counted a moment later.
@@ -137,6 +170,7 @@ TEST(MetricsLabelsTest, EverySeriesSaysRoleAndModel) {
   for (const std::string& name : cluster.names()) {
     const Exposition text = Scrape(cluster, name);
     EXPECT_TRUE(text.Has(series::kBuildInfo.name)) << name;
+    EXPECT_TRUE(text.Has(series::kConfigInfo.name)) << name;
     const std::string role = name.substr(0, name.find('-'));
     for (const MetricSample& sample : text.samples) {
       if (!sample.name.starts_with("tandem_")) continue;

@@ -15,12 +15,10 @@
 #include <utility>
 
 #include "kernels/common/contract.h"
+#include "kernels/common/cuda/shared_limit.h"
 #include "kernels/common/stream.h"
 
 namespace tandem::kernels::cuda {
-
-// What SM120 gives a block; everything is built for it, so that what fits on Hopper fits there.
-inline constexpr int kMaxSharedBytes = 101376;
 
 // Of the current device, asked once.
 inline int Multiprocessors() {
@@ -38,18 +36,16 @@ struct LaunchConfig {
   const char* name = "";  // for the error
   dim3 grid = {1, 1, 1};
   int threads = 0;
-  int64_t shared_bytes = 0;  // dynamic; above 48 KiB the kernel's limit is raised
+  int64_t shared_bytes = 0;  // dynamic; with the kernel's static ones at most kMaxSharedBytes
 };
 
 template <typename... Parameters, typename... Arguments>
 void Launch(const LaunchConfig& config, Stream& stream, void (*kernel)(Parameters...),
             Arguments&&... arguments) {
   if (config.grid.x == 0 || config.grid.y == 0 || config.grid.z == 0) return;
-  KERNEL_CHECK_LE(config.shared_bytes, kMaxSharedBytes);
-  if (config.shared_bytes > 48 * 1024) {
-    const cudaError_t error = cudaFuncSetAttribute(
-        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(config.shared_bytes));
-    if (error != cudaSuccess) stream.RecordError(cudaGetErrorString(error));
+  if (config.shared_bytes > 0) {
+    const int64_t static_bytes = AllowDynamicShared(reinterpret_cast<const void*>(kernel));
+    KERNEL_CHECK_LE(static_bytes + config.shared_bytes, kMaxSharedBytes);
   }
   cudaLaunchAttribute overlap = {};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;

@@ -46,7 +46,7 @@ class WorkerLink::Watch final : public grpc::ClientReadReactor<v1::WatchResponse
 
 WorkerLink::WorkerLink(Options options)
     : options_(std::move(options)),
-      channel_({.endpoint = options_.endpoint}),
+      channel_(options_.channel),
       worker_(channel_.NewStub<v1::WorkerService>()),
       prefill_(channel_.NewStub<v1::PrefillService>()),
       decode_(channel_.NewStub<v1::DecodeService>()) {}
@@ -74,7 +74,7 @@ void WorkerLink::Start() {
 WorkerView WorkerLink::View() const {
   absl::MutexLock lock(&mutex_);
   const bool fresh = Clock::Real().Now() - heard_ < kSilenceMax;
-  return {.endpoint = options_.endpoint,
+  return {.endpoint = endpoint(),
           .usable = connected_ && fresh && !state_.draining() && state_.role() == options_.role,
           .assigned = assigned_,
           .state = state_};
@@ -110,11 +110,11 @@ void WorkerLink::OnState(const v1::WatchResponse& state) {
     state_ = state;
   }
   if (!is_new) return;
-  LogInfo("worker_up", {{"endpoint", options_.endpoint},
+  LogInfo("worker_up", {{"endpoint", endpoint()},
                         {"role", v1::WorkerRole_Name(state.role())},
                         {"incarnation", absl::Hex(state.incarnation(), absl::kZeroPad16)}});
   if (state.role() != options_.role) {
-    LogError("worker_role", {{"endpoint", options_.endpoint},
+    LogError("worker_role", {{"endpoint", endpoint()},
                              {"configured", v1::WorkerRole_Name(options_.role)},
                              {"found", v1::WorkerRole_Name(state.role())}});
   }
@@ -127,8 +127,7 @@ void WorkerLink::OnWatchDone(const grpc::Status& status) {
     absl::MutexLock lock(&mutex_);
     done = std::move(watch_);
     if (connected_ && !stopping_) {
-      LogWarning("worker_down",
-                 {{"endpoint", options_.endpoint}, {"status", status.error_message()}});
+      LogWarning("worker_down", {{"endpoint", endpoint()}, {"status", status.error_message()}});
     }
     connected_ = false;
   }

@@ -20,7 +20,7 @@ namespace tandem {
 class WorkerLink {
  public:
   struct Options {
-    std::string endpoint;
+    ChannelOptions channel;
     v1::WorkerRole role = v1::WORKER_ROLE_UNSPECIFIED;
     // After every state that differs in incarnation from the one before; on a gRPC thread, without
     // locks.
@@ -40,7 +40,7 @@ class WorkerLink {
   // +1 with a request that is sent there, -1 when it has ended and its calls are gone.
   void Assign(int by) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  const std::string& endpoint() const { return options_.endpoint; }
+  const std::string& endpoint() const { return options_.channel.endpoint; }
   v1::PrefillService::Stub& prefill() { return *prefill_; }
   v1::DecodeService::Stub& decode() { return *decode_; }
 

@@ -31,9 +31,13 @@ Assignment::~Assignment() {
 }
 
 WorkerTable::WorkerTable(const Options& options) {
-  const auto make = [this](const std::string& endpoint, v1::WorkerRole role) {
-    return std::make_unique<WorkerLink>(WorkerLink::Options{
-        .endpoint = endpoint, .role = role, .on_new_worker = [this] { ReportMismatches(); }});
+  const auto make = [&, this](const std::string& endpoint, v1::WorkerRole role) {
+    return std::make_unique<WorkerLink>(
+        WorkerLink::Options{.channel = {.endpoint = endpoint,
+                                        .credentials = options.credentials,
+                                        .server_name = options.server_name},
+                            .role = role,
+                            .on_new_worker = [this] { ReportMismatches(); }});
   };
   for (const auto& endpoint : options.prefill) {
     prefill_.push_back(make(endpoint, v1::WORKER_ROLE_PREFILL));

@@ -45,6 +45,8 @@ class WorkerTable {
   struct Options {
     std::vector<std::string> prefill;  // endpoints
     std::vector<std::string> decode;
+    ChannelCredentials credentials = nullptr;  // null = plain text
+    std::string server_name;                   // as in ChannelOptions
   };
   // Begins to watch at once.
   explicit WorkerTable(const Options& options);

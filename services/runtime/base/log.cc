@@ -29,6 +29,7 @@ void Write(char level, absl::string_view event, std::initializer_list<LogField> 
       "%s %c %s %s", absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone()),
       level, Role(), event);
   for (const LogField& field : fields) {
+    if (field.key.empty()) continue;
     absl::StrAppend(&line, " ", field.key, "=");
     if (IsPlain(field.value)) {
       line += field.value;

@@ -12,11 +12,17 @@
 
 namespace tandem {
 
+// A field without a key is left out.
 struct LogField {
   LogField(absl::string_view k, const absl::AlphaNum& v) : key(k), value(v.Piece()) {}
   absl::string_view key;
   std::string value;
 };
+
+// Without a value the field is left out.
+inline LogField OptionalField(absl::string_view key, absl::string_view value) {
+  return {value.empty() ? "" : key, value};
+}
 
 // What stands in the third column: router, prefill, decode. Called once, before threads start.
 void SetLogRole(absl::string_view role);

@@ -25,6 +25,15 @@ void Help(const Program& program) {
             << "  --help              print this and end\n";
 }
 
+// Without the space at the end that protobuf leaves.
+std::string OneLine(const google::protobuf::Message& config) {
+  google::protobuf::TextFormat::Printer printer;
+  printer.SetSingleLineMode(true);
+  std::string text;
+  printer.PrintToString(config, &text);
+  return std::string(absl::StripSuffix(text, " "));
+}
+
 }  // namespace
 
 std::string Version() {
@@ -67,11 +76,17 @@ int ReportEnd(const Program& program, const absl::Status& status, int failure_co
 }
 
 void LogEffectiveConfig(const google::protobuf::Message& config) {
-  google::protobuf::TextFormat::Printer printer;
-  printer.SetSingleLineMode(true);
-  std::string text;
-  printer.PrintToString(config, &text);
-  LogInfo("config", {{"version", Version()}, {"effective", absl::StripSuffix(text, " ")}});
+  LogInfo("config",
+          {{"version", Version()}, {"hash", ConfigHash(config)}, {"effective", OneLine(config)}});
+}
+
+std::string ConfigHash(const google::protobuf::Message& config) {
+  // FNV-1a: absl's hash is another one in every process.
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : OneLine(config)) {
+    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  }
+  return absl::StrCat(absl::Hex(hash, absl::kZeroPad16));
 }
 
 }  // namespace tandem

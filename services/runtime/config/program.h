@@ -40,6 +40,9 @@ int ReportEnd(const Program& program, const absl::Status& status, int failure_co
 // One log line: event `config` with the whole message.
 void LogEffectiveConfig(const google::protobuf::Message& config);
 
+// 16 hex digits, the same for the same configuration: two processes that should be alike are.
+std::string ConfigHash(const google::protobuf::Message& config);
+
 template <typename Config>
 struct Steps {
   absl::StatusOr<Config> (*load)(const std::string& path);

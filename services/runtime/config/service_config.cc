@@ -29,6 +29,27 @@ std::string FolderName(absl::string_view path) {
   return std::string(path.substr(path.rfind('/') + 1));
 }
 
+// Of the router and of the part that workers have in common.
+template <typename Config>
+void ApplyMetricsDefaults(Config& config) {
+  if (config.metrics_compat() == v1::METRICS_COMPAT_UNSPECIFIED) {
+    config.set_metrics_compat(v1::METRICS_COMPAT_VLLM);
+  }
+}
+
+template <typename Config>
+void CheckMetrics(const Config& config, FieldCheck& check) {
+  if (!config.metrics_listen().empty()) check.Listen("metrics_listen", config.metrics_listen());
+  if (!v1::MetricsCompat_IsValid(config.metrics_compat())) {
+    check.Fail("metrics_compat", "is no known system");
+  }
+}
+
+template <typename Config>
+void CheckHealthListen(const Config& config, FieldCheck& check) {
+  if (!config.health_listen().empty()) check.Listen("health_listen", config.health_listen());
+}
+
 void ApplySimDefaults(v1::SimConfig& sim) {
   if (!sim.has_prefill_step()) *sim.mutable_prefill_step() = ToProto(absl::Milliseconds(5));
   if (!sim.has_prefill_token()) *sim.mutable_prefill_token() = ToProto(absl::Microseconds(20));
@@ -50,6 +71,7 @@ void ApplyWorkerDefaults(v1::WorkerConfig& worker) {
   if (worker.model_name().empty()) worker.set_model_name(FolderName(worker.model_dir()));
   if (worker.kernels() == v1::KERNELS_UNSPECIFIED) worker.set_kernels(v1::KERNELS_CPU);
   if (!worker.has_drain_timeout()) *worker.mutable_drain_timeout() = ToProto(absl::Seconds(30));
+  ApplyMetricsDefaults(worker);
   if (worker.engine() == v1::ENGINE_UNSPECIFIED) worker.set_engine(v1::ENGINE_MODEL);
   if (worker.engine() == v1::ENGINE_SIM) ApplySimDefaults(*worker.mutable_sim());
 }
@@ -57,7 +79,8 @@ void ApplyWorkerDefaults(v1::WorkerConfig& worker) {
 absl::Status ValidateWorker(const v1::WorkerConfig& worker) {
   FieldCheck check("worker.");
   check.Listen("listen", worker.listen());
-  if (!worker.metrics_listen().empty()) check.Listen("metrics_listen", worker.metrics_listen());
+  CheckMetrics(worker, check);
+  CheckHealthListen(worker, check);
   check.NotEmpty("model_dir", worker.model_dir());
   check.NotEmpty("model_name", worker.model_name());
   if (!v1::Kernels_IsValid(worker.kernels())) check.Fail("kernels", "is no known kernel table");
@@ -97,6 +120,7 @@ void ApplyDefaults(v1::RouterConfig& config) {
   if (!config.has_message_bytes_max()) config.set_message_bytes_max(16U << 20);
   if (!config.has_drain_timeout()) *config.mutable_drain_timeout() = ToProto(absl::Seconds(30));
   if (!config.has_stream_tokens_max()) config.set_stream_tokens_max(4096);
+  ApplyMetricsDefaults(config);
 }
 
 void ApplyDefaults(v1::PrefillConfig& config) {
@@ -127,7 +151,8 @@ void ApplyDefaults(v1::DecodeConfig& config) {
 absl::Status Validate(const v1::RouterConfig& config) {
   FieldCheck check;
   check.Listen("listen", config.listen());
-  if (!config.metrics_listen().empty()) check.Listen("metrics_listen", config.metrics_listen());
+  CheckMetrics(config, check);
+  CheckHealthListen(config, check);
   check.NotEmpty("model_dir", config.model_dir());
   check.NotEmpty("model_name", config.model_name());
   if (config.prefill_workers().empty()) check.Fail("prefill_workers", "needs at least one");

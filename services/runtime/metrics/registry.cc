@@ -12,6 +12,7 @@
 #include "prometheus/exposer.h"
 #include "prometheus/registry.h"
 #include "prometheus/text_serializer.h"
+#include "services/runtime/base/check.h"
 
 namespace tandem {
 namespace {
@@ -40,6 +41,45 @@ class ScrapedRegistry final : public prometheus::Collectable {
   std::multimap<const void*, std::function<void()>> updates_ ABSL_GUARDED_BY(mutex_);
 };
 
+const char* NameOf(ProcessRole role) {
+  switch (role) {
+    case ProcessRole::kRouter:
+      return "router";
+    case ProcessRole::kPrefill:
+      return "prefill";
+    case ProcessRole::kDecode:
+      return "decode";
+  }
+  return "";
+}
+
+bool Owns(ProcessRole role, series::Owner owner) {
+  switch (owner) {
+    case series::Owner::kRouter:
+      return role == ProcessRole::kRouter;
+    case series::Owner::kPrefill:
+      return role == ProcessRole::kPrefill;
+    case series::Owner::kDecode:
+      return role == ProcessRole::kDecode;
+    case series::Owner::kWorkers:
+      return role != ProcessRole::kRouter;
+    case series::Owner::kAll:
+      return true;
+  }
+  return false;
+}
+
+// `make` is one of prometheus-cpp's builders.
+template <typename Builder>
+auto& Register(Builder make, const series::Series& series, const prometheus::Labels& labels,
+               prometheus::Registry& registry) {
+  return make.Name(series.name).Help(series.help).Labels(labels).Register(registry);
+}
+
+prometheus::Histogram::BucketBoundaries Bounds(std::span<const double> bounds) {
+  return {bounds.begin(), bounds.end()};
+}
+
 // The HTTP library throws where it cannot bind; nothing past this function does.
 std::unique_ptr<prometheus::Exposer> Listen(const std::string& address) {
   try {
@@ -52,7 +92,10 @@ std::unique_ptr<prometheus::Exposer> Listen(const std::string& address) {
 }  // namespace
 
 struct MetricsRegistry::Impl {
+  ProcessRole role;
+  bool vllm_aliases;
   prometheus::Labels labels;
+  prometheus::Labels alias_labels;
   // Exposer wants to watch it by weak pointer; nobody else shares it.
   decltype(std::make_shared<ScrapedRegistry>()) scraped = std::make_shared<ScrapedRegistry>();
   std::unique_ptr<prometheus::Exposer> exposer;
@@ -61,7 +104,10 @@ struct MetricsRegistry::Impl {
 absl::StatusOr<std::unique_ptr<MetricsRegistry>> MetricsRegistry::Create(
     const MetricsOptions& options) {
   auto impl = std::make_unique<Impl>();
-  impl->labels = {{"role", options.role}, {"model_name", options.model_name}};
+  impl->role = options.role;
+  impl->vllm_aliases = options.vllm_aliases;
+  impl->labels = {{"role", NameOf(options.role)}, {"model_name", options.model_name}};
+  impl->alias_labels = {{"model_name", options.model_name}, {"engine", "0"}};
   if (!options.listen.empty()) {
     impl->exposer = Listen(options.listen);
     if (impl->exposer == nullptr) {
@@ -73,36 +119,59 @@ absl::StatusOr<std::unique_ptr<MetricsRegistry>> MetricsRegistry::Create(
   }
   std::unique_ptr<MetricsRegistry> registry(new MetricsRegistry(std::move(impl)));
   registry->Gauges(series::kBuildInfo).Add({{"version", options.version}}).Set(1);
+  registry->Gauges(series::kConfigInfo).Add({{"hash", options.config_hash}}).Set(1);
   return registry;
 }
 
 MetricsRegistry::MetricsRegistry(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 MetricsRegistry::~MetricsRegistry() = default;
 
+ProcessRole MetricsRegistry::role() const {
+  return impl_->role;
+}
+
 prometheus::Family<prometheus::Counter>& MetricsRegistry::Counters(const series::Series& series) {
-  return prometheus::BuildCounter()
-      .Name(series.name)
-      .Help(series.help)
-      .Labels(impl_->labels)
-      .Register(impl_->scraped->registry());
+  CHECK(Owns(impl_->role, series.owner));
+  return Register(prometheus::BuildCounter(), series, impl_->labels, impl_->scraped->registry());
 }
 
 prometheus::Family<prometheus::Gauge>& MetricsRegistry::Gauges(const series::Series& series) {
-  return prometheus::BuildGauge()
-      .Name(series.name)
-      .Help(series.help)
-      .Labels(impl_->labels)
-      .Register(impl_->scraped->registry());
+  CHECK(Owns(impl_->role, series.owner));
+  return Register(prometheus::BuildGauge(), series, impl_->labels, impl_->scraped->registry());
 }
 
 prometheus::Histogram& MetricsRegistry::Histogram(const HistogramSpec& spec) {
-  return prometheus::BuildHistogram()
-      .Name(spec.series.name)
-      .Help(spec.series.help)
-      .Labels(impl_->labels)
-      .Register(impl_->scraped->registry())
-      .Add(spec.labels,
-           prometheus::Histogram::BucketBoundaries(spec.bounds.begin(), spec.bounds.end()));
+  CHECK(Owns(impl_->role, spec.series.owner));
+  return Register(prometheus::BuildHistogram(), spec.series, impl_->labels,
+                  impl_->scraped->registry())
+      .Add(spec.labels, Bounds(spec.bounds));
+}
+
+bool MetricsRegistry::Shows(const series::Series& alias) const {
+  return impl_->vllm_aliases && Owns(impl_->role, alias.owner);
+}
+
+prometheus::Counter* MetricsRegistry::AliasCounter(const series::Series& series,
+                                                   const prometheus::Labels& labels) {
+  if (!Shows(series)) return nullptr;
+  return &Register(prometheus::BuildCounter(), series, impl_->alias_labels,
+                   impl_->scraped->registry())
+              .Add(labels);
+}
+
+prometheus::Gauge* MetricsRegistry::AliasGauge(const series::Series& series,
+                                               const prometheus::Labels& labels) {
+  if (!Shows(series)) return nullptr;
+  return &Register(prometheus::BuildGauge(), series, impl_->alias_labels,
+                   impl_->scraped->registry())
+              .Add(labels);
+}
+
+prometheus::Histogram* MetricsRegistry::AliasHistogram(const HistogramSpec& spec) {
+  if (!Shows(spec.series)) return nullptr;
+  return &Register(prometheus::BuildHistogram(), spec.series, impl_->alias_labels,
+                   impl_->scraped->registry())
+              .Add(spec.labels, Bounds(spec.bounds));
 }
 
 void MetricsRegistry::OnScrape(const void* owner, std::function<void()> update) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // MetricsRegistry: the series of one process and the HTTP server that shows them at /metrics.
-// Thread-safe. Handles (Counter&, Family&…) live as long as the registry.
+// Thread-safe. Handles (Counter&, Family&…) live as long as the registry. A series that another
+// role owns is a bug: the process ends.
 #pragma once
 
 #include <functional>
@@ -18,11 +19,15 @@
 
 namespace tandem {
 
+enum class ProcessRole { kRouter, kPrefill, kDecode };
+
 struct MetricsOptions {
-  std::string role;  // router, prefill, decode
+  ProcessRole role = ProcessRole::kRouter;
   std::string model_name;
   std::string listen;  // host:port, port 0 = any free one; empty = no HTTP
   std::string version;
+  std::string config_hash;    // of the effective configuration
+  bool vllm_aliases = false;  // vllm_series.h is shown as well
 };
 
 class MetricsRegistry {
@@ -43,10 +48,19 @@ class MetricsRegistry {
   };
   prometheus::Histogram& Histogram(const HistogramSpec& spec);
 
+  // Aliases: null where they are not shown, or where this role owns none of that name.
+  prometheus::Counter* AliasCounter(const series::Series& series,
+                                    const prometheus::Labels& labels = {});
+  prometheus::Gauge* AliasGauge(const series::Series& series,
+                                const prometheus::Labels& labels = {});
+  prometheus::Histogram* AliasHistogram(const HistogramSpec& spec);
+
   // Runs before every scrape, on its thread, until RemoveOnScrape: for values that age. `owner`
   // names the hooks of one object, whose destructor removes them; a scrape that runs is waited for.
   void OnScrape(const void* owner, std::function<void()> update);
   void RemoveOnScrape(const void* owner);
+
+  ProcessRole role() const;
 
   // The bound port of /metrics; 0 = none.
   int port() const;
@@ -56,6 +70,7 @@ class MetricsRegistry {
 
  private:
   struct Impl;
+  bool Shows(const series::Series& alias) const;
   explicit MetricsRegistry(std::unique_ptr<Impl> impl);
 
   std::unique_ptr<Impl> impl_;

@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/runtime/metrics/router_metrics.h"
 
+#include <utility>
+
+#include "services/runtime/metrics/vllm_series.h"
+
 namespace tandem {
 namespace {
+
+namespace vllm = series::vllm;
 
 prometheus::Gauge& Inflight(MetricsRegistry& registry, const std::string& stage) {
   return registry.Gauges(series::kRequestsInflight).Add({{"stage", stage}});
@@ -13,20 +19,52 @@ prometheus::Histogram& Stage(MetricsRegistry& registry, const std::string& stage
       {.series = series::kStage, .bounds = series::kStageBounds, .labels = {{"stage", stage}}});
 }
 
+// A native histogram and its alias.
+TwinHistogram Twins(MetricsRegistry& registry, const MetricsRegistry::HistogramSpec& native,
+                    const MetricsRegistry::HistogramSpec& alias) {
+  return {&registry.Histogram(native), registry.AliasHistogram(alias)};
+}
+
+TwinCounter Success(MetricsRegistry& registry, const std::string& reason) {
+  return {registry.AliasCounter(vllm::kRequestSuccess, {{"finished_reason", reason}})};
+}
+
+// A rate needs a zero before the first one: what can happen is there from the start.
+constexpr std::pair<const char*, const char*> kOutcomes[] = {{"stop", "OK"},
+                                                             {"length", "OK"},
+                                                             {"tool_calls", "OK"},
+                                                             {"cancelled", "CANCELLED"},
+                                                             {"deadline", "DEADLINE_EXCEEDED"},
+                                                             {"rejected", "INVALID_ARGUMENT"},
+                                                             {"rejected", "RESOURCE_EXHAUSTED"},
+                                                             {"error", "UNAVAILABLE"},
+                                                             {"error", "INTERNAL"}};
+constexpr const char* kRejections[] = {"INVALID_FIELD", "PROMPT_TOO_LONG", "DUPLICATE_REQUEST",
+                                       "QUEUE_FULL",    "KV_BUDGET",       "NO_WORKER",
+                                       "DRAINING"};
+
 }  // namespace
 
-RouterMetrics::RouterMetrics(MetricsRegistry& registry)
-    : requests(registry.Counters(series::kRequests)),
-      rejected(registry.Counters(series::kAdmissionRejected)),
-      inflight_reserve(Inflight(registry, "reserve")),
+RouterMetrics::RouterMetrics(MetricsRegistry& registry, double tokens_max)
+    : inflight_reserve(Inflight(registry, "reserve")),
       inflight_prefill(Inflight(registry, "prefill")),
       inflight_decode(Inflight(registry, "decode")),
       queue_requests(registry.Gauges(series::kQueueDepth).Add({{"queue", "requests"}})),
       workers_prefill(registry.Gauges(series::kWorkersUp).Add({{"kind", "prefill"}})),
       workers_decode(registry.Gauges(series::kWorkersUp).Add({{"kind", "decode"}})),
-      ttft(registry.Histogram({.series = series::kTtft, .bounds = series::kTtftBounds})),
-      tpot(registry.Histogram({.series = series::kTpot, .bounds = series::kTokenBounds})),
-      e2e(registry.Histogram({.series = series::kE2e, .bounds = series::kTtftBounds})),
+      slow_reader_aborts(registry.Counters(series::kSlowReaderAborts).Add({})),
+      ttft(Twins(registry, {.series = series::kTtft, .bounds = series::kTtftBounds},
+                 {.series = vllm::kTtft, .bounds = vllm::kTtftBounds})),
+      tpot(Twins(registry, {.series = series::kTpot, .bounds = series::kTokenBounds},
+                 {.series = vllm::kTpot, .bounds = vllm::kTokenBounds})),
+      e2e(Twins(registry, {.series = series::kE2e, .bounds = series::kTtftBounds},
+                {.series = vllm::kE2e, .bounds = vllm::kRequestBounds})),
+      prompt_tokens(
+          Twins(registry, {.series = series::kPromptLength, .bounds = series::kTokenCountBounds},
+                {.series = vllm::kPromptLength, .bounds = vllm::TokenCountBounds(tokens_max)})),
+      answer_tokens(
+          Twins(registry, {.series = series::kAnswerLength, .bounds = series::kTokenCountBounds},
+                {.series = vllm::kAnswerLength, .bounds = vllm::TokenCountBounds(tokens_max)})),
       chunk_gap(
           registry.Histogram({.series = series::kStreamChunkGap, .bounds = series::kTokenBounds})),
       stage_tokenize(Stage(registry, "tokenize")),
@@ -34,14 +72,37 @@ RouterMetrics::RouterMetrics(MetricsRegistry& registry)
       stage_prefill_queue(Stage(registry, "prefill_queue")),
       stage_prefill(Stage(registry, "prefill")),
       stage_kv_transfer(Stage(registry, "kv_transfer")),
-      stage_decode(Stage(registry, "decode")) {}
+      stage_decode(Stage(registry, "decode")),
+      queue_time(
+          {registry.AliasHistogram({.series = vllm::kQueueTime, .bounds = vllm::kRequestBounds})}),
+      inference_time({registry.AliasHistogram(
+          {.series = vllm::kInferenceTime, .bounds = vllm::kRequestBounds})}),
+      params_n(
+          {registry.AliasHistogram({.series = vllm::kParamsN, .bounds = vllm::kChoicesBounds})}),
+      params_max_tokens({registry.AliasHistogram(
+          {.series = vllm::kParamsMaxTokens, .bounds = vllm::TokenCountBounds(tokens_max)})}),
+      requests_(registry.Counters(series::kRequests)),
+      rejected_(registry.Counters(series::kAdmissionRejected)),
+      success_stop_(Success(registry, "stop")),
+      success_length_(Success(registry, "length")),
+      success_abort_(Success(registry, "abort")),
+      success_error_(Success(registry, "error")) {
+  for (const auto& [outcome, code] : kOutcomes) {
+    requests_.Add({{"outcome", outcome}, {"code", code}});
+  }
+  for (const char* reason : kRejections) rejected_.Add({{"reason", reason}});
+}
 
 void RouterMetrics::CountRequest(const std::string& outcome, const std::string& code) {
-  requests.Add({{"outcome", outcome}, {"code", code}}).Increment();
+  requests_.Add({{"outcome", outcome}, {"code", code}}).Increment();
+  if (outcome == "stop" || outcome == "tool_calls") success_stop_.Increment();
+  if (outcome == "length") success_length_.Increment();
+  if (outcome == "cancelled" || outcome == "deadline") success_abort_.Increment();
+  if (outcome == "error") success_error_.Increment();
 }
 
 void RouterMetrics::CountRejected(const std::string& reason) {
-  rejected.Add({{"reason", reason}}).Increment();
+  rejected_.Add({{"reason", reason}}).Increment();
 }
 
 }  // namespace tandem

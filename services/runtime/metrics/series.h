@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every series that Tandem exposes: name, help, owner, bounds. Nothing else names one; dashboards
-// and alerts are checked against this list. Labels role and model_name stand on all of them. A
-// series has one owner, so that sums over processes are right: where both kinds of workers own one,
-// each counts its own work.
+// Every series of Tandem's own: name, help, owner, bounds; vllm_series.h has their aliases. Nothing
+// else names one; dashboards and alerts are checked against these lists. Labels role and model_name
+// stand on all of them. A series has one owner, so that sums over processes are right: where both
+// kinds of workers own one, each counts its own work.
 #pragma once
 
 #include <span>
@@ -34,6 +34,10 @@ inline constexpr double kBytesBounds[] = {1 << 16, 1 << 18, 1 << 20, 1 << 22,
                                           1 << 24, 1 << 26, 1 << 28, 1 << 30};
 // Sequences.
 inline constexpr double kBatchBounds[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
+// Tokens.
+inline constexpr double kTokenCountBounds[] = {
+    1,    2,    4,    8,     16,    32,    64,     128,    256,    512,    1024,
+    2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288, 1048576};
 
 // Router.
 inline constexpr Series kRequests = {"tandem_requests_total",
@@ -59,6 +63,13 @@ inline constexpr Series kStreamChunkGap = {"tandem_stream_chunk_gap_seconds",
 inline constexpr Series kAdmissionRejected = {"tandem_admission_rejected_total",
                                               "Requests refused before any work, by reason",
                                               Owner::kRouter};
+inline constexpr Series kPromptLength = {
+    "tandem_request_prompt_tokens", "Tokens of a prompt, one sample a request", Owner::kRouter};
+inline constexpr Series kAnswerLength = {
+    "tandem_request_generation_tokens", "Tokens of an answer, one sample a choice", Owner::kRouter};
+inline constexpr Series kSlowReaderAborts = {
+    "tandem_slow_reader_aborts_total",
+    "Streams that were ended because their client did not read them", Owner::kRouter};
 inline constexpr Series kWorkersUp = {
     "tandem_workers_up",
     "Workers that take requests now, as the router sees them, by kind (prefill, decode)",
@@ -74,6 +85,8 @@ inline constexpr Series kThroughput = {
     "Tokens a second over the last second or so, by kind; for eyes, alerts use rate()",
     Owner::kWorkers};
 inline constexpr Series kBatchSize = {"tandem_batch_size", "Sequences of a step", Owner::kWorkers};
+inline constexpr Series kStepTokens = {
+    "tandem_step_tokens", "Tokens that a step reads (prefill) or writes (decode)", Owner::kWorkers};
 inline constexpr Series kStep = {"tandem_step_seconds",
                                  "One engine step, by phase (prefill, decode)", Owner::kWorkers};
 inline constexpr Series kLastStepAge = {
@@ -83,13 +96,16 @@ inline constexpr Series kInterTokenGap = {"tandem_inter_token_gap_seconds",
                                           "Between two tokens of a sequence", Owner::kDecode};
 inline constexpr Series kKvBlocks = {
     "tandem_kv_blocks",
-    "Pages of 256 tokens by state (free, leased_out, active); their sum is the pool",
+    "Pages of 256 tokens by state (free, leased_out, active, quarantined); their sum is the pool",
     Owner::kDecode};
-inline constexpr Series kKvUsage = {"tandem_kv_cache_usage_ratio",
-                                    "Share of pages that are not free", Owner::kDecode};
-inline constexpr Series kKvLeases = {"tandem_kv_leases",
-                                     "Reservations by state (granted, writing, filled, committed)",
-                                     Owner::kDecode};
+inline constexpr Series kKvUsage = {
+    "tandem_kv_cache_usage_ratio",
+    "Share of pages that are not free: of the pool (decode), of what prompts that travel as bytes "
+    "wait in (prefill)",
+    Owner::kWorkers};
+inline constexpr Series kKvLeases = {
+    "tandem_kv_leases", "Reservations by state (granted, writing, filled, committed, quarantined)",
+    Owner::kDecode};
 inline constexpr Series kKvLeaseExpired = {
     "tandem_kv_lease_expired_total", "Reservations that were never committed", Owner::kDecode};
 inline constexpr Series kKvTransfer = {
@@ -103,9 +119,14 @@ inline constexpr Series kKvTransferExposed = {
     Owner::kPrefill};
 inline constexpr Series kKvTransferFailures = {
     "tandem_kv_transfer_failures_total",
-    "Hand-offs that failed, by reason (timeout, peer_gone, epoch_mismatch, layout, lease_expired, "
-    "downgrade)",
-    Owner::kWorkers};
+    "Hand-offs that failed, by reason (timeout, peer_gone, layout, lease_expired), and links that "
+    "took the slower way (downgrade)",
+    Owner::kPrefill};
+inline constexpr Series kQueueOldestAge = {
+    "tandem_queue_oldest_age_seconds", "How long the first entry of a queue has waited, by queue",
+    Owner::kPrefill};
+inline constexpr Series kQueueCost = {
+    "tandem_queue_cost_tokens", "Prompt tokens that wait in a queue, by queue", Owner::kPrefill};
 inline constexpr Series kTransportInfo = {
     "tandem_transport_info", "Links that stand, by transport: a silent fallback shows here",
     Owner::kWorkers};
@@ -113,6 +134,8 @@ inline constexpr Series kTransportInfo = {
 // All.
 inline constexpr Series kQueueDepth = {"tandem_queue_depth", "Entries of a bounded queue, by queue",
                                        Owner::kAll};
+inline constexpr Series kConfigInfo = {
+    "tandem_config_info", "Always 1; label hash, of the effective configuration", Owner::kAll};
 inline constexpr Series kBuildInfo = {"tandem_build_info", "Always 1; label version", Owner::kAll};
 
 }  // namespace tandem::series

@@ -2,11 +2,16 @@
 #include "services/runtime/metrics/worker_metrics.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "services/runtime/base/clock.h"
+#include "services/runtime/metrics/vllm_series.h"
 
 namespace tandem {
 namespace {
+
+namespace vllm = series::vllm;
 
 prometheus::Gauge& GaugeOf(MetricsRegistry& registry, const series::Series& series,
                            const prometheus::Labels& labels) {
@@ -25,21 +30,30 @@ PrefillMetrics::Transfer TransferOf(MetricsRegistry& registry, const std::string
 }  // namespace
 
 EngineMetrics::EngineMetrics(MetricsRegistry& registry, const std::string& phase)
-    : queue_waiting(GaugeOf(registry, series::kQueueDepth, {{"queue", "waiting"}})),
-      queue_running(GaugeOf(registry, series::kQueueDepth, {{"queue", "running"}})),
+    : queue_waiting({&GaugeOf(registry, series::kQueueDepth, {{"queue", "waiting"}}),
+                     registry.AliasGauge(vllm::kWaiting)}),
+      queue_running({&GaugeOf(registry, series::kQueueDepth, {{"queue", "running"}}),
+                     registry.AliasGauge(vllm::kRunning)}),
       links_shared(GaugeOf(registry, series::kTransportInfo, {{"transport", "shared"}})),
       links_grpc(GaugeOf(registry, series::kTransportInfo, {{"transport", "grpc"}})),
       registry_(registry),
-      tokens_prompt_(registry.Counters(series::kTokens).Add({{"kind", "prompt_computed"}})),
-      tokens_generated_(registry.Counters(series::kTokens).Add({{"kind", "generated"}})),
+      tokens_prompt_(
+          {&registry.Counters(series::kTokens).Add({{"kind", "prompt_computed"}}),
+           registry.AliasCounter(vllm::kPromptTokens),
+           registry.AliasCounter(vllm::kPromptTokensBySource, {{"source", "local_compute"}})}),
+      tokens_generated_({&registry.Counters(series::kTokens).Add({{"kind", "generated"}}),
+                         registry.AliasCounter(vllm::kGenerationTokens)}),
       throughput_prompt_(GaugeOf(registry, series::kThroughput, {{"kind", "prompt_computed"}})),
       throughput_generated_(GaugeOf(registry, series::kThroughput, {{"kind", "generated"}})),
       batch_size_(
           registry.Histogram({.series = series::kBatchSize, .bounds = series::kBatchBounds})),
+      step_tokens_({&registry.Histogram(
+                        {.series = series::kStepTokens, .bounds = series::kTokenCountBounds}),
+                    registry.AliasHistogram(
+                        {.series = vllm::kIterationTokens, .bounds = vllm::kIterationBounds})}),
       step_(registry.Histogram(
           {.series = series::kStep, .bounds = series::kStageBounds, .labels = {{"phase", phase}}})),
       last_step_age_(GaugeOf(registry, series::kLastStepAge, {})),
-      failures_(registry.Counters(series::kKvTransferFailures)),
       last_step_(Clock::Real().Now()) {
   registry.OnScrape(this, [this] { Refresh(); });
 }
@@ -50,6 +64,7 @@ void EngineMetrics::OnStep(const StepSample& step) {
   rate_prompt_.Add(step.tokens_prompt, step.end);
   rate_generated_.Add(step.tokens_generated, step.end);
   batch_size_.Observe(step.sequences);
+  step_tokens_.Observe(step.tokens_prompt > 0 ? step.tokens_prompt : step.tokens_generated);
   step_.Observe(absl::ToDoubleSeconds(step.end - step.begin));
   absl::MutexLock lock(&mutex_);
   last_step_ = step.end;
@@ -61,10 +76,6 @@ void EngineMetrics::SetBusy(bool busy) {
   busy_ = busy;
 }
 
-void EngineMetrics::CountTransferFailure(const std::string& reason) {
-  failures_.Add({{"reason", reason}}).Increment();
-}
-
 void EngineMetrics::Refresh() {
   const absl::Time now = Clock::Real().Now();
   throughput_prompt_.Set(rate_prompt_.PerSecond(now));
@@ -73,36 +84,78 @@ void EngineMetrics::Refresh() {
   last_step_age_.Set(busy_ ? std::max(0.0, absl::ToDoubleSeconds(now - last_step_)) : 0.0);
 }
 
+CacheMetrics::CacheMetrics(MetricsRegistry& registry)
+    : registry_(registry),
+      usage_({&GaugeOf(registry, series::kKvUsage, {}), registry.AliasGauge(vllm::kKvUsage)}) {}
+
+void CacheMetrics::Set(const Use& use) {
+  usage_.Set(static_cast<double>(use.pages_used) / std::max(1, use.pages_total));
+  if (std::exchange(told_, true)) return;
+  TwinGauge info({registry_.AliasGauge(vllm::kCacheConfig,
+                                       {{"block_size", absl::StrCat(use.page_tokens)},
+                                        {"num_gpu_blocks", absl::StrCat(use.pages_total)}})});
+  info.Set(1);
+}
+
 PrefillMetrics::PrefillMetrics(MetricsRegistry& registry)
     : engine(registry, "prefill"),
       shared(TransferOf(registry, "shared")),
       grpc(TransferOf(registry, "grpc")),
       transfer_exposed(registry.Histogram(
-          {.series = series::kKvTransferExposed, .bounds = series::kTransferBounds})) {}
+          {.series = series::kKvTransferExposed, .bounds = series::kTransferBounds})),
+      staging(registry),
+      oldest_waiting(GaugeOf(registry, series::kQueueOldestAge, {{"queue", "waiting"}})),
+      tokens_waiting(GaugeOf(registry, series::kQueueCost, {{"queue", "waiting"}})),
+      prompt_time({registry.AliasHistogram(
+          {.series = vllm::kPrefillTime, .bounds = vllm::kRequestBounds})}),
+      failures_(registry.Counters(series::kKvTransferFailures)) {
+  // A rate needs a zero before the first one.
+  for (const char* reason : {"timeout", "peer_gone", "layout", "lease_expired", "downgrade"}) {
+    failures_.Add({{"reason", reason}});
+  }
+}
+
+void PrefillMetrics::CountTransferFailure(const std::string& reason) {
+  failures_.Add({{"reason", reason}}).Increment();
+}
 
 DecodeMetrics::DecodeMetrics(MetricsRegistry& registry)
     : engine(registry, "decode"),
-      inter_token_gap(
-          registry.Histogram({.series = series::kInterTokenGap, .bounds = series::kTokenBounds})),
+      inter_token_gap({{.histogram = &registry.Histogram(
+                            {.series = series::kInterTokenGap, .bounds = series::kTokenBounds}),
+                        .bounds = series::kTokenBounds},
+                       {.histogram = registry.AliasHistogram(
+                            {.series = vllm::kInterTokenLatency, .bounds = vllm::kTokenBounds}),
+                        .bounds = vllm::kTokenBounds}}),
+      first_tokens({registry.AliasCounter(vllm::kGenerationTokens)}),
+      decode_time(
+          {registry.AliasHistogram({.series = vllm::kDecodeTime, .bounds = vllm::kRequestBounds})}),
       lease_expired(registry.Counters(series::kKvLeaseExpired).Add({})),
-      blocks(registry.Gauges(series::kKvBlocks)),
-      leases(registry.Gauges(series::kKvLeases)),
-      usage_ratio(registry.Gauges(series::kKvUsage).Add({})) {}
+      cache(registry),
+      blocks_(registry.Gauges(series::kKvBlocks)),
+      leases_(registry.Gauges(series::kKvLeases)) {}
 
 void DecodeMetrics::SetPages(const Pages& pages) {
-  blocks.Add({{"state", "free"}}).Set(pages.free);
-  blocks.Add({{"state", "leased_out"}}).Set(pages.leased_out);
-  blocks.Add({{"state", "active"}}).Set(pages.active);
-  const int used = pages.leased_out + pages.active;
-  const int total = std::max(1, used + pages.free);
-  usage_ratio.Set(static_cast<double>(used) / total);
+  blocks_.Add({{"state", "free"}}).Set(pages.free);
+  blocks_.Add({{"state", "leased_out"}}).Set(pages.leased_out);
+  blocks_.Add({{"state", "active"}}).Set(pages.active);
+  blocks_.Add({{"state", "quarantined"}}).Set(pages.quarantined);
+  const int used = pages.leased_out + pages.active + pages.quarantined;
+  cache.Set(
+      {.pages_used = used, .pages_total = used + pages.free, .page_tokens = pages.page_tokens});
 }
 
 void DecodeMetrics::SetLeases(const Leases& counts) {
-  leases.Add({{"state", "granted"}}).Set(counts.granted);
-  leases.Add({{"state", "writing"}}).Set(counts.writing);
-  leases.Add({{"state", "filled"}}).Set(counts.filled);
-  leases.Add({{"state", "committed"}}).Set(counts.committed);
+  leases_.Add({{"state", "granted"}}).Set(counts.granted);
+  leases_.Add({{"state", "writing"}}).Set(counts.writing);
+  leases_.Add({{"state", "filled"}}).Set(counts.filled);
+  leases_.Add({{"state", "committed"}}).Set(counts.committed);
+  leases_.Add({{"state", "quarantined"}}).Set(counts.quarantined);
+}
+
+void DecodeMetrics::OnStep(const StepSample& step) {
+  engine.OnStep(step);
+  inter_token_gap.Flush();
 }
 
 }  // namespace tandem

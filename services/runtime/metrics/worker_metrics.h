@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The series of prefill and decode workers. Thread-safe; borrows the registry, which outlives it.
+// The series of prefill and decode workers and their vLLM aliases. Thread-safe, but for
+// inter_token_gap, which is the loop's; borrows the registry, which outlives it.
 #pragma once
 
 #include <string>
@@ -9,6 +10,8 @@
 #include "absl/time/time.h"
 #include "services/runtime/metrics/rate.h"
 #include "services/runtime/metrics/registry.h"
+#include "services/runtime/metrics/step_histogram.h"
+#include "services/runtime/metrics/twin.h"
 
 namespace tandem {
 
@@ -33,11 +36,9 @@ class EngineMetrics {
   void OnStep(const StepSample& step);
   // While there is work and no step ends, the age of the last one grows.
   void SetBusy(bool busy);
-  // reason: timeout, peer_gone, epoch_mismatch, layout, lease_expired, downgrade.
-  void CountTransferFailure(const std::string& reason);
 
-  prometheus::Gauge& queue_waiting;  // requests that wait for their first step
-  prometheus::Gauge& queue_running;
+  TwinGauge queue_waiting;  // requests that wait for their first step
+  TwinGauge queue_running;
   prometheus::Gauge& links_shared;
   prometheus::Gauge& links_grpc;
 
@@ -45,19 +46,36 @@ class EngineMetrics {
   void Refresh() ABSL_LOCKS_EXCLUDED(mutex_);
 
   MetricsRegistry& registry_;
-  prometheus::Counter& tokens_prompt_;
-  prometheus::Counter& tokens_generated_;
+  TwinCounter tokens_prompt_;
+  TwinCounter tokens_generated_;
   prometheus::Gauge& throughput_prompt_;
   prometheus::Gauge& throughput_generated_;
   prometheus::Histogram& batch_size_;
+  TwinHistogram step_tokens_;
   prometheus::Histogram& step_;
   prometheus::Gauge& last_step_age_;
-  prometheus::Family<prometheus::Counter>& failures_;
   Rate rate_prompt_;
   Rate rate_generated_;
   absl::Mutex mutex_;
   bool busy_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Time last_step_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Pages as a share that is used, and vLLM's line about the cache's size.
+class CacheMetrics {
+ public:
+  explicit CacheMetrics(MetricsRegistry& registry);
+  struct Use {
+    int pages_used = 0;
+    int pages_total = 0;  // never changes
+    int page_tokens = 0;
+  };
+  void Set(const Use& use);
+
+ private:
+  MetricsRegistry& registry_;
+  TwinGauge usage_;
+  bool told_ = false;  // the size; of the loop's thread
 };
 
 struct PrefillMetrics {
@@ -67,11 +85,20 @@ struct PrefillMetrics {
     prometheus::Histogram& seconds;
     prometheus::Histogram& bytes;
   };
+  // reason: timeout, peer_gone, layout, lease_expired, downgrade.
+  void CountTransferFailure(const std::string& reason);
 
   EngineMetrics engine;
   Transfer shared;  // kind SHARED
   Transfer grpc;    // kind GRPC
   prometheus::Histogram& transfer_exposed;
+  CacheMetrics staging;
+  prometheus::Gauge& oldest_waiting;  // seconds
+  prometheus::Gauge& tokens_waiting;
+  TwinHistogram prompt_time;  // first chunk to first token
+
+ private:
+  prometheus::Family<prometheus::Counter>& failures_;
 };
 
 struct DecodeMetrics {
@@ -81,6 +108,8 @@ struct DecodeMetrics {
     int free = 0;
     int leased_out = 0;
     int active = 0;
+    int quarantined = 0;
+    int page_tokens = 0;
   };
   void SetPages(const Pages& pages);
 
@@ -89,15 +118,23 @@ struct DecodeMetrics {
     int writing = 0;
     int filled = 0;
     int committed = 0;
+    int quarantined = 0;
   };
   void SetLeases(const Leases& leases);
 
+  // A step: its gaps were added before.
+  void OnStep(const StepSample& step);
+
   EngineMetrics engine;
-  prometheus::Histogram& inter_token_gap;
+  StepHistogram inter_token_gap;
+  TwinCounter first_tokens;   // of answers that start here: the alias counts them with the others
+  TwinHistogram decode_time;  // a sequence
   prometheus::Counter& lease_expired;
-  prometheus::Family<prometheus::Gauge>& blocks;
-  prometheus::Family<prometheus::Gauge>& leases;
-  prometheus::Gauge& usage_ratio;
+  CacheMetrics cache;
+
+ private:
+  prometheus::Family<prometheus::Gauge>& blocks_;
+  prometheus::Family<prometheus::Gauge>& leases_;
 };
 
 }  // namespace tandem

@@ -10,31 +10,15 @@ using kernels::Bf16;
 using kernels::LinearWeight;
 using kernels::TensorView;
 
-// The quantised input of FP8 linears; several of them share one.
-struct QuantInput {
-  TensorView<const kernels::E4M3, 2> q;
-  TensorView<const kernels::Ue8m0, 2> scale;
-};
-
 // Overwrites the one before.
 QuantInput Quantise(const Context& c, const BfMatrix& x) {
-  const auto q = c.work.quant.View(x.shape[0], x.shape[1]);
-  const auto scale = c.work.quant_scale.View(x.shape[0], x.shape[1] / kernels::kActGroup);
-  c.kernels.act_quant({.x = x, .q = q, .scale = scale}, c.stream);
-  return {.q = q, .scale = scale};
+  const QuantInput out = c.work.QuantOf(x.shape[0], x.shape[1]);
+  c.kernels.act_quant({.x = x, .q = out.q, .scale = out.scale}, c.stream);
+  return out;
 }
 
 void Linear(const Context& c, const QuantInput& in, const LinearWeight& weight, const BfMatrix& y) {
   c.kernels.quant_linear({.q = in.q, .scale = in.scale, .weight = weight, .y = y}, c.stream);
-}
-
-void Norm(const Context& c, const BfMatrix& x, const BfVector& weight) {
-  const float eps = static_cast<float>(c.config.rms_norm_eps);
-  c.kernels.rms_norm({.x = x, .weight = weight, .eps = eps, .y = x}, c.stream);
-}
-
-void Rope(const Context& c, const Streams& x, const RopeAngles& angles, bool inverse) {
-  c.kernels.rope({.x = x, .cos = angles.cos, .sin = angles.sin, .inverse = inverse}, c.stream);
 }
 
 // Where a layer keeps things, as the kernels want it.
@@ -99,28 +83,27 @@ TensorView<const int32_t, 2> Index(const Context& c, const IndexerWeights& w, in
   c.kernels.compressor(compressor, c.stream);
 
   const int64_t size = c.step.size(), heads = c.config.index_n_heads;
-  const auto q = c.work.index_q.View(size, heads * kIndexHeadDim);
-  const auto q_rows = c.work.index_q.View(size * heads, kIndexHeadDim);
-  Linear(c, qr, w.wq_b, q);
-  Rope(c, c.work.index_q.View(size, heads, kIndexHeadDim), c.step.compress_rope, /*inverse=*/false);
-  c.kernels.hadamard({.x = q_rows}, c.stream);
-  c.kernels.fp4_quant({.x = q_rows,
-                       .q = c.work.index_q4.View(size * heads, kernels::kIndexRowBytes),
-                       .scale = c.work.index_q4_scale.View(size * heads, kernels::kIndexRowScales)},
-                      c.stream);
+  const auto q = c.work.index_q4.View(size, heads, kernels::kIndexRowBytes);
+  const auto q_scale = c.work.index_q4_scale.View(size, heads, kernels::kIndexRowScales);
+  Linear(c, qr, w.wq_b, c.work.index_q.View(size, heads * kIndexHeadDim));
+  c.kernels.index_query({.x = c.work.index_q.View(size, heads, kIndexHeadDim),
+                         .cos = c.step.compress_rope.cos,
+                         .sin = c.step.compress_rope.sin,
+                         .q = q,
+                         .scale = q_scale},
+                        c.stream);
   const auto proj = c.work.index_proj.View(size, heads);
   c.kernels.bf16_linear({.x = x, .weight = w.weights_proj, .y = proj}, c.stream);
   const auto rows = c.work.csa_index.View(size, c.step.csa_rows);
-  c.kernels.indexer_topk(
-      {.q = c.work.index_q4.View(size, heads, kernels::kIndexRowBytes),
-       .q_scale = c.work.index_q4_scale.View(size, heads, kernels::kIndexRowScales),
-       .proj = proj,
-       .weight_scale =
-           static_cast<float>(1 / std::sqrt(double{kIndexHeadDim} * static_cast<double>(heads))),
-       .batch = c.step.batch,
-       .keys = IndexerPagesOf(c, layer),
-       .rows = rows},
-      c.stream);
+  c.kernels.indexer_topk({.q = q,
+                          .q_scale = q_scale,
+                          .proj = proj,
+                          .weight_scale = static_cast<float>(
+                              1 / std::sqrt(double{kIndexHeadDim} * static_cast<double>(heads))),
+                          .batch = c.step.batch,
+                          .keys = IndexerPagesOf(c, layer),
+                          .rows = rows},
+                         c.stream);
   return rows;
 }
 
@@ -135,18 +118,22 @@ void Attention(const Context& c, const AttentionWeights& w, int layer, const BfM
   const auto q = c.work.q.View(size, heads, kHeadDim);
   const auto kv = c.work.kv.View(size, kHeadDim);
 
-  const QuantInput x_quant = Quantise(c, x);
+  const float eps = static_cast<float>(c.config.rms_norm_eps);
+  const QuantInput x_quant = c.work.QuantOf(size, c.config.hidden_size);
   Linear(c, x_quant, w.wq_a, qr);
-  Norm(c, qr, w.q_norm);
   Linear(c, x_quant, w.wkv, kv);
-  Norm(c, kv, w.kv_norm);
-  Rope(c, c.work.kv.View(size, 1, kHeadDim), angles, /*inverse=*/false);
-  c.kernels.kv_write({.kv = kv, .index = c.step.token_index, .rows = ChunkRows(c)}, c.stream);
-
+  c.kernels.rms_norm({.x = qr, .weight = w.q_norm, .eps = eps, .y = qr}, c.stream);
   const QuantInput qr_quant = Quantise(c, qr);
   Linear(c, qr_quant, w.wq_b, c.work.q.View(size, heads * kHeadDim));
-  c.kernels.head_norm({.q = q, .eps = static_cast<float>(c.config.rms_norm_eps)}, c.stream);
-  Rope(c, q, angles, /*inverse=*/false);
+  c.kernels.qkv_finish({.q = q,
+                        .kv = kv,
+                        .kv_weight = w.kv_norm,
+                        .cos = angles.cos,
+                        .sin = angles.sin,
+                        .eps = eps,
+                        .index = c.step.token_index,
+                        .rows = ChunkRows(c)},
+                       c.stream);
 
   kernels::KeySource compressed;
   if (kind != LayerKind::kSwa) {
@@ -163,7 +150,7 @@ void Attention(const Context& c, const AttentionWeights& w, int layer, const BfM
                               .scale = static_cast<float>(1 / std::sqrt(double{kHeadDim})),
                               .out = q},
                              c.stream);
-  Rope(c, q, angles, /*inverse=*/true);
+  c.kernels.rope({.x = q, .cos = angles.cos, .sin = angles.sin, .inverse = true}, c.stream);
   c.kernels.window_commit({.batch = c.step.batch, .chunk = ChunkRows(c), .ring = Ring(c, layer)},
                           c.stream);
 

@@ -10,7 +10,8 @@
 
 namespace tandem {
 
-// y[T, D] = ATTN(x[T, D]); x is the normed sub-layer input. x and y are different memory.
+// y[T, D] = ATTN(x[T, D]); x is the normed sub-layer input, whose quantised form is in the
+// workspace. x and y are different memory.
 void Attention(const Context& c, const AttentionWeights& w, int layer, const BfMatrix& x,
                const BfMatrix& y);
 

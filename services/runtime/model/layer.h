@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Layer: one block of the network over the residual streams.
-// Source: specification 3.0 (order), 3.2 (hyper-connections).
+//
+// Between sub-layers one operation puts an output back into the streams and takes the next input
+// out of them; so a layer finds its first input in the workspace, and leaves the next layer's
+// there. Source: specification 3.0 (order), 3.2 (hyper-connections).
 #pragma once
 
 #include "services/runtime/model/step.h"
@@ -8,7 +11,11 @@
 
 namespace tandem {
 
-// X[T, 4, D] before layer `layer` becomes X after it.
-void Layer(const Context& c, const LayerWeights& w, int layer, const Streams& streams);
+// Takes the first input of a layer out of X[T, 4, D].
+void EnterLayer(const Context& c, const LayerWeights& w, const Streams& streams);
+
+// X[T, 4, D] before layer `layer`, which is entered, becomes X after it. Enters `next`; null: none.
+void Layer(const Context& c, const LayerWeights& w, int layer, const LayerWeights* next,
+           const Streams& streams);
 
 }  // namespace tandem

@@ -64,8 +64,11 @@ void Model::Forward(absl::Span<const SequenceChunk> chunks, const KvView& kv, Lo
   const Context c{config_, kernels_, stream_, frequencies_, work_, step, kv};
   const Streams streams = work_.streams.View(step.size(), kHcMult, config_.hidden_size);
   kernels_.hc_embed({.tokens = step.tokens, .embed = weights_.embed, .streams = streams}, stream_);
+  const std::vector<LayerWeights>& layers = weights_.layers;
+  EnterLayer(c, layers[0], streams);
   for (int layer = 0; layer < config_.num_hidden_layers; ++layer) {
-    Layer(c, weights_.layers[layer], layer, streams);
+    const bool last = layer + 1 == config_.num_hidden_layers;
+    Layer(c, layers[layer], layer, last ? nullptr : &layers[layer + 1], streams);
   }
   Head(chunks, streams, sink);
 }
@@ -77,7 +80,8 @@ void Model::RunLayer(int layer, absl::Span<const SequenceChunk> chunks, const Kv
   const Streams inner = work_.streams.View(step.size(), kHcMult, config_.hidden_size);
   CHECK_EQ(static_cast<int64_t>(streams.size()), inner.size());
   std::memcpy(inner.data, streams.data(), streams.size() * sizeof(uint16_t));
-  Layer(c, weights_.layers[layer], layer, inner);
+  EnterLayer(c, weights_.layers[layer], inner);
+  Layer(c, weights_.layers[layer], layer, /*next=*/nullptr, inner);
   std::memcpy(streams.data(), inner.data, streams.size() * sizeof(uint16_t));
 }
 

@@ -107,9 +107,6 @@ Workspace::Workspace(const ModelConfig& c, const StepLimits& limits)
       index_q4_scale(limits.max_tokens_per_step * int64_t{c.index_n_heads} *
                      kernels::kIndexRowScales),
       index_proj(limits.max_tokens_per_step * int64_t{c.index_n_heads}),
-      router_logits(limits.max_tokens_per_step * int64_t{c.n_routed_experts}),
-      experts(limits.max_tokens_per_step * int64_t{c.num_experts_per_tok}),
-      expert_weight(limits.max_tokens_per_step * int64_t{c.num_experts_per_tok}),
       tokens(limits.max_tokens_per_step),
       positions(limits.max_tokens_per_step),
       sequence(limits.max_tokens_per_step),

@@ -64,8 +64,18 @@ class Buffer {
   std::vector<T> data_;
 };
 
+// The quantised input of FP8 linears; several of them share one.
+struct QuantInput {
+  kernels::TensorView<kernels::E4M3, 2> q;       // [T, K]
+  kernels::TensorView<kernels::Ue8m0, 2> scale;  // [T, K/128]
+};
+
 struct Workspace {
   Workspace(const ModelConfig& config, const StepLimits& limits);
+
+  QuantInput QuantOf(int64_t tokens, int64_t width) {
+    return {quant.View(tokens, width), quant_scale.View(tokens, width / kernels::kActGroup)};
+  }
 
   Buffer<kernels::Bf16> streams;       // [T, 4, D]
   Buffer<kernels::Bf16> x;             // [T, D] a sub-layer's input
@@ -87,10 +97,6 @@ struct Workspace {
   Buffer<uint8_t> index_q4;               // [T, index_n_heads, 64]
   Buffer<kernels::Ue8m0> index_q4_scale;  // [T, index_n_heads, 4]
   Buffer<float> index_proj;               // [T, index_n_heads]
-  // mixture of experts
-  Buffer<float> router_logits;  // [T, E]
-  Buffer<int32_t> experts;      // [T, num_experts_per_tok]
-  Buffer<float> expert_weight;  // [T, num_experts_per_tok]
   // what the step is made of
   Buffer<int32_t> tokens, positions, sequence, token_index;  // [T]
   Buffer<int32_t> begin, slot;                               // [S + 1], [S]

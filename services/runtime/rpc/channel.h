@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Channel: a connection to one endpoint, kept alive by pings, with bounded messages and a reconnect
-// pause of at most 1 s. Every Channel has connections of its own. No TLS. Thread-safe; stubs
-// outlive it.
+// pause of at most 1 s. Every Channel has connections of its own. Thread-safe; stubs outlive it.
 #pragma once
 
 #include <memory>
@@ -11,12 +10,15 @@
 #include "grpcpp/client_context.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/generic/generic_stub.h"
+#include "services/runtime/rpc/tls/credentials.h"
 
 namespace tandem {
 
 struct ChannelOptions {
-  std::string endpoint;              // host:port
-  int message_bytes_max = 64 << 20;  // received, one message
+  std::string endpoint;                      // host:port
+  int message_bytes_max = 64 << 20;          // received, one message
+  ChannelCredentials credentials = nullptr;  // null = plain text
+  std::string server_name;  // what the server's certificate must carry; empty = the endpoint's host
 };
 
 class Channel {

@@ -14,6 +14,7 @@
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "services/runtime/base/log.h"
+#include "services/runtime/base/status_macros.h"
 
 namespace tandem {
 namespace {
@@ -39,6 +40,31 @@ void LogGrpc(gpr_log_func_args* args) {
   }
 }
 
+// Starts a server and says its port.
+absl::StatusOr<std::unique_ptr<grpc::Server>> Start(const ServerOptions& options, int& port) {
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(
+      options.listen,
+      options.credentials != nullptr ? options.credentials : grpc::InsecureServerCredentials(),
+      &port);
+  builder.SetMaxReceiveMessageSize(options.message_bytes_max);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytesMax);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kPingIntervalMinMs);
+  for (grpc::Service* service : options.services) builder.RegisterService(service);
+  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  if (server == nullptr || port == 0) {
+    return absl::UnavailableError(absl::StrCat("listen: ", options.listen,
+                                               " cannot be bound: it is in use, or is no address "
+                                               "of this machine"));
+  }
+  return server;
+}
+
 }  // namespace
 
 void RouteGrpcLog() {
@@ -50,29 +76,15 @@ RpcServer::RpcServer(std::vector<std::string> health_names)
 
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Create(const ServerOptions& options) {
   EnablePlugins();
-  grpc::ServerBuilder builder;
-  int port = 0;
-  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
-  builder.SetMaxReceiveMessageSize(options.message_bytes_max);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytesMax);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
-                             kPingIntervalMinMs);
-  for (grpc::Service* service : options.services) builder.RegisterService(service);
   std::vector<std::string> health_names = options.health_names;
   health_names.emplace_back("");
   std::unique_ptr<RpcServer> server(new RpcServer(std::move(health_names)));
-  server->server_ = builder.BuildAndStart();
-  if (server->server_ == nullptr || port == 0) {
-    return absl::UnavailableError(absl::StrCat("listen: ", options.listen,
-                                               " cannot be bound: it is in use, or is no address "
-                                               "of this machine"));
+  ASSIGN_OR_RETURN(server->server_, Start(options, server->port_));
+  if (!options.health_listen.empty()) {
+    ASSIGN_OR_RETURN(server->health_server_,
+                     Start({.listen = options.health_listen}, server->health_port_));
   }
-  server->port_ = port;
-  server->server_->GetHealthCheckService()->SetServingStatus(kLivenessName, true);
+  server->SetHealth(kLivenessName, true);
   server->SetServing(options.serving);
   return server;
 }
@@ -82,15 +94,23 @@ RpcServer::~RpcServer() {
 }
 
 void RpcServer::SetServing(bool serving) {
-  for (const std::string& name : health_names_) {
-    server_->GetHealthCheckService()->SetServingStatus(name, serving);
-  }
+  for (const std::string& name : health_names_) SetHealth(name, serving);
   serving_ = serving;
+}
+
+void RpcServer::SetHealth(const std::string& name, bool serving) {
+  server_->GetHealthCheckService()->SetServingStatus(name, serving);
+  if (health_server_ != nullptr) {
+    health_server_->GetHealthCheckService()->SetServingStatus(name, serving);
+  }
 }
 
 void RpcServer::Shutdown(absl::Duration grace) {
   server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
   server_->Wait();
+  if (health_server_ == nullptr) return;
+  health_server_->Shutdown(absl::ToChronoTime(absl::Now()));
+  health_server_->Wait();
 }
 
 }  // namespace tandem

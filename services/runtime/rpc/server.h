@@ -14,11 +14,16 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "grpcpp/server.h"
+#include "services/runtime/rpc/tls/credentials.h"
 
 namespace tandem {
 
 struct ServerOptions {
-  std::string listen;  // host:port; port 0 = any free one
+  std::string listen;                       // host:port; port 0 = any free one
+  ServerCredentials credentials = nullptr;  // null = plain text
+  // host:port where grpc.health.v1 alone is spoken, in plain text: for probes when `credentials`
+  // keep them out. Empty = none.
+  std::string health_listen;
   std::vector<grpc::Service*> services;
   int message_bytes_max = 16 << 20;  // received, one message
   // Full names of services that may be asked for their health, besides "".
@@ -39,8 +44,9 @@ class RpcServer {
   RpcServer(const RpcServer&) = delete;
   RpcServer& operator=(const RpcServer&) = delete;
 
-  // The bound port.
+  // The bound port, and that of health_listen.
   int port() const { return port_; }
+  int health_port() const { return health_port_; }
 
   // What grpc.health.v1 answers for "" and `health_names`.
   void SetServing(bool serving);
@@ -53,10 +59,13 @@ class RpcServer {
 
  private:
   explicit RpcServer(std::vector<std::string> health_names);
+  void SetHealth(const std::string& name, bool serving);
 
   const std::vector<std::string> health_names_;  // "" included
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<grpc::Server> health_server_;  // or null
   int port_ = 0;
+  int health_port_ = 0;
   std::atomic<bool> serving_ = false;
 };
 

@@ -118,6 +118,12 @@ absl::Status QueueFull(const Retry& retry) {
 absl::Status KvBudget(const Retry& retry) {
   return Exhausted(retry, "KV_BUDGET");
 }
+absl::Status RateLimited(const Retry& retry) {
+  return Exhausted(retry, "RATE_LIMIT");
+}
+absl::Status ApiKeyWrong(absl::string_view why) {
+  return WithReason(absl::UnauthenticatedError(why), "API_KEY");
+}
 absl::Status SlowReader(const Retry& retry) {
   return Exhausted(retry, "SLOW_READER");
 }

@@ -45,17 +45,19 @@ struct Retry {
   std::string message;
   absl::Duration after = absl::Seconds(1);
 };
-absl::Status QueueFull(const Retry& retry);   // RESOURCE_EXHAUSTED
-absl::Status KvBudget(const Retry& retry);    // RESOURCE_EXHAUSTED
-absl::Status SlowReader(const Retry& retry);  // RESOURCE_EXHAUSTED
-absl::Status NoWorker(const Retry& retry);    // UNAVAILABLE
-absl::Status WorkerLost(const Retry& retry);  // UNAVAILABLE
-absl::Status Draining(const Retry& retry);    // UNAVAILABLE
+absl::Status QueueFull(const Retry& retry);    // RESOURCE_EXHAUSTED
+absl::Status KvBudget(const Retry& retry);     // RESOURCE_EXHAUSTED
+absl::Status SlowReader(const Retry& retry);   // RESOURCE_EXHAUSTED
+absl::Status RateLimited(const Retry& retry);  // RESOURCE_EXHAUSTED
+absl::Status NoWorker(const Retry& retry);     // UNAVAILABLE
+absl::Status WorkerLost(const Retry& retry);   // UNAVAILABLE
+absl::Status Draining(const Retry& retry);     // UNAVAILABLE
 
 absl::Status DeadlinePassed(absl::string_view stage);         // DEADLINE_EXCEEDED
 absl::Status LayoutMismatch(absl::string_view both_sides);    // FAILED_PRECONDITION
 absl::Status ChannelDowngrade(absl::string_view both_sides);  // FAILED_PRECONDITION
 absl::Status EndpointNotAllowed(absl::string_view endpoint);  // PERMISSION_DENIED
+absl::Status ApiKeyWrong(absl::string_view why);              // UNAUTHENTICATED
 absl::Status LeaseLost(absl::string_view message);            // ABORTED
 
 // "QUEUE_FULL" and the like; empty without ErrorInfo.

@@ -86,6 +86,12 @@ class StreamWriter : public grpc::ServerWriteReactor<Message> {
   // sets intent: the owner stops its work and calls Close if it has not.
   virtual void OnCancelled() = 0;
 
+  // What Close was given; for OnFinished.
+  absl::StatusCode code() const ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    return static_cast<absl::StatusCode>(closing_->error_code());
+  }
+
   // gRPC is done with the object. Deletes it.
   virtual void OnFinished() { delete this; }
 
@@ -169,7 +175,7 @@ class StreamWriter : public grpc::ServerWriteReactor<Message> {
   const size_t weight_max_;
   // Touched by gRPC while in_flight_, else guarded.
   Message current_;
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   std::deque<Message> waiting_ ABSL_GUARDED_BY(mutex_);
   size_t waiting_weight_ ABSL_GUARDED_BY(mutex_) = 0;
   bool in_flight_ ABSL_GUARDED_BY(mutex_) = false;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/runtime/transfer/link_client.h"
 
+#include <atomic>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -35,7 +36,21 @@ class LinkClient::Reactor final
     done_.WaitForNotification();
   }
 
-  void Send(v1::LinkRequest request) { outbox_.Push(std::move(request)); }
+  void BeginWrite(const LeaseKey& key) {
+    ++answers_due_;
+    ++begun_;
+    v1::LinkRequest request;
+    *request.mutable_begin_write() = ToProto(key);
+    Send(std::move(request));
+  }
+
+  void EndWrite(const LeaseKey& key, int tokens) {
+    ++answers_due_;
+    v1::LinkRequest request;
+    *request.mutable_end_write() = ToProto(key);
+    request.set_tokens(tokens);
+    Send(std::move(request));
+  }
 
   void OnWriteDone(bool ok) override {
     if (!ok) return Close();
@@ -56,6 +71,11 @@ class LinkClient::Reactor final
   }
 
  private:
+  // What the other side has to say next.
+  enum class Phase { kOffer, kReady, kLeases };
+
+  void Send(v1::LinkRequest request) { outbox_.Push(std::move(request)); }
+
   template <typename Event>
   void Post(Event event) {
     options_.post({.link = options_.serial, .what = std::move(event)});
@@ -68,6 +88,12 @@ class LinkClient::Reactor final
   }
 
   void Handle(const v1::LinkResponse& response) {
+    if (!refusal_.ok()) return;  // the call is being cancelled
+    if (!InTurn(response)) {
+      refusal_ = absl::FailedPreconditionError(absl::StrCat(
+          "link: the decode worker spoke out of turn (case ", response.event_case(), ")"));
+      return Close();
+    }
     switch (response.event_case()) {
       case v1::LinkResponse::kOffer:
         return OnOffer(response.offer());
@@ -78,13 +104,25 @@ class LinkClient::Reactor final
       case v1::LinkResponse::kRevoke:
         return Post(LeaseRevoked{.key = FromProto(response.revoke())});
       case v1::LinkResponse::kEnded:
+        if (revoked_ > 0) --revoked_;
+        --begun_;
         return Post(LeaseEnded{.key = FromProto(response.ended())});
       case v1::LinkResponse::EVENT_NOT_SET:
         return;
     }
   }
 
+  // One answer to each message of ours, and one order to stop for each lease that is being written:
+  // so what waits for the loop is bounded by what the loop has asked for, whoever the peer is.
+  bool InTurn(const v1::LinkResponse& response) {
+    if (response.has_offer()) return phase_ == Phase::kOffer;
+    if (response.has_ready()) return phase_ == Phase::kReady;
+    if (response.has_verdict() || response.has_ended()) return --answers_due_ >= 0;
+    return response.has_revoke() && ++revoked_ <= begun_;
+  }
+
   void OnVerdict(const v1::WriteVerdict& verdict) {
+    if (!verdict.granted()) --begun_;
     LeaseVerdict event{.key = FromProto(verdict.lease()), .memory = std::nullopt};
     if (verdict.granted()) {
       event.memory = {.key = event.key,
@@ -95,6 +133,7 @@ class LinkClient::Reactor final
   }
 
   void OnOffer(const v1::LinkOffer& offer) {
+    phase_ = Phase::kReady;
     v1::LinkRequest request;
     v1::LinkChoice& choice = *request.mutable_choice();
     choice.set_kind(v1::KV_CHANNEL_KIND_GRPC);
@@ -134,6 +173,7 @@ class LinkClient::Reactor final
   }
 
   void OnReady(const v1::LinkReady& ready) {
+    phase_ = Phase::kLeases;
     if (ready.kind() != v1::KV_CHANNEL_KIND_SHARED && mapped_ != nullptr) {
       mapped_.reset();
       downgrade_reason_ = "self-test: the decode worker did not find the answer in its memory";
@@ -153,6 +193,10 @@ class LinkClient::Reactor final
   std::unique_ptr<KvStorage> mapped_;  // from the offer until LinkUp
   std::string downgrade_reason_;
   absl::Status refusal_;
+  Phase phase_ = Phase::kOffer;
+  int64_t revoked_ = 0;  // of the leases begun
+  std::atomic<int64_t> answers_due_ = 0;
+  std::atomic<int64_t> begun_ = 0;  // leases from begin_write to ended
   absl::Notification done_;
 };
 
@@ -166,16 +210,11 @@ LinkClient::LinkClient(std::unique_ptr<Reactor> reactor) : reactor_(std::move(re
 LinkClient::~LinkClient() = default;
 
 void LinkClient::BeginWrite(const LeaseKey& key) {
-  v1::LinkRequest request;
-  *request.mutable_begin_write() = ToProto(key);
-  reactor_->Send(std::move(request));
+  reactor_->BeginWrite(key);
 }
 
 void LinkClient::EndWrite(const LeaseKey& key, int tokens) {
-  v1::LinkRequest request;
-  *request.mutable_end_write() = ToProto(key);
-  request.set_tokens(tokens);
-  reactor_->Send(std::move(request));
+  reactor_->EndWrite(key, tokens);
 }
 
 }  // namespace tandem

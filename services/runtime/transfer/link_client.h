@@ -3,8 +3,9 @@
 //
 // Open starts the negotiation and returns at once: hello, offer, self-test, choice, ready
 // (proto/README.md draws it). What happens then is posted as LinkEvents from gRPC's threads: LinkUp
-// or LinkDown first, LinkDown last. `post` must not block. BeginWrite and EndWrite may be called
-// from any thread. The destructor cancels the stream and waits for its end.
+// or LinkDown first, LinkDown last. `post` must not block. A decode worker that says more than it
+// was asked ends the link, so events that wait are bounded by leases that are begun. BeginWrite and
+// EndWrite may be called from any thread. The destructor cancels the stream and waits for its end.
 #pragma once
 
 #include <functional>

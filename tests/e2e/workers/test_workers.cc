@@ -30,7 +30,7 @@ std::unique_ptr<Engine> MakeEngine(const StepLimits& limits) {
   return *std::move(engine);
 }
 
-std::unique_ptr<MetricsRegistry> MakeRegistry(const char* role) {
+std::unique_ptr<MetricsRegistry> MakeRegistry(ProcessRole role) {
   auto registry = MetricsRegistry::Create(
       {.role = role, .model_name = "tiny-v4", .listen = "", .version = "test"});
   CHECK(registry.ok());
@@ -60,7 +60,7 @@ TestDecode::TestDecode(const Options& options)
       engine_(MakeEngine({.max_tokens_per_step = options.batch_max,
                           .max_chunks_per_step = options.batch_max,
                           .max_positions = options.pages * kPageTokens})),
-      registry_(MakeRegistry("decode")),
+      registry_(MakeRegistry(ProcessRole::kDecode)),
       metrics_(std::make_unique<DecodeMetrics>(*registry_)) {
   const KvLayout layout = LayoutOf(options.pages, options.slots);
   auto storage =
@@ -124,7 +124,7 @@ TestPrefill::TestPrefill(const Options& options)
           MakeEngine({.max_tokens_per_step = options.chunk_tokens,
                       .max_chunks_per_step = std::min(options.chunk_tokens, options.requests_max),
                       .max_positions = 8192})),
-      registry_(MakeRegistry("prefill")),
+      registry_(MakeRegistry(ProcessRole::kPrefill)),
       metrics_(std::make_unique<PrefillMetrics>(*registry_)) {
   const KvLayout layout = LayoutOf(options.staging_pages, options.staging_slots);
   auto storage = KvStorage::CreatePrivate(layout);

@@ -7,6 +7,7 @@
 #include "kernels/gemm/fragment_order.h"
 #include "kernels/gemm/linear_weight.h"
 #include "tests/kernels/cuda/device.h"
+#include "tests/kernels/gemm/fragments.h"
 
 namespace tandem::kernels {
 namespace {
@@ -18,32 +19,12 @@ uint32_t Code(const LinearWeight& w, int64_t row, int64_t column) {
   return w.bytes[2 * at] | (uint32_t{w.bytes[2 * at + 1]} << 8);
 }
 
-std::vector<uint8_t> InFragmentOrder(const LinearWeight& w) {
-  const int64_t offset = FragmentScaleOffset(w.format, w.n, w.k);
-  const int64_t scales =
-      w.format == WeightFormat::kFp4 ? RowTiles(w.n) * 16 * (w.k / 32) : ScaleCount(w);
-  std::vector<uint8_t> out(offset + scales);
-  for (int64_t row = 0; row < w.n; ++row) {
-    for (int64_t column = 0; column < w.k; ++column) {
-      const int64_t bit = FragmentBit(w.format, w.k, row, column);
-      const uint32_t code = Code(w, row, column);
-      out[bit / 8] |= static_cast<uint8_t>(code << (bit % 8));
-      if (w.format == WeightFormat::kBf16) out[bit / 8 + 1] |= static_cast<uint8_t>(code >> 8);
-    }
-    if (w.format != WeightFormat::kFp4) continue;
-    for (int64_t group = 0; group < w.k / 32; ++group) {
-      out[offset + Fp4ScaleByte(w.k, row, 32 * group)] = w.scales[row * (w.k / 32) + group];
-    }
-  }
-  if (w.format == WeightFormat::kFp8) std::memcpy(out.data() + offset, w.scales, scales);
-  return out;
-}
-
 class LinearWeightCudaTest : public OnDevice {
  protected:
   void ExpectFragmentOrder(const OwnedWeight& owned) {
     const LinearWeight& plain = owned.plain();
-    const std::vector<uint8_t> expected = InFragmentOrder(plain);
+    std::vector<uint8_t> expected(FragmentBytes(plain));
+    PackFragments(plain, expected.data());
     const auto size = static_cast<int64_t>(expected.size());
     ASSERT_EQ(cuda.prepared_bytes(plain), size);
     const int64_t codes = plain.n * plain.k * CodeBits(plain.format) / 8;

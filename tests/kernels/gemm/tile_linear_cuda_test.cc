@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: the linears of prefill on a device. Method: fresh random input, edge sizes of the tiles,
 // tiny v4's and the model's; sampled outputs against fp64 sums within the bound of tile_linear.h;
-// the same bits twice and whatever T.
+// the same bits twice and whatever T. The block-scaled product is emulated where the device has
+// none: in small shapes.
 #include "kernels/gemm/grouped_linear.h"
 #include "kernels/gemm/tile_linear.h"
 #include "kernels/quant/act_quant.h"
-#include "tests/kernels/gemm/fragments.h"
+#include "tests/kernels/gemm/fragment_weights.h"
 
 namespace tandem::kernels {
 namespace {
+
+using cuda::TileMath;
 
 struct Shape {
   int64_t tokens, n, k;
@@ -18,7 +21,8 @@ struct Shape {
 class TileLinearCudaTest : public OnDevice {
  protected:
   // Activations as fp32 [T, G, K] and the linear's own form of them.
-  void Check(WeightFormat format, const Shape& shape, bool quantised) {
+  void Check(WeightFormat format, const Shape& shape, bool quantised,
+             TileMath math = TileMath::kBf16) {
     SCOPED_TRACE(testing::Message() << "T=" << shape.tokens << " N=" << shape.n << " K=" << shape.k
                                     << " G=" << shape.groups);
     const int64_t t = shape.tokens, k = shape.k, g = shape.groups;
@@ -28,7 +32,7 @@ class TileLinearCudaTest : public OnDevice {
     random.Fill(x, 3);
     std::vector<float> values(x.values.size());
     if (quantised) {
-      Quantised(x, device[0], shape, &values);
+      Quantised(x, device[0], shape, math, &values);
     } else if (g > 1 || format == WeightFormat::kFp8) {
       for (size_t i = 0; i < values.size(); ++i) values[i] = ToFloat(x[i]);
       Grouped(x, device[0], shape);
@@ -40,7 +44,7 @@ class TileLinearCudaTest : public OnDevice {
   }
 
   void Quantised(const Tensor<Bf16, 2>& x, const LinearWeight& weight, const Shape& shape,
-                 std::vector<float>* values) {
+                 TileMath math, std::vector<float>* values) {
     const int64_t t = shape.tokens, k = shape.k;
     Tensor<E4M3, 2> q(t, k);
     Tensor<Ue8m0, 2> scale(t, k / 128);
@@ -56,7 +60,7 @@ class TileLinearCudaTest : public OnDevice {
                              .scale = Rows(ds.view(), first, n),
                              .weight = weight,
                              .y = Rows(to, first, n)},
-                            stream);
+                            math, stream);
     };
     run(0, t, y);
     run(0, t, again);
@@ -156,6 +160,27 @@ TEST_F(TileLinearCudaTest, Bf16) {
     Check(WeightFormat::kBf16, {tokens, 129, 384}, false);
   }
   Check(WeightFormat::kBf16, {100, 256, 4096}, false);
+}
+
+// Few products: for the sanitizers too.
+TEST_F(TileLinearCudaTest, OneBlockScaledTile) {
+  SCOPED_TRACE(random.Trace());
+  Check(WeightFormat::kFp8, {33, 128, 256}, true, TileMath::kMx);
+  Check(WeightFormat::kFp4, {33, 128, 256}, true, TileMath::kMx);
+}
+
+TEST_F(TileLinearCudaTest, BlockScaled) {
+  SCOPED_TRACE(random.Trace());
+  for (const int64_t tokens : {1, 9, 31, 32, 33, 65, 97, 113, 127, 128, 129, 300}) {
+    Check(WeightFormat::kFp8, {tokens, 128, 128}, true, TileMath::kMx);
+    Check(WeightFormat::kFp8, {tokens, 384, 512}, true, TileMath::kMx);
+    Check(WeightFormat::kFp4, {tokens, 36, 256}, true, TileMath::kMx);
+    Check(WeightFormat::kFp4, {tokens, 272, 384}, true, TileMath::kMx);
+  }
+  Check(WeightFormat::kFp8, {150, 1536, 4096}, true, TileMath::kMx);
+  Check(WeightFormat::kFp4, {129, 1024, 4096}, true, TileMath::kMx);
+  Check(WeightFormat::kFp8, {2049, 4096, 256}, true, TileMath::kMx);  // the largest tiles
+  Check(WeightFormat::kFp4, {4000, 4080, 128}, true, TileMath::kMx);
 }
 
 TEST_F(TileLinearCudaTest, Groups) {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: moe_experts for more than a few tokens on a device. Method: fresh random input and routes
 // (unused slots, experts out of range, experts named twice), from one row an expert to several
-// tiles, against the reference; the same bits twice and whatever T.
+// tiles, with both products (the block-scaled one emulated where the device has none), against the
+// reference; the same bits twice and whatever T.
 #include <memory>
 
 #include "kernels/moe/moe_tiles.h"
-#include "tests/kernels/gemm/fragments.h"
+#include "tests/kernels/gemm/fragment_weights.h"
 
 namespace tandem::kernels {
 namespace {
@@ -58,7 +59,7 @@ class MoeExpertsGroupedCudaTest : public OnDevice {
     SCOPED_TRACE(testing::Message() << "T=" << s.tokens << " D=" << s.dim << " I=" << s.inner
                                     << " E=" << s.experts << " K=" << s.slots);
     const Model model(s, random);
-    Tensor<Bf16, 2> x(s.tokens, s.dim), poison(s.tokens, s.dim), expected(judged, s.dim);
+    Tensor<Bf16, 2> x(s.tokens, s.dim), expected(judged, s.dim);
     Tensor<int32_t, 2> experts(s.tokens, s.slots);
     Tensor<float, 2> weight(s.tokens, s.slots);
     random.Fill(x);
@@ -67,6 +68,17 @@ class MoeExpertsGroupedCudaTest : public OnDevice {
     reference.moe_experts(Args(model.plain, Rows(x.view, 0, judged), Rows(experts.view, 0, judged),
                                Rows(weight.view, 0, judged), expected),
                           host);
+    for (const cuda::TileMath math : {cuda::TileMath::kBf16, cuda::TileMath::kMx}) {
+      SCOPED_TRACE(math == cuda::TileMath::kMx ? "block-scaled" : "bf16");
+      Compare(s, model, x, experts, weight, expected, math);
+    }
+  }
+
+  void Compare(const Shape& s, const Model& model, const Tensor<Bf16, 2>& x,
+               const Tensor<int32_t, 2>& experts, const Tensor<float, 2>& weight,
+               const Tensor<Bf16, 2>& expected, cuda::TileMath math) {
+    const int64_t judged = expected.view.shape[0];
+    Tensor<Bf16, 2> poison(s.tokens, s.dim);
     poison.Poison();
     const DeviceTensor dx(x), y(poison), again(poison), fewer(poison);
     const DeviceTensor de(experts);
@@ -75,7 +87,7 @@ class MoeExpertsGroupedCudaTest : public OnDevice {
       cuda::MoeExpertsGrouped(
           Args(model.prepared, Rows(dx.view(), first, n), Rows(de.view(), first, n),
                Rows(dw.view(), first, n), Rows(to, first, n)),
-          stream);
+          math, stream);
     };
     run(0, s.tokens, y);
     run(0, s.tokens, again);

@@ -34,10 +34,11 @@ Driver::Driver(const DriveOptions& options, const DriveParts& parts, Plan plan)
       plan_(std::move(plan)),
       news_(std::numeric_limits<size_t>::max()) {
   for (uint32_t i = 0; i < options.channels; ++i) {
-    stubs_.push_back(Channel({.endpoint = options.target}).NewStub<v1::InferenceService>());
+    stubs_.push_back(Channel(options.connection.channel).NewStub<v1::InferenceService>());
   }
   if (plan_.spec().nasty_share == 0) return;
-  if (const auto address = Address::Resolve(options.target); address.ok()) address_ = *address;
+  if (const auto address = Address::Resolve(options.connection.channel.endpoint); address.ok())
+    address_ = *address;
 }
 
 absl::Duration Driver::Now() const {
@@ -126,9 +127,11 @@ void Driver::Launch(StreamSpec spec) {
   spec.id = next_stream_++;
   spec.warm_up = spec.planned.index < options_.warmup_requests ||
                  spec.scheduled.value_or(Now()) < options_.warmup;
-  auto stream = std::make_unique<LoadStream>(
-      StreamParts{.start = parts_.start, .recorder = parts_.recorder, .news = news_},
-      std::move(spec));
+  auto stream = std::make_unique<LoadStream>(StreamParts{.start = parts_.start,
+                                                         .recorder = parts_.recorder,
+                                                         .news = news_,
+                                                         .connection = options_.connection},
+                                             std::move(spec));
   LoadStream& started = *stream;
   streams_.emplace(started.spec().id, std::move(stream));
   started.Start(*stubs_[next_stub_++ % stubs_.size()]);
@@ -238,6 +241,7 @@ void Driver::CancelById(const std::string& request_id) {
   };
   auto* call = new Call();
   call->request.set_request_id(request_id);
+  options_.connection.Authorize(call->context);
   SetDeadline(call->context, Clock::Real().Now() + kCancelTimeout);
   {
     absl::MutexLock lock(&mutex_);

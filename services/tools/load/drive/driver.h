@@ -24,11 +24,12 @@
 #include "services/tools/load/drive/target.h"
 #include "services/tools/load/plan/plan.h"
 #include "services/tools/load/result/recorder.h"
+#include "services/tools/request_flags.h"
 
 namespace tandem {
 
 struct DriveOptions {
-  std::string target;  // host:port
+  Connection connection;
   uint32_t channels = 4;
   uint32_t concurrency = 1;       // closed loop: conversations at once
   uint32_t inflight_max = 10000;  // open loop: streams at once; what is due then waits, late

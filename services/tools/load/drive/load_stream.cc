@@ -54,6 +54,7 @@ absl::Duration LoadStream::Now() const {
 void LoadStream::Start(v1::InferenceService::Stub& stub) {
   const bool absurd = spec_.planned.nasty == Nasty::kAbsurd;
   SetDeadline(context_, Clock::Real().Now() + (absurd ? kAbsurdTimeout : spec_.timeout));
+  parts_.connection.Authorize(context_);
   v1::InferenceService::Stub& used = spec_.own != nullptr ? spec_.own->stub() : stub;
   used.async()->Generate(&context_, &spec_.request, this);
   if (slow_) AddHold();  // The driver's thread starts its reads.

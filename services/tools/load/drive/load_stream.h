@@ -18,6 +18,7 @@
 #include "services/tools/load/drive/cut_connection.h"
 #include "services/tools/load/plan/plan.h"
 #include "services/tools/load/result/recorder.h"
+#include "services/tools/request_flags.h"
 #include "tandem/v1/inference.grpc.pb.h"
 
 namespace tandem {
@@ -39,6 +40,7 @@ struct StreamParts {
   absl::Time start;  // of the run: the zero of all durations
   Recorder& recorder;
   BoundedQueue<News>& news;
+  const Connection& connection;
 };
 
 struct StreamSpec {

@@ -11,12 +11,12 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "services/tools/load/plan/prompts.h"
-#include "tandem/v1/inference.grpc.pb.h"
+#include "services/tools/request_flags.h"
 
 namespace tandem {
 
 // Asks grpc.health.v1 until it says SERVING. UNAVAILABLE with the last answer after `timeout`.
-absl::Status WaitServing(const std::string& target, absl::Duration timeout);
+absl::Status WaitServing(const Connection& connection, absl::Duration timeout);
 
 struct TargetInfo {
   std::string model;
@@ -24,6 +24,6 @@ struct TargetInfo {
   std::vector<uint32_t> eos_token_ids;
   Vocabulary vocabulary;  // of ordinary tokens
 };
-absl::StatusOr<TargetInfo> AskTarget(v1::InferenceService::Stub& stub);
+absl::StatusOr<TargetInfo> AskTarget(const Connection& connection);
 
 }  // namespace tandem

@@ -10,15 +10,12 @@
 #include "services/runtime/base/clock.h"
 #include "services/runtime/base/status_macros.h"
 #include "services/runtime/config/program.h"
-#include "services/runtime/rpc/channel.h"
 #include "services/tools/load/check/idle.h"
 #include "services/tools/load/modes/ticker.h"
 #include "services/tools/load/report/live_view.h"
 
 namespace tandem {
 namespace {
-
-constexpr absl::Duration kIdleTimeout = absl::Seconds(10);
 
 std::string HostName() {
   char name[256] = {};
@@ -33,7 +30,7 @@ void Describe(const LoadOptions& options, const TargetInfo& target, LoadResult& 
   }
   result.model = target.model;
   result.options = options.given;
-  result.environment = {{"target", options.drive.target},
+  result.environment = {{"target", options.drive.connection.channel.endpoint},
                         {"version", Version()},
                         {"host", HostName()},
                         {"cores", absl::StrCat(sysconf(_SC_NPROCESSORS_ONLN))}};
@@ -48,9 +45,8 @@ LiveGoal GoalOf(const LoadOptions& options, const std::string& label) {
 }  // namespace
 
 absl::StatusOr<TargetInfo> PrepareTarget(const LoadOptions& options) {
-  RETURN_IF_ERROR(WaitServing(options.drive.target, options.ready_timeout));
-  const auto stub = Channel({.endpoint = options.drive.target}).NewStub<v1::InferenceService>();
-  ASSIGN_OR_RETURN(TargetInfo target, AskTarget(*stub));
+  RETURN_IF_ERROR(WaitServing(options.drive.connection, options.ready_timeout));
+  ASSIGN_OR_RETURN(TargetInfo target, AskTarget(options.drive.connection));
   const PlanSpec::Longest longest = options.plan.LongestSequence();
   if (longest.tokens > target.context_tokens_max) {
     return absl::InvalidArgumentError(
@@ -89,7 +85,9 @@ RunOutcome RunOnce(const LoadOptions& options, const RunParts& parts, const std:
   outcome.result.label = label;
   Describe(options, parts.target, outcome.result);
   auto& problems = outcome.result.problems;
-  if (!options.check_idle.empty()) problems = CheckIdle(options.check_idle, kIdleTimeout);
+  if (!options.check_idle.empty()) {
+    problems = CheckIdle(options.check_idle, options.idle_timeout);
+  }
   if (outcome.drive.too_many_errors) {
     problems.push_back(absl::StrCat("ended by --max-errors ", *options.drive.errors_max));
   }

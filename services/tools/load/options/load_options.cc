@@ -24,8 +24,7 @@ void Append(std::vector<FlagSpec>& to, std::vector<FlagSpec> more) {
 }
 
 std::vector<FlagSpec> DriveFlags() {
-  return {{"target", "HOST:PORT", "the router (default 127.0.0.1:8440)"},
-          {"channels", "N", "connections that share the load (default 4)"},
+  return {{"channels", "N", "connections that share the load (default 4)"},
           {"requests", "N", "so many, the warm-up's not counted"},
           {"duration", "TIME", "so long after the warm-up (default 30s without --requests)"},
           {"warmup", "N|TIME", "requests, or a time, that stand in no number"},
@@ -42,6 +41,7 @@ std::vector<FlagSpec> CheckFlags() {
   return {{"check", "sim", "every answer against the rule of the simulated engine"},
           {"golden", "FILE:SHARE", "greedy prompts with known answers among the requests"},
           {"check-idle", "HOST:PORT", "at the end its /metrics shows nothing left; repeat", true},
+          {"idle-timeout", "TIME", "how long --check-idle waits for that (default 10s)"},
           {"nasty", "SHARE", "clients that cancel, vanish, dawdle, …, counted apart"},
           {"nasty-kinds", "A,B,…",
            "cancel-early, cancel-queued, cancel-midway, cancel-by-id, vanish, slow, absurd, "
@@ -75,7 +75,9 @@ std::vector<FlagSpec> ModeFlags(Mode mode) {
 
 void ReadDrive(FlagReader& reader, LoadOptions& options) {
   DriveOptions& drive = options.drive;
-  drive.target = TargetOf(reader.flags());
+  auto connection = ConnectionOf(reader.flags());
+  if (connection.ok()) drive.connection = *std::move(connection);
+  reader.Keep(connection.status());
   drive.channels = reader.Whole("channels", {.low = 1, .high = 256}).value_or(drive.channels);
   drive.timeout = reader.Time("timeout", {.low = absl::Milliseconds(1)}).value_or(drive.timeout);
   drive.inflight_max = reader.Whole("max-inflight", {.low = 1, .high = kConcurrencyMax})
@@ -134,6 +136,7 @@ void ReadChecks(FlagReader& reader, LoadOptions& options) {
   if (options.drive.check_simulated && reader.Has("stop-at-eos")) {
     reader.Wrong("check", "sim does not go with --stop-at-eos");
   }
+  options.idle_timeout = reader.Time("idle-timeout", {}).value_or(options.idle_timeout);
   for (const std::string& text : reader.flags().Texts("check-idle")) {
     const auto url = ParseMetricsUrl(text);
     if (!url.ok()) return reader.Wrong("check-idle", std::string(url.status().message()));
@@ -156,7 +159,8 @@ void ReadChecks(FlagReader& reader, LoadOptions& options) {
            .output_tokens = static_cast<uint32_t>(golden.answer.size())});
     }
   }
-  ReadNasty(reader, options.plan);
+  const bool plain = options.drive.connection.channel.credentials == nullptr;
+  ReadNasty(reader, {.can_vanish = plain}, options.plan);
 }
 
 void ReadMode(Mode mode, FlagReader& reader, LoadOptions& options) {
@@ -195,7 +199,8 @@ void ReadMode(Mode mode, FlagReader& reader, LoadOptions& options) {
 }  // namespace
 
 std::vector<FlagSpec> LoadFlags(Mode mode) {
-  std::vector<FlagSpec> specs = DriveFlags();
+  std::vector<FlagSpec> specs = ConnectionFlags();
+  Append(specs, DriveFlags());
   const bool shaped = mode == Mode::kRun || mode == Mode::kSoak;
   Append(specs, shaped ? ShapeFlags() : std::vector<FlagSpec>());
   Append(specs, ModeFlags(mode));

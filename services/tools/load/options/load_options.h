@@ -26,6 +26,7 @@ struct LoadOptions {
   absl::Duration duration;  // after the warm-up; infinite when requests or a trace end the run
   std::vector<Golden> goldens;
   std::vector<MetricsUrl> check_idle;
+  absl::Duration idle_timeout = absl::Seconds(10);
   Slo slo;
   absl::Duration ready_timeout = absl::Seconds(10);
 

@@ -119,13 +119,14 @@ uint32_t ReadShape(FlagReader& reader, const RampTime& ramp, PlanSpec& plan) {
   return reader.Whole("concurrency", {.low = 1, .high = 100'000}).value_or(1);
 }
 
-void ReadNasty(FlagReader& reader, PlanSpec& plan) {
+void ReadNasty(FlagReader& reader, const NastyMeans& means, PlanSpec& plan) {
   plan.nasty_share = reader.Number("nasty", {.low = 0, .high = 1}).value_or(0);
   if (plan.nasty_share + plan.golden_share > 1) {
     reader.Wrong("nasty", "and the share of --golden are together above 1");
   }
   if (!reader.Has("nasty-kinds")) {
     for (int kind = 0; kind < kNastyKinds; ++kind) {
+      if (static_cast<Nasty>(kind) == Nasty::kVanish && !means.can_vanish) continue;
       plan.nasty_kinds.push_back(static_cast<Nasty>(kind));
     }
     return;
@@ -136,6 +137,9 @@ void ReadNasty(FlagReader& reader, PlanSpec& plan) {
     const auto kind = NastyNamed(name);
     if (!kind.has_value()) {
       return reader.Wrong("nasty-kinds", absl::StrCat("\"", name, "\" is no kind; see --help"));
+    }
+    if (kind == Nasty::kVanish && !means.can_vanish) {
+      return reader.Wrong("nasty-kinds", "vanish does not go with TLS");
     }
     plan.nasty_kinds.push_back(*kind);
   }

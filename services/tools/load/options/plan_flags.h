@@ -26,6 +26,9 @@ struct RampTime {
 uint32_t ReadShape(FlagReader& reader, const RampTime& ramp, PlanSpec& plan);
 
 // --nasty and --nasty-kinds, after --golden.
-void ReadNasty(FlagReader& reader, PlanSpec& plan);
+struct NastyMeans {
+  bool can_vanish = true;  // a connection can only be cut without TLS
+};
+void ReadNasty(FlagReader& reader, const NastyMeans& means, PlanSpec& plan);
 
 }  // namespace tandem

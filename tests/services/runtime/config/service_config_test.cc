@@ -34,6 +34,7 @@ TEST(ServiceConfigTest, DefaultsAreTheContracts) {
   EXPECT_EQ(router->requests_max(), 1024U);
   EXPECT_EQ(FromProto(router->deadline_max()), absl::Seconds(600));
   EXPECT_EQ(router->stream_tokens_max(), 4096U);
+  EXPECT_EQ(router->metrics_compat(), v1::METRICS_COMPAT_VLLM);
   const auto decode =
       LoadDecodeConfig(Write("worker { listen: \"h:4\" model_dir: \"m\" } stream_tokens_max: 9"));
   ASSERT_TRUE(decode.ok()) << decode.status();
@@ -41,6 +42,7 @@ TEST(ServiceConfigTest, DefaultsAreTheContracts) {
   EXPECT_EQ(decode->pages(), 1024U);
   EXPECT_EQ(decode->stream_tokens_max(), 9U);
   EXPECT_EQ(decode->worker().kernels(), v1::KERNELS_CPU);
+  EXPECT_EQ(decode->worker().metrics_compat(), v1::METRICS_COMPAT_VLLM);
   const auto prefill = LoadPrefillConfig(Write("worker { listen: \"h:4\" model_dir: \"m\" }"));
   ASSERT_TRUE(prefill.ok()) << prefill.status();
   EXPECT_EQ(prefill->kv_channel_kind(), v1::KV_CHANNEL_KIND_SHARED);
@@ -53,10 +55,13 @@ TEST(ServiceConfigTest, EachErrorNamesFieldLimitAndValue) {
       {"listen: \"127.0.0.1:1\"", {"model_dir", "required"}},
       {base + "requests_max: 0", {"requests_max", "0", "1 to 1048576"}},
       {base + "metrics_listen: \"here\"", {"metrics_listen", "\"here\"", "host:port"}},
+      {base + "health_listen: \"here\"", {"health_listen", "\"here\"", "host:port"}},
       {base + "prefill_workers: \"a:0\"", {"prefill_workers", "port 0", "65535"}},
       {base + "prefill_workers: \"a:70000\"", {"prefill_workers", "70000"}},
       {base + "decode_workers: \"http://a:1\"", {"decode_workers", "http://a:1"}},
       {base + "stream_tokens_max: 0", {"stream_tokens_max", "0", "1 to 16777216"}},
+      {base + "metrics_compat: 7", {"metrics_compat", "no known system"}},
+      {base + "metrics_compat: SGLANG", {":1:", "SGLANG"}},
       {base + "deadline_max { seconds: -1 }", {"deadline_max", "-1s"}},
       {base + "\nno_such_field: 1", {":2:", "no_such_field"}},
       {base + "\n  choices_max: \"x\"", {":2:"}},

@@ -15,36 +15,38 @@ namespace {
 
 using testing::HasSubstr;
 
-std::unique_ptr<MetricsRegistry> Make(const std::string& listen = "") {
+std::unique_ptr<MetricsRegistry> Make(ProcessRole role, const std::string& listen = "") {
   auto registry = MetricsRegistry::Create(
-      {.role = "test", .model_name = "tiny", .listen = listen, .version = "1.2.3"});
+      {.role = role, .model_name = "tiny", .listen = listen, .version = "1.2.3"});
   EXPECT_TRUE(registry.ok()) << registry.status();
   return *std::move(registry);
 }
 
 TEST(MetricsRegistryTest, SeriesCarryRoleModelAndTheirOwnLabels) {
-  const auto registry = Make();
-  RouterMetrics metrics(*registry);
+  const auto registry = Make(ProcessRole::kRouter);
+  RouterMetrics metrics(*registry, 4096);
   metrics.CountRequest("stop", "OK");
   metrics.ttft.Observe(0.02);
   const std::string text = registry->Text();
-  EXPECT_THAT(text, HasSubstr("tandem_requests_total{model_name=\"tiny\",role=\"test\","));
+  EXPECT_THAT(text, HasSubstr("tandem_requests_total{model_name=\"tiny\",role=\"router\","));
   EXPECT_THAT(text, HasSubstr("outcome=\"stop\""));
   EXPECT_THAT(text, HasSubstr("tandem_request_ttft_seconds_count{"));
   EXPECT_THAT(text, HasSubstr("version=\"1.2.3\""));
 }
 
 TEST(MetricsRegistryTest, TakenPortIsAnErrorWithTheAddress) {
-  const auto first = Make("127.0.0.1:0");
+  const auto first = Make(ProcessRole::kRouter, "127.0.0.1:0");
   ASSERT_GT(first->port(), 0);
-  const auto second = MetricsRegistry::Create(
-      {.role = "test", .model_name = "tiny", .listen = absl::StrCat("127.0.0.1:", first->port())});
+  const auto second =
+      MetricsRegistry::Create({.role = ProcessRole::kPrefill,
+                               .model_name = "tiny",
+                               .listen = absl::StrCat("127.0.0.1:", first->port())});
   ASSERT_FALSE(second.ok());
   EXPECT_THAT(std::string(second.status().message()), HasSubstr("metrics_listen: 127.0.0.1:"));
 }
 
 TEST(MetricsRegistryTest, WorkerSeriesFollowStepsPagesAndAge) {
-  const auto registry = Make();
+  const auto registry = Make(ProcessRole::kDecode);
   DecodeMetrics metrics(*registry);
   const absl::Time now = Clock::Real().Now();
   metrics.engine.SetBusy(true);
@@ -57,13 +59,19 @@ TEST(MetricsRegistryTest, WorkerSeriesFollowStepsPagesAndAge) {
   EXPECT_THAT(text, HasSubstr("kind=\"generated\"} 4"));
   EXPECT_THAT(text, HasSubstr("state=\"active\"} 4"));
   EXPECT_THAT(text,
-              HasSubstr("tandem_kv_cache_usage_ratio{model_name=\"tiny\",role=\"test\"} 0.625"));
+              HasSubstr("tandem_kv_cache_usage_ratio{model_name=\"tiny\",role=\"decode\"} 0.625"));
   EXPECT_THAT(
-      text, HasSubstr("tandem_engine_last_step_age_seconds{model_name=\"tiny\",role=\"test\"} 2"));
+      text,
+      HasSubstr("tandem_engine_last_step_age_seconds{model_name=\"tiny\",role=\"decode\"} 2"));
   metrics.engine.SetBusy(false);
   EXPECT_THAT(
       registry->Text(),
-      HasSubstr("tandem_engine_last_step_age_seconds{model_name=\"tiny\",role=\"test\"} 0"));
+      HasSubstr("tandem_engine_last_step_age_seconds{model_name=\"tiny\",role=\"decode\"} 0"));
+}
+
+TEST(MetricsRegistryDeathTest, ASeriesOfAnotherRoleIsABug) {
+  const auto registry = Make(ProcessRole::kPrefill);
+  EXPECT_DEATH((void)registry->Gauges(series::kKvBlocks), "Owns");
 }
 
 }  // namespace

@@ -14,7 +14,6 @@
 #include "gtest/gtest.h"
 #include "services/runtime/base/clock.h"
 #include "services/runtime/base/thread.h"
-#include "services/runtime/rpc/channel.h"
 #include "services/tools/load/drive/expectation.h"
 #include "tests/services/tools/load/drive/fake_inference.h"
 
@@ -38,8 +37,7 @@ struct Drive {
 };
 
 TargetInfo InfoOf(const FakeInference& server) {
-  const auto stub = Channel({.endpoint = server.target()}).NewStub<v1::InferenceService>();
-  auto info = AskTarget(*stub);
+  auto info = AskTarget(server.connection());
   EXPECT_TRUE(info.ok()) << info.status();
   return *std::move(info);
 }
@@ -49,7 +47,7 @@ Driven Carry(const FakeInference& server, Drive drive) {
   const TargetInfo target = InfoOf(server);
   const absl::Time start = Clock::Real().Now();
   Recorder recorder(start, drive.slo);
-  drive.options.target = server.target();
+  drive.options.connection = server.connection();
   Driver driver(drive.options,
                 {.start = start,
                  .recorder = recorder,
@@ -95,9 +93,9 @@ TEST(TargetTest, OrdinaryTokensAreFoundAmongSpecialOnes) {
 
 TEST(TargetTest, WaitsForTheServerAndSaysWhyItGaveUp) {
   FakeInference server({});
-  EXPECT_TRUE(WaitServing(server.target(), absl::Seconds(30)).ok());
+  EXPECT_TRUE(WaitServing(server.connection(), absl::Seconds(30)).ok());
   server.SetServing(false);
-  const absl::Status status = WaitServing(server.target(), absl::Milliseconds(200));
+  const absl::Status status = WaitServing(server.connection(), absl::Milliseconds(200));
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(status.message()), testing::HasSubstr("NOT_SERVING"));
 }
@@ -303,7 +301,7 @@ TEST(DriverTest, InterruptCancelsWhatRunsAndLeavesItOut) {
   const absl::Time start = Clock::Real().Now();
   Recorder recorder(start, {});
   std::atomic<bool> interrupted = false;
-  Driver driver({.target = server.target(), .concurrency = 3},
+  Driver driver({.connection = server.connection(), .concurrency = 3},
                 {.start = start,
                  .recorder = recorder,
                  .target = target,

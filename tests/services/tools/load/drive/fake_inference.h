@@ -14,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "services/runtime/rpc/server.h"
+#include "services/tools/request_flags.h"
 #include "tandem/v1/inference.grpc.pb.h"
 
 namespace tandem {
@@ -57,7 +58,8 @@ class FakeInference {
   explicit FakeInference(const InferenceScript& script);
   ~FakeInference();
 
-  std::string target() const;
+  std::string target() const;  // host:port
+  Connection connection() const { return {.channel = {.endpoint = target()}}; }
   void Set(const InferenceScript& script) ABSL_LOCKS_EXCLUDED(mutex_);
   void SetServing(bool serving) { server_->SetServing(serving); }
   std::vector<ServedRequest> served() const ABSL_LOCKS_EXCLUDED(mutex_);

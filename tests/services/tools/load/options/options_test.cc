@@ -34,7 +34,7 @@ TEST(LoadOptionsTest, ClosedLoopHasDefaults) {
   const LoadOptions options = Parsed(Mode::kRun, "--concurrency 7");
   EXPECT_EQ(options.plan.loop, Loop::kClosed);
   EXPECT_EQ(options.drive.concurrency, 7U);
-  EXPECT_EQ(options.drive.target, "127.0.0.1:8440");
+  EXPECT_EQ(options.drive.connection.channel.endpoint, "127.0.0.1:8440");
   EXPECT_EQ(options.duration, absl::Seconds(30));
   EXPECT_TRUE(options.drive.ignore_eos);
   EXPECT_EQ(options.drive.temperature, 0);
@@ -104,6 +104,9 @@ struct Bad {
 
 TEST(LoadOptionsTest, EveryFlagsBadValueIsNamedWithItsLimit) {
   const std::vector<Bad> all = {
+      {"--cert /no/such", ""},
+      {"--api-key-file /no/such", "/no/such"},
+      {"--nasty 0.1 --nasty-kinds vanish --tls", "vanish does not go with TLS"},
       {"--channels 0", "--channels: \"0\" is no whole number from 1 to 256"},
       {"--channels 257", "from 1 to 256"},
       {"--requests 0", "--requests: \"0\" is no whole number from 1"},
@@ -135,6 +138,7 @@ TEST(LoadOptionsTest, EveryFlagsBadValueIsNamedWithItsLimit) {
       {"--check real", "--check: \"real\" is not sim"},
       {"--check sim --stop-at-eos", "--check: sim does not go with --stop-at-eos"},
       {"--check-idle nowhere", "--check-idle: \"nowhere\" is neither"},
+      {"--idle-timeout x", "--idle-timeout"},
       {"--golden file", "--golden: \"file\" is not FILE:SHARE"},
       {"--golden /no/such:0.1", "--golden: /no/such"},
       {"--golden /no/such:2", "--golden: \"2\" is no number from 0 to 1"},

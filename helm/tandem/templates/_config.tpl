@@ -1,0 +1,84 @@
+{{/* SPDX-License-Identifier: Apache-2.0
+The three configs in the services' own text format. Values mirror the messages of config.proto, so
+one recursion renders them all: a map is a message, a string an enum's name, a number a number. */}}
+
+{{- define "tandem.message" -}}
+{{- range $name, $value := . }}
+{{- if kindIs "map" $value }}
+{{ $name }} {
+{{- include "tandem.message" $value | trim | nindent 2 }}
+}
+{{- else if kindIs "string" $value }}
+{{ $name }}: {{ $value }}
+{{- else if not (kindIs "invalid" $value) }}
+{{ $name }}: {{ int64 $value }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "tandem.modelDir" -}}
+{{- if eq .Values.model.source "embedded" -}}
+/opt/tandem/models/tiny-v4
+{{- else -}}
+{{ printf "/models/%s" .Values.model.folder | trimSuffix "/" }}
+{{- end -}}
+{{- end }}
+
+{{- /* listen, metrics_listen, model: (dict "root" $ "role" "decode"). */ -}}
+{{- define "tandem.common" -}}
+{{- $values := index .root.Values .role }}
+listen: "{{ .root.Values.listenHost }}:{{ int $values.port }}"
+metrics_listen: "{{ .root.Values.listenHost }}:{{ int $values.metricsPort }}"
+model_dir: "{{ include "tandem.modelDir" .root }}"
+{{- with .root.Values.model.name }}
+model_name: "{{ . }}"
+{{- end }}
+{{- end }}
+
+{{- /* The workers' addresses, as a JSON list: a pod of a StatefulSet has a name that stays.
+(dict "root" $ "role" "decode") */ -}}
+{{- define "tandem.endpoints" -}}
+{{- $pods := ternary "sharedPod" .role (eq .root.Values.mode "sharedPod") }}
+{{- $set := printf "%s-%s" (include "tandem.fullname" .root) (include "tandem.component" (dict "role" $pods)) }}
+{{- $domain := printf "%s.%s.svc.%s" $set .root.Release.Namespace .root.Values.clusterDomain }}
+{{- $port := int (index .root.Values .role).port }}
+{{- $out := list }}
+{{- range $i := until (int (include "tandem.replicasMax" (dict "root" .root "role" $pods))) }}
+{{- $out = append $out (printf "%s-%d.%s:%d" $set $i $domain $port) }}
+{{- end }}
+{{- toJson $out }}
+{{- end }}
+
+{{- define "tandem.config.router" -}}
+{{- include "tandem.common" (dict "root" . "role" "router") }}
+{{- range include "tandem.endpoints" (dict "root" . "role" "prefill") | fromJsonArray }}
+prefill_workers: "{{ . }}"
+{{- end }}
+{{- range include "tandem.endpoints" (dict "root" . "role" "decode") | fromJsonArray }}
+decode_workers: "{{ . }}"
+{{- end }}
+{{- include "tandem.message" .Values.router.config }}
+{{- end }}
+
+{{- define "tandem.config.prefill" }}
+worker {
+{{- include "tandem.common" (dict "root" . "role" "prefill") | trim | nindent 2 }}
+{{- include "tandem.message" (.Values.prefill.config.worker | default dict) | trim | nindent 2 }}
+}
+{{- $kind := ternary "KV_CHANNEL_KIND_SHARED" "KV_CHANNEL_KIND_GRPC" (eq .Values.mode "sharedPod") }}
+{{- $default := dict "kv_channel_kind" $kind }}
+{{- include "tandem.message" (merge (omit .Values.prefill.config "worker") $default) }}
+{{- range include "tandem.endpoints" (dict "root" . "role" "decode") | fromJsonArray }}
+decode_workers_allowed: "{{ . }}"
+{{- end }}
+{{- end }}
+
+{{- /* (dict "root" $ "endpoint" "host:port"): each decode worker tells its own. */ -}}
+{{- define "tandem.config.decode" }}
+worker {
+{{- include "tandem.common" (dict "root" .root "role" "decode") | trim | nindent 2 }}
+{{- include "tandem.message" (.root.Values.decode.config.worker | default dict) | trim | nindent 2 }}
+}
+endpoint: "{{ .endpoint }}"
+{{- include "tandem.message" (omit .root.Values.decode.config "worker") }}
+{{- end }}
