@@ -301,11 +301,12 @@ TEST(DriverTest, InterruptCancelsWhatRunsAndLeavesItOut) {
   const absl::Time start = Clock::Real().Now();
   Recorder recorder(start, {});
   std::atomic<bool> interrupted = false;
+  const std::vector<Golden> no_goldens;
   Driver driver({.connection = server.connection(), .concurrency = 3},
                 {.start = start,
                  .recorder = recorder,
                  .target = target,
-                 .goldens = {},
+                 .goldens = no_goldens,
                  .interrupted = interrupted},
                 Plan(Requests(100)));
   const Thread hand("interrupt", [&interrupted] {
