@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "services/tools/load/html/axis.h"
 #include "services/tools/load/html/html_text.h"
 #include "services/tools/load/report/number_text.h"
@@ -38,7 +39,13 @@ std::string Legend(const std::vector<std::string>& names) {
 
 // A JSON list in an attribute.
 std::string ListAttribute(const std::vector<std::string>& texts) {
-  return HtmlEscaped(absl::StrCat("[\"", absl::StrJoin(texts, "\",\""), "\"]"));
+  std::vector<std::string> items;
+  for (const std::string& text : texts) {
+    const std::string plain =
+        absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"\"", "\\\""}, {"\n", "\\n"}, {"\t", " "}});
+    items.push_back(absl::StrCat("\"", plain, "\""));
+  }
+  return HtmlEscaped(absl::StrCat("[", absl::StrJoin(items, ","), "]"));
 }
 
 bool Shown(const LineChart& chart, const std::optional<double>& value) {
@@ -119,7 +126,7 @@ std::vector<std::string> Readings(const LineChart& chart) {
     std::string text = i < chart.x_names.size() ? chart.x_names[i] : NumberText(chart.xs[i]);
     for (const Series& series : chart.series) {
       if (i >= series.values.size() || !series.values[i]) continue;
-      absl::StrAppend(&text, "\\n", series.name, "  ", NumberText(*series.values[i]));
+      absl::StrAppend(&text, "\n", series.name, "  ", NumberText(*series.values[i]));
     }
     out.push_back(std::move(text));
   }

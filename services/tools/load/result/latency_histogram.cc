@@ -155,6 +155,14 @@ absl::StatusOr<LatencyHistogram> LatencyHistogram::FromContents(const Contents& 
     return absl::InvalidArgumentError(
         absl::StrCat("max_us: ", contents.max_us, " is not in the last bucket, ", last.lowest_us));
   }
+  const auto n = static_cast<double>(out.count_);
+  const auto sum = static_cast<double>(contents.sum_us);
+  if (sum < n * static_cast<double>(contents.min_us) ||
+      sum > n * static_cast<double>(contents.max_us)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("sum_us: ", contents.sum_us, " is not from count * min_us to count * max_us, ",
+                     n, " values"));
+  }
   out.sum_us_ = contents.sum_us;
   out.squares_us2_ = contents.squares_us2;
   out.min_us_ = contents.min_us;

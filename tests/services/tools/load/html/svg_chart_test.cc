@@ -5,8 +5,10 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "services/runtime/base/json.h"
 #include "tests/services/tools/load/html/xml.h"
 
 namespace tandem {
@@ -37,6 +39,19 @@ TEST(SvgChartTest, ALineRunsThroughItsValuesAndStopsAtGaps) {
   EXPECT_EQ(Count(page, "circle"), 1);  // the point that stands alone
   EXPECT_THAT(page.text, HasSubstr("T <1> & \"2\""));
   EXPECT_THAT(page.text, HasSubstr("s & t"));
+}
+
+TEST(SvgChartTest, WhatThePointerReadsIsAListWhateverNamesHold) {
+  LineChart chart = Small();
+  chart.x_names[1] = "a \"b\" \\ \t c";
+  const std::string svg = ToSvg(chart);
+  const std::string opening = "data-text=\"";
+  const size_t begin = svg.find(opening) + opening.size();
+  const std::string list = absl::StrReplaceAll(svg.substr(begin, svg.find('"', begin) - begin),
+                                               {{"&quot;", "\""}, {"&amp;", "&"}});
+  const auto json = ParseFileJson(list);
+  ASSERT_EQ(json.size(), 4) << list;
+  EXPECT_EQ(json[1], "a \"b\" \\   c\ns & t  50.0");
 }
 
 TEST(SvgChartTest, ALogarithmicChartLeavesOutZeros) {

@@ -160,6 +160,9 @@ TEST(LatencyHistogramTest, AFilesContradictionsAreNamed) {
   bad = good;
   bad.max_us = 4'000'000'000;
   EXPECT_THAT(message(bad), HasSubstr("max_us"));
+  bad = good;
+  bad.sum_us = -7;
+  EXPECT_THAT(message(bad), HasSubstr("sum_us: -7"));
 }
 
 }  // namespace
