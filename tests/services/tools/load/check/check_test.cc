@@ -117,7 +117,7 @@ TEST(IdleTest, BusySeriesAreNamedWithTheirLabels) {
 
 TEST(IdleTest, WaitsUntilAProcessIsAtRest) {
   auto registry = MetricsRegistry::Create(
-      {.role = "decode", .model_name = "m", .listen = "127.0.0.1:0", .version = "1"});
+      {.role = ProcessRole::kDecode, .model_name = "m", .listen = "127.0.0.1:0", .version = "1"});
   ASSERT_TRUE(registry.ok()) << registry.status();
   auto& depth = (*registry)->Gauges(series::kQueueDepth).Add({{"queue", "running"}});
   depth.Set(1);
