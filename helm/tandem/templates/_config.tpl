@@ -33,6 +33,44 @@ model_dir: "{{ include "tandem.modelDir" .root }}"
 {{- with .root.Values.model.name }}
 model_name: "{{ . }}"
 {{- end }}
+{{- include "tandem.listenTls" . }}
+{{- end }}
+
+{{- /* Whether a process speaks TLS on its port: "yes" or "". */ -}}
+{{- define "tandem.tls" -}}
+{{- $tls := .root.Values.tls -}}
+{{- if (eq .role "router" | ternary $tls.router $tls.workers).secretName -}}
+yes
+{{- end -}}
+{{- end }}
+
+{{- /* One Tls message, of a folder of certificates: (dict "field" "tls" "folder" "tls" "ca" true). */ -}}
+{{- define "tandem.certificates" }}
+{{ .field }} {
+  cert_file: "/etc/tandem/{{ .folder }}/tls.crt"
+  key_file: "/etc/tandem/{{ .folder }}/tls.key"
+  {{- if .ca }}
+  ca_file: "/etc/tandem/{{ .folder }}/ca.crt"
+  {{- end }}
+}
+{{- end }}
+
+{{- /* The side that listens, and where probes ask then. */ -}}
+{{- define "tandem.listenTls" -}}
+{{- if include "tandem.tls" . }}
+{{- $router := eq .role "router" }}
+{{- $ca := $router | ternary .root.Values.tls.router.clientCertificates true }}
+{{- $folder := $router | ternary "tls" "pod-tls" }}
+{{- include "tandem.certificates" (dict "field" "tls" "folder" $folder "ca" $ca) }}
+health_listen: "{{ .root.Values.listenHost }}:{{ int (index .root.Values .role).healthPort }}"
+{{- end }}
+{{- end }}
+
+{{- /* The side that connects: (dict "root" $ "field" "worker_tls"). */ -}}
+{{- define "tandem.connectTls" -}}
+{{- if .root.Values.tls.workers.secretName }}
+{{- include "tandem.certificates" (dict "field" .field "folder" "pod-tls" "ca" true) }}
+{{- end }}
 {{- end }}
 
 {{- /* The workers' addresses, as a JSON list: a pod of a StatefulSet has a name that stays.
@@ -57,6 +95,10 @@ prefill_workers: "{{ . }}"
 {{- range include "tandem.endpoints" (dict "root" . "role" "decode") | fromJsonArray }}
 decode_workers: "{{ . }}"
 {{- end }}
+{{- include "tandem.connectTls" (dict "root" . "field" "worker_tls") }}
+{{- if .Values.apiKeys.secretName }}
+api_keys_file: "/etc/tandem/api-keys/keys"
+{{- end }}
 {{- include "tandem.message" .Values.router.config }}
 {{- end }}
 
@@ -65,6 +107,7 @@ worker {
 {{- include "tandem.common" (dict "root" . "role" "prefill") | trim | nindent 2 }}
 {{- include "tandem.message" (.Values.prefill.config.worker | default dict) | trim | nindent 2 }}
 }
+{{- include "tandem.connectTls" (dict "root" . "field" "decode_tls") }}
 {{- $kind := ternary "KV_CHANNEL_KIND_SHARED" "KV_CHANNEL_KIND_GRPC" (eq .Values.mode "sharedPod") }}
 {{- $default := dict "kv_channel_kind" $kind }}
 {{- include "tandem.message" (merge (omit .Values.prefill.config "worker") $default) }}

@@ -117,8 +117,15 @@ yes
 {{- if and (eq .Values.autoscaling.kind "keda") (not .Values.autoscaling.prometheusUrl) }}
 {{- fail "autoscaling.prometheusUrl: is required with autoscaling.kind: keda" }}
 {{- end }}
+{{- if and .Values.apiKeys.secretName .Values.test.enabled (not .Values.test.apiKeySecretName) }}
+{{- fail "test.apiKeySecretName: is required with apiKeys.secretName, or test.enabled: false" }}
+{{- end }}
+{{- if and .Values.tls.router.clientCertificates (not .Values.tls.router.secretName) }}
+{{- fail "tls.router.secretName: is required with tls.router.clientCertificates" }}
+{{- end }}
 {{- $ports := list .Values.prefill.port .Values.prefill.metricsPort .Values.decode.port .Values.decode.metricsPort }}
-{{- if and (eq .Values.mode "sharedPod") (ne (len (uniq $ports)) 4) }}
-{{- fail (printf "prefill and decode share a pod, so their four ports must differ: %v" $ports) }}
+{{- $ports = concat $ports (list .Values.prefill.healthPort .Values.decode.healthPort) }}
+{{- if and (eq .Values.mode "sharedPod") (ne (len (uniq $ports)) (len $ports)) }}
+{{- fail (printf "prefill and decode share a pod, so their ports must differ: %v" $ports) }}
 {{- end }}
 {{- end }}

@@ -20,6 +20,8 @@ seccompProfile: {type: RuntimeDefault}
 the mounted ConfigMap; a decode worker's bears its pod's name. */ -}}
 {{- define "tandem.container" -}}
 {{- $values := index .root.Values .role -}}
+{{- $tls := include "tandem.tls" . -}}
+{{- $health := int ($tls | empty | ternary $values.port $values.healthPort) -}}
 {{- $image := ternary .root.Values.images.router .root.Values.images.worker (eq .role "router") -}}
 - name: {{ .role }}
   image: {{ include "tandem.image" (dict "root" .root "image" $image) | quote }}
@@ -36,18 +38,21 @@ the mounted ConfigMap; a decode worker's bears its pod's name. */ -}}
   ports:
     - {name: grpc{{ .suffix }}, containerPort: {{ int $values.port }}, protocol: TCP}
     - {name: metrics{{ .suffix }}, containerPort: {{ int $values.metricsPort }}, protocol: TCP}
+    {{- if $tls }}
+    - {name: health{{ .suffix }}, containerPort: {{ $health }}, protocol: TCP}
+    {{- end }}
   # `liveness` is SERVING as long as the process answers; no name: as long as it takes requests.
   startupProbe:
-    grpc: {port: {{ int $values.port }}, service: liveness}
+    grpc: {port: {{ $health }}, service: liveness}
     periodSeconds: 5
     failureThreshold: {{ divf $values.startupSeconds 5 | ceil | int }}
   livenessProbe:
-    grpc: {port: {{ int $values.port }}, service: liveness}
+    grpc: {port: {{ $health }}, service: liveness}
     periodSeconds: 10
     timeoutSeconds: 5
     failureThreshold: 6
   readinessProbe:
-    grpc: {port: {{ int $values.port }}}
+    grpc: {port: {{ $health }}}
     periodSeconds: 5
     timeoutSeconds: 3
     failureThreshold: 2
@@ -70,6 +75,9 @@ the mounted ConfigMap; a decode worker's bears its pod's name. */ -}}
     {{- include "tandem.containerSecurity" . | nindent 4 }}
   volumeMounts:
     - {name: config-{{ .role }}, mountPath: /etc/tandem/{{ .role }}, readOnly: true}
+    {{- range include "tandem.secrets" . | fromJsonArray }}
+    - {name: {{ .name }}, mountPath: /etc/tandem/{{ .name }}, readOnly: true}
+    {{- end }}
     {{- if ne .root.Values.model.source "embedded" }}
     - {name: model, mountPath: /models, readOnly: true}
     {{- end }}
@@ -78,12 +86,35 @@ the mounted ConfigMap; a decode worker's bears its pod's name. */ -}}
     {{- end }}
 {{- end }}
 
+{{- /* What a process reads of Secrets, as a JSON list of volumes: whole folders, so that a change
+reaches them. (dict "root" $ "role" "decode") */ -}}
+{{- define "tandem.secrets" -}}
+{{- $values := .root.Values }}
+{{- $names := dict "pod-tls" $values.tls.workers.secretName }}
+{{- if eq .role "router" }}
+{{- $_ := set $names "tls" $values.tls.router.secretName }}
+{{- $_ := set $names "api-keys" $values.apiKeys.secretName }}
+{{- end }}
+{{- $out := list }}
+{{- range $name, $secret := $names }}
+{{- if $secret }}
+{{- /* 0440: readable for fsGroup. */}}
+{{- $volume := dict "secretName" $secret "defaultMode" 288 }}
+{{- $out = append $out (dict "name" $name "secret" $volume) }}
+{{- end }}
+{{- end }}
+{{- toJson $out }}
+{{- end }}
+
 {{- /* (dict "root" $ "role" "decode" "configs" (list "decode") "shm" true) */ -}}
 {{- define "tandem.volumes" -}}
 {{- $root := .root -}}
 {{- range .configs }}
 - name: config-{{ . }}
   configMap: {name: {{ include "tandem.fullname" $root }}-{{ . }}}
+{{- end }}
+{{- range include "tandem.secrets" (dict "root" .root "role" (first .configs)) | fromJsonArray }}
+- {{ toJson . }}
 {{- end }}
 {{- if .shm }}
 - name: shm

@@ -16,6 +16,8 @@ constexpr int kReconnectMinMs = 100;
 constexpr int kReconnectMaxMs = 1'000;
 // gRPC takes its "minimum back-off" as the time that one attempt may last.
 constexpr int kConnectTimeoutMs = 5'000;
+// gRPC's own 30 s would be how long a worker that came back with another address stays unseen.
+constexpr int kResolveMinMs = 1'000;
 
 }  // namespace
 
@@ -30,6 +32,7 @@ Channel::Channel(const ChannelOptions& options) {
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kReconnectMinMs);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeoutMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectMaxMs);
+  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, kResolveMinMs);
   // A proxy from the environment must not come between two of our processes.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   if (!options.server_name.empty()) arguments.SetSslTargetNameOverride(options.server_name);

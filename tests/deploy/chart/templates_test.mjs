@@ -241,6 +241,8 @@ cases["tests/generate.yaml"] = () => {
 };
 
 cases["NOTES.txt"] = () => {
+  assert.match(renderText({ ci: "all-on", notes: true }), /plain text to the outside.*whoever reaches/s);
+  assert.doesNotMatch(renderText({ ci: "tls", notes: true }), /NOTE:/);
   assert.match(renderText({ notes: true }), /helm test t -n apps/);
   assert.match(renderText({ ci: "gpu-split", notes: true }), /compute on the CPU/);
   assert.match(renderText({ ci: "shared-pods", notes: true }), /travel as bytes/);
@@ -254,6 +256,32 @@ for (const file of files) {
     cases[file]();
   });
 }
+
+test("with TLS secrets reach who reads them, and probes ask in plain text", () => {
+  const mounts = (container) => container.volumeMounts.map((m) => m.mountPath)
+    .filter((path) => /tls|keys/.test(path)).sort();
+  const objects = render({ ci: "tls" });
+  const pod = (kind, name) => find(objects, kind, name).spec.template.spec;
+  const router = pod("Deployment", "t-tandem-router");
+  assert.deepEqual(mounts(router.containers[0]), ["/etc/tandem/api-keys", "/etc/tandem/pod-tls", "/etc/tandem/tls"]);
+  assert.deepEqual(router.volumes.find((v) => v.name === "tls").secret, { secretName: "llm-tls", defaultMode: 0o440 });
+  for (const role of ["prefill", "decode"]) {
+    assert.deepEqual(mounts(pod("StatefulSet", `t-tandem-${role}`).containers[0]), ["/etc/tandem/pod-tls"]);
+  }
+  for (const [container, port] of [[router.containers[0], 8450],
+    [pod("StatefulSet", "t-tandem-decode").containers[0], 8452]]) {
+    for (const probe of ["startupProbe", "livenessProbe", "readinessProbe"]) assert.equal(container[probe].grpc.port, port);
+  }
+  assert.equal(find(objects, "Service", "t-tandem-router").spec.ports[0].appProtocol, undefined);
+  assert.equal(find(render(), "Service", "t-tandem-router").spec.ports[0].appProtocol, "kubernetes.io/h2c");
+  const [asking] = kinds(objects, "Pod");
+  for (const flag of ["--ca=/etc/tandem/tls/ca.crt", "--cert=/etc/tandem/tls/tls.crt", "--api-key-file=/etc/tandem/api-key/key"]) {
+    assert.ok(asking.spec.containers[0].args.includes(flag), flag);
+  }
+  const shared = find(render({ ci: "tls-shared" }), "StatefulSet", "t-tandem-worker").spec.template.spec;
+  assert.deepEqual(shared.containers.map(mounts), [["/etc/tandem/pod-tls"], ["/etc/tandem/pod-tls"]]);
+  assert.deepEqual(shared.containers.map((c) => c.readinessProbe.grpc.port), [8451, 8452]);
+});
 
 test("every pod is locked down and outlives its drain", () => {
   for (const ci of ["cpu", "gpu-split", "shared-gpu", "all-on"]) {

@@ -29,6 +29,8 @@ const refused = [
   ['model={"source":"hostPath"}', /model.hostPath: is required/],
   ['ingress={"enabled":true}', /ingress.host, ingress.tlsSecretName: are required/],
   ['gateway={"enabled":true}', /gateway.parentRefs: needs at least one/],
+  ['apiKeys={"secretName":"keys"}', /test.apiKeySecretName: is required/],
+  ['tls={"router":{"clientCertificates":true}}', /tls.router.secretName: is required/],
   ['autoscaling={"kind":"keda"}', /autoscaling.prometheusUrl: is required/],
   ['prefill.config={"kv_channel":"KV_CHANNEL_POLICY_STRICT","kv_channel_kind":"KV_CHANNEL_KIND_SHARED"}',
     /in mode split no two pods share memory/],
@@ -50,7 +52,7 @@ test("STRICT and several shared pods are refused, one is not", () => {
 });
 
 test("two processes of a pod with one port are refused", () => {
-  assert.throws(() => render({ ci: "shared-pods", set: ["prefill.port=8442"] }), /four ports must differ/);
+  assert.throws(() => render({ ci: "shared-pods", set: ["prefill.port=8442"] }), /their ports must differ/);
 });
 
 // --- the schema against the sources ---
@@ -62,9 +64,9 @@ const bounds = read("services/runtime/config/service_config.cc");
 const messages = { routerConfig: "RouterConfig", workerConfig: "WorkerConfig", prefillConfig: "PrefillConfig",
   decodeConfig: "DecodeConfig", simConfig: "SimConfig" };
 const definitionOf = (message) => Object.keys(messages).find((name) => messages[name] === message);
-// Addresses and the model: the chart's own affair.
+// Addresses, the model, Secrets: the chart's own affair.
 const chartFills = ["listen", "metrics_listen", "model_dir", "model_name", "prefill_workers", "decode_workers",
-  "decode_workers_allowed", "endpoint"];
+  "decode_workers_allowed", "endpoint", "tls", "worker_tls", "decode_tls", "health_listen", "api_keys_file"];
 
 const body = (pattern, text) => {
   const found = pattern.exec(text);
