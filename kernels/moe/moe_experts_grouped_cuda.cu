@@ -64,6 +64,13 @@ __device__ __forceinline__ void RunTile(int rows, TileProduct<Shape>& product,
   }
 }
 
+// Two of the small tiles on a processor; the emulation's registers are too many for that.
+template <TileMath kMath, int kTokens>
+inline constexpr int kBlocksAtOnce = kTokens == kFewTokens && (kMath == TileMath::kBf16 ||
+                                                               !ptx::kEmulatesMmaBlockScale)
+                                         ? 2
+                                         : 1;
+
 // silu in fp32: e^-x and the quotient within 2 ulp each; NaN stays NaN.
 __device__ __forceinline__ float Gate(float a, float b, float limit, float weight) {
   a = RoundBf16(a), b = RoundBf16(b);
@@ -167,7 +174,7 @@ __device__ __forceinline__ void GateTile(uint8_t* shared, const Matrix (&w)[2], 
 
 // blockIdx.x: 128 rows; blockIdx.y: a tile.
 template <TileMath kMath, int kTokens>
-__global__ void __launch_bounds__(kTileThreads, kTokens == kFewTokens ? 2 : 1)
+__global__ void __launch_bounds__(kTileThreads, kBlocksAtOnce<kMath, kTokens>)
     GateKernel(GroupedProduct p) {
   extern __shared__ __align__(128) uint8_t shared[];
   ptx::GridDependencyWait();
@@ -221,7 +228,7 @@ __device__ __forceinline__ void DownTile(uint8_t* shared, const Matrix& w, int64
 
 // blockIdx.x: 256 rows; blockIdx.y: a tile.
 template <TileMath kMath, int kTokens>
-__global__ void __launch_bounds__(kTileThreads, kTokens == kFewTokens ? 2 : 1)
+__global__ void __launch_bounds__(kTileThreads, kBlocksAtOnce<kMath, kTokens>)
     DownKernel(GroupedProduct p) {
   extern __shared__ __align__(128) uint8_t shared[];
   ptx::GridDependencyWait();

@@ -102,6 +102,7 @@ std::string OutcomeOf(const absl::Status& status, v1::FinishReason reason) {
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kAlreadyExists:
     case absl::StatusCode::kResourceExhausted:
+    case absl::StatusCode::kUnauthenticated:
       return "rejected";
     default:
       return "error";

@@ -6,8 +6,10 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "grpcpp/client_context.h"
+#include "services/tools/request_flags.h"
 #include "tandem/v1/inference.grpc.pb.h"
 
 namespace tandem {
@@ -23,6 +25,14 @@ absl::Status Generate(const GenerateCall& call);
 // "error: RESOURCE_EXHAUSTED (QUEUE_FULL): …" with fields, metadata and when to try again; lines
 // for stderr.
 std::string DescribeError(const absl::Status& status);
+
+// grpc.health.v1: whether `service` says SERVING; empty = the process's own.
+struct HealthQuestion {
+  const Connection& connection;
+  std::string service;
+  absl::Time deadline;
+};
+absl::StatusOr<bool> IsServing(const HealthQuestion& question);
 
 // "stop", "length", ….
 std::string NameOf(v1::FinishReason reason);

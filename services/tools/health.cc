@@ -64,13 +64,9 @@ grpc::ByteBuffer RequestFor(const std::string& service) {
   return grpc::ByteBuffer(&slice, 1);
 }
 
-struct Question {
-  const Connection& connection;
-  std::string service;
-  absl::Time deadline;
-};
+}  // namespace
 
-absl::StatusOr<bool> IsServing(const Question& question) {
+absl::StatusOr<bool> IsServing(const HealthQuestion& question) {
   const Channel channel(question.connection.channel);
   const auto stub = channel.NewGenericStub();
   grpc::ClientContext context;
@@ -88,8 +84,6 @@ absl::StatusOr<bool> IsServing(const Question& question) {
   if (!status.ok()) return FromGrpcStatus(status);
   return ServingStatus(response) == kServing;
 }
-
-}  // namespace
 
 int RunHealth(const std::vector<std::string>& arguments) {
   const auto flags = Flags::Parse(HealthFlags(), arguments);

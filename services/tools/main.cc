@@ -15,6 +15,7 @@ constexpr char kHelp[] =
     "tandem VERB [flags]\n\n"
     "  generate   one answer, streamed, or as JSON\n"
     "  chat       a conversation in the terminal\n"
+    "  load       load, measured and checked\n"
     "  health     whether a process serves\n\n"
     "tandem VERB --help says more; tandem --version says which.\n";
 
@@ -28,6 +29,7 @@ int main(int argc, char** argv) {
   tandem::RouteGrpcLog();
   if (verb == "generate") return tandem::RunGenerate(arguments);
   if (verb == "chat") return tandem::RunChat(arguments);
+  if (verb == "load") return tandem::RunLoad(arguments);
   if (verb == "health") return tandem::RunHealth(arguments);
   if (verb == "--version") {
     std::cout << "tandem " << tandem::Version() << "\n";

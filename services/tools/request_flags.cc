@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/tools/request_flags.h"
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <iterator>
-
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -13,17 +8,12 @@
 #include "nlohmann/json.hpp"
 #include "services/runtime/base/clock.h"
 #include "services/runtime/base/status_macros.h"
+#include "services/tools/read_file.h"
 
 namespace tandem {
 namespace {
 
 using nlohmann::json;
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::NotFoundError(absl::StrCat(path, ": ", std::strerror(errno)));
-  return std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
-}
 
 // Absent and null are empty; anything that is no string keeps its JSON, so that the server names
 // it.

@@ -12,6 +12,8 @@ namespace tandem {
 int RunGenerate(const std::vector<std::string>& arguments);
 // A conversation in the terminal.
 int RunChat(const std::vector<std::string>& arguments);
+// Load, measured and checked: run, sweep, search, soak, compare, report.
+int RunLoad(const std::vector<std::string>& arguments);
 // grpc.health.v1: 0 = SERVING.
 int RunHealth(const std::vector<std::string>& arguments);
 

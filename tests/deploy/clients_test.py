@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Goal: the clients of deploy/clients do what their README says. Method: both against the three
 processes: their answer is that of `tandem generate`; a cancel ends with CANCELLED and frees the
-pool; a wrong value is INVALID_ARGUMENT with its field; a full pool says when to try again.
+pool; a wrong value is INVALID_ARGUMENT with its field; a full pool says when to try again; over
+TLS, with an API key, there is an answer, and without the key there is none.
 
   clients_test.py BIN
 """
+import hashlib
 import os
 import re
 import shutil
@@ -17,7 +19,8 @@ import unittest
 
 import grpc
 
-from local import ROOT, Local, make_stubs
+from local import MODEL, ROOT, Local, free_ports, make_stubs
+from tls_test import make_certificates
 
 PROMPT = "Dan has 5 plums and eats 2. How many plums are left?"
 PAGES = 8
@@ -43,12 +46,12 @@ class Clients(unittest.TestCase):
                      os.path.join(ROOT, "proto")]}
         cls.environment = os.environ | {"PYTHONPATH": stubs}
 
-    def each(self, *arguments):
+    def each(self, *arguments, target=None):
         """Both clients with these arguments: (exit code, stdout, stderr)."""
         for name, command in self.commands.items():
-            out = subprocess.run([*command, "--target", self.local.grpc["router"], *arguments],
-                                 env=self.environment, capture_output=True, text=True, timeout=200,
-                                 check=False)
+            out = subprocess.run(
+                [*command, "--target", target or self.local.grpc["router"], *arguments],
+                env=self.environment, capture_output=True, text=True, timeout=200, check=False)
             print(f"{name}: exit code {out.returncode}: {out.stderr}", file=sys.stderr)
             yield out.returncode, out.stdout, out.stderr
 
@@ -81,6 +84,45 @@ class Clients(unittest.TestCase):
             self.assertIn("INVALID_ARGUMENT", err)
             self.assertIn("reason: INVALID_FIELD", err)
             self.assertRegex(err, r"(?m)^field sampling\.temperature: .*1000")
+
+    def test_over_tls_with_an_api_key(self):
+        target = self.start_tls_router()
+        trust = ["--ca", os.path.join(self.folder, "ca.crt"), "--max-tokens", "4"]
+        key = ["--api-key-file", os.path.join(self.folder, "key")]
+        for code, out, err in self.each(*trust, *key, PROMPT, target=target):
+            self.assertEqual(code, 0, err)
+            self.assertTrue(out.strip())
+        for code, out, err in self.each(*trust, PROMPT, target=target):
+            self.assertEqual((code, out), (1, ""))
+            self.assertIn("UNAUTHENTICATED", err)
+            self.assertIn("reason: API_KEY", err)
+
+    def start_tls_router(self):
+        """A second router for the same workers; returns where it listens."""
+        path = lambda name: os.path.join(self.folder, name)
+        make_certificates(self.folder)
+        target = f"localhost:{free_ports(1)[0]}"
+        workers = " ".join(f'{kind}_workers: "{self.local.grpc[kind]}"'
+                           for kind in ("prefill", "decode"))
+        secret = "sk-clients-0123456789"
+        for name, text in (
+                ("key", secret), ("keys", f"a {hashlib.sha256(secret.encode()).hexdigest()}\n"),
+                ("config", f'listen: "{target}" model_dir: "{MODEL}" {workers} '
+                           f'tls {{ cert_file: "{path("server.crt")}" '
+                           f'key_file: "{path("server.key")}" }} api_keys_file: "{path("keys")}"')):
+            with open(path(name), "w", encoding="utf-8") as stream:
+                stream.write(text)
+        router = subprocess.Popen(
+            [os.path.join(self.binaries, "tandem-router"), "--config", path("config")])
+        self.addCleanup(router.wait)
+        self.addCleanup(router.kill)
+        health = [os.path.join(self.binaries, "tandem"), "health", "--target", target, "--ca",
+                  path("ca.crt")]
+        until = time.monotonic() + 60
+        while subprocess.run(health, capture_output=True, timeout=60, check=False).returncode != 0:
+            self.assertLess(time.monotonic(), until, "the router does not serve")
+            time.sleep(0.1)
+        return target
 
     def test_without_room_it_says_when_to_try_again(self):
         from tandem.v1 import worker_pb2, worker_pb2_grpc

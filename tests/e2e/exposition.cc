@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/e2e/exposition.h"
 
-#include <arpa/inet.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <unistd.h>
-
 #include <cmath>
 #include <cstdlib>
 #include <regex>
@@ -15,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "services/tools/load/check/scrape.h"
 
 namespace tandem {
 namespace {
@@ -150,27 +146,8 @@ Exposition ParseExposition(const std::string& text) {
 }
 
 absl::StatusOr<std::string> ScrapeMetrics(int port) {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  const timeval limit = {.tv_sec = 10, .tv_usec = 0};
-  (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  const std::string request = "GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n";
-  std::string answer;
-  if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 &&
-      write(fd, request.data(), request.size()) == static_cast<ssize_t>(request.size())) {
-    char piece[4096];
-    ssize_t size = 0;
-    while ((size = read(fd, piece, sizeof(piece))) > 0) answer.append(piece, size);
-  }
-  close(fd);
-  const size_t body = answer.find("\r\n\r\n");
-  if (answer.find(" 200 ") > answer.find("\r\n") || body == std::string::npos) {
-    return absl::UnavailableError(absl::StrCat("port ", port, ": ", answer.substr(0, 80)));
-  }
-  return answer.substr(body + 4);
+  return HttpGet({.host = "127.0.0.1", .port = absl::StrCat(port), .path = "/metrics"},
+                 absl::Seconds(10));
 }
 
 }  // namespace tandem

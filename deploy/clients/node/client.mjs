@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A client of Tandem: streams one answer to stdout as it is written; Ctrl-C cancels it; an error says
-// which field is wrong, or when to try again.
+// A client of Tandem: streams one answer to stdout as it is written; Ctrl-C cancels it; an error
+// says which field is wrong, or when to try again.
 //
 //   node client.mjs [--target HOST:PORT] [--max-tokens N] [--temperature X] [--timeout SECONDS]
-//                   [--cancel-after DELTAS] [--proto FOLDER] PROMPT
+//     [--ca FILE] [--api-key-file FILE] [--cancel-after DELTAS] [--proto FOLDER] PROMPT
+import {readFileSync} from 'node:fs';
 import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import grpc from '@grpc/grpc-js';
@@ -14,17 +15,16 @@ const {values: flags, positionals} = parseArgs({
   allowPositionals: true,
   options: {
     'target': text('127.0.0.1:8440'), 'max-tokens': text('256'), 'temperature': text(undefined),
-    'timeout': text('60'), 'cancel-after': text(undefined),
+    'timeout': text('60'), 'cancel-after': text(undefined), 'ca': text(undefined),
+    'api-key-file': text(undefined),
     'proto': text(fileURLToPath(new URL('../../../proto', import.meta.url))),
   },
 });
 
 const contract = loader.loadSync(
     ['tandem/v1/inference.proto', 'google/rpc/status.proto', 'google/rpc/error_details.proto'],
-    {
-      includeDirs: [flags.proto], keepCase: true, longs: Number, enums: String, oneofs: true,
-      defaults: true,
-    });
+    {includeDirs: [flags.proto], keepCase: true, longs: Number, enums: String, oneofs: true,
+     defaults: true});
 const {InferenceService} = grpc.loadPackageDefinition(contract).tandem.v1;
 
 function requestOf(prompt) {
@@ -80,13 +80,19 @@ function explain(error) {
   if (delay) console.error(`try again in ${delay.seconds + delay.nanos / 1e9} s`);
 }
 
-const client = new InferenceService(flags.target, grpc.credentials.createInsecure());
-const call = client.Generate(
-    requestOf(positionals[0] ?? ''), {deadline: Date.now() + 1000 * Number(flags.timeout)});
+const metadata = new grpc.Metadata();
+const keyFile = flags['api-key-file'];
+if (keyFile) metadata.set('authorization', 'Bearer ' + readFileSync(keyFile, 'utf8').trim());
+const client = new InferenceService(
+    flags.target, flags.ca ? grpc.credentials.createSsl(readFileSync(flags.ca)) :
+                             grpc.credentials.createInsecure());
+const call = client.Generate(requestOf(positionals[0] ?? ''), metadata,
+                             {deadline: Date.now() + 1000 * Number(flags.timeout)});
 process.on('SIGINT', () => call.cancel());
 try {
   const {reason, usage} = await stream(call, Number(flags['cancel-after']));
-  console.error(`\n${reason}, ${usage.prompt_tokens} tokens read, ${usage.completion_tokens} written`);
+  const {prompt_tokens: read, completion_tokens: written} = usage;
+  console.error(`\n${reason}, ${read} tokens read, ${written} written`);
 } catch (error) {
   explain(error);
   process.exitCode = 1;

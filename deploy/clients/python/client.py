@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A client of Tandem: streams one answer to stdout as it is written; Ctrl-C cancels it; an error
-says which field is wrong, or when to try again."""
+"""A client of Tandem: streams one answer to stdout; Ctrl-C cancels it; errors are explained."""
 import argparse
 import signal
 import sys
@@ -9,6 +8,12 @@ import sys
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 from tandem.v1 import inference_pb2, inference_pb2_grpc
+
+
+def connect(flags):
+    if flags.ca is None:
+        return grpc.insecure_channel(flags.target)
+    return grpc.secure_channel(flags.target, grpc.ssl_channel_credentials(flags.ca.read()))
 
 
 def request_of(flags):
@@ -21,18 +26,17 @@ def request_of(flags):
 
 def stream(call, cancel_after=None):
     """Prints the answer; returns its end, a Finished message."""
-    finished = None
-    deltas = 0
+    finished, deltas = None, 0
     for event in call:
         kind = event.WhichOneof("event")
         if kind == "delta":
-            print(event.delta.text, end="", flush=True)
             deltas += 1
+            print(event.delta.text, end="", flush=True)
             if deltas == cancel_after:
                 call.cancel()  # the server frees the request's memory within one step
         elif kind == "finished":
             finished = event.finished
-        # Also: "accepted" with the request's id, and "heartbeat" while a long prompt is read.
+        # Also: "accepted", with the request's id, and "heartbeat".
     return finished
 
 
@@ -41,10 +45,10 @@ def details_of(error):
     known = {message.DESCRIPTOR.full_name: message for message in (
         error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo)}
     details = {}
-    for key, value in error.trailing_metadata() or ():
-        if key != "grpc-status-details-bin":
-            continue
-        for packed in status_pb2.Status.FromString(value).details:
+    metadata = dict(error.trailing_metadata() or ())
+    if "grpc-status-details-bin" in metadata:
+        status = status_pb2.Status.FromString(metadata["grpc-status-details-bin"])
+        for packed in status.details:
             name = packed.type_url.rsplit("/", 1)[-1]
             if name in known:
                 details[name] = known[name].FromString(packed.value)
@@ -52,8 +56,8 @@ def details_of(error):
 
 
 def explain(error):
-    print(f"\n{error.code().name}: {error.details()}", file=sys.stderr)
     details = details_of(error)
+    print(f"\n{error.code().name}: {error.details()}", file=sys.stderr)
     if "google.rpc.ErrorInfo" in details:
         print("reason:", details["google.rpc.ErrorInfo"].reason, file=sys.stderr)
     if "google.rpc.BadRequest" in details:
@@ -71,20 +75,24 @@ def main():
     parser.add_argument("--max-tokens", type=int, default=256)
     parser.add_argument("--temperature", type=float)
     parser.add_argument("--timeout", type=float, default=60, help="seconds for the whole answer")
+    parser.add_argument("--ca", type=argparse.FileType("rb"), help="TLS, trusting this PEM file")
+    parser.add_argument("--api-key-file", type=argparse.FileType("r"))
     parser.add_argument("--cancel-after", type=int, metavar="DELTAS", help="to see a cancel")
     flags = parser.parse_args()
-    with grpc.insecure_channel(flags.target) as channel:
+    key = flags.api_key_file and flags.api_key_file.read().strip()
+    metadata = [("authorization", "Bearer " + key)] if key else []
+    with connect(flags) as channel:
         client = inference_pb2_grpc.InferenceServiceStub(channel)
-        call = client.Generate(request_of(flags), timeout=flags.timeout)
+        call = client.Generate(request_of(flags), timeout=flags.timeout, metadata=metadata)
         signal.signal(signal.SIGINT, lambda *_: call.cancel())
         try:
             finished = stream(call, flags.cancel_after)
         except grpc.RpcError as error:
             explain(error)
             return 1
-    usage = finished.usage
-    print(f"\n{inference_pb2.FinishReason.Name(finished.reason)}, {usage.prompt_tokens} tokens "
-          f"read, {usage.completion_tokens} written", file=sys.stderr)
+    reason, usage = inference_pb2.FinishReason.Name(finished.reason), finished.usage
+    counts = f"{usage.prompt_tokens} tokens read, {usage.completion_tokens} written"
+    print(f"\n{reason}, {counts}", file=sys.stderr)
     return 0
 
 

@@ -37,11 +37,12 @@ constexpr std::pair<const char*, const char*> kOutcomes[] = {{"stop", "OK"},
                                                              {"deadline", "DEADLINE_EXCEEDED"},
                                                              {"rejected", "INVALID_ARGUMENT"},
                                                              {"rejected", "RESOURCE_EXHAUSTED"},
+                                                             {"rejected", "UNAUTHENTICATED"},
                                                              {"error", "UNAVAILABLE"},
                                                              {"error", "INTERNAL"}};
 constexpr const char* kRejections[] = {"INVALID_FIELD", "PROMPT_TOO_LONG", "DUPLICATE_REQUEST",
-                                       "QUEUE_FULL",    "KV_BUDGET",       "NO_WORKER",
-                                       "DRAINING"};
+                                       "QUEUE_FULL",    "KV_BUDGET",       "RATE_LIMIT",
+                                       "API_KEY",       "NO_WORKER",       "DRAINING"};
 
 }  // namespace
 

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import unittest
 
-from boards import (DCGM, GRAFANA, PROMETHEUS, dashboards, exposed, names, queries, read, recorded,
-                    unknown, without_comments)
+from boards import (DCGM, GRAFANA, PROMETHEUS, ROOT, dashboards, exposed, names, queries, read,
+                    recorded, unknown, without_comments)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ALERT = re.compile(r"- alert: (\w+)\n(.*?)(?=\n\s*(?:#|- alert:)|\Z)", re.S)
@@ -45,6 +45,13 @@ class NamesTest(unittest.TestCase):
         for name in ("rules.yaml", "alerts.yaml"):
             text = without_comments(read(os.path.join(PROMETHEUS, name)))
             self.assertEqual(unknown(names(text), exposed() | recorded() | {"up"}), set(), name)
+
+    def test_the_chart_scales_by_what_is_shown(self):
+        policy = os.path.join(ROOT, "helm/tandem/templates/policy")
+        files = [read(os.path.join(policy, name)) for name in os.listdir(policy)]
+        used = set().union(*map(names, files))
+        self.assertIn("tandem_queue_depth", used)
+        self.assertEqual(unknown(used, exposed()), set())
 
     def test_the_exceptions_are_used(self):
         used = set().union(*(names(expr) for _, expr in queries(dashboards()["gpus"])))

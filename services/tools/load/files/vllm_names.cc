@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/tools/load/files/vllm_names.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
+namespace tandem {
+namespace {
+
+// Our statistic under its name, "" where it has none.
+absl::string_view NameOfStat(absl::string_view stat) {
+  if (stat == "stddev") return "std";
+  if (stat == "min" || stat == "max") return "";
+  return stat;
+}
+
+}  // namespace
+
+void AddVllmNames(const LoadResult& result, nlohmann::ordered_json& out) {
+  const Throughput rates = ThroughputOf(result);
+  const Counts& counts = result.counts;
+  out["date"] = absl::FormatTime("%Y%m%d-%H%M%S", result.started, absl::UTCTimeZone());
+  out["backend"] = "tandem";
+  out["model_id"] = result.model;
+  out["num_prompts"] = counts.completed + counts.failed;
+  if (result.rate_offered) {
+    out["request_rate"] = *result.rate_offered;
+  } else {
+    out["request_rate"] = "inf";
+  }
+  if (result.concurrency) {
+    out["max_concurrency"] = *result.concurrency;
+  } else {
+    out["max_concurrency"] = nullptr;
+  }
+  out["duration"] = absl::ToDoubleSeconds(result.duration);
+  out["completed"] = counts.completed;
+  out["failed"] = counts.failed;
+  out["total_input_tokens"] = counts.prompt_tokens;
+  out["total_output_tokens"] = counts.tokens;
+  out["request_throughput"] = rates.requests;
+  if (result.slo.Any()) {
+    out["request_goodput"] = rates.goodput;
+  } else {
+    out["request_goodput"] = nullptr;
+  }
+  out["output_throughput"] = rates.tokens;
+  out["total_token_throughput"] = rates.total_tokens;
+  out["max_output_tokens_per_s"] = result.tokens_per_second_max;
+  out["max_concurrent_requests"] = result.concurrency_max;
+  const struct {
+    absl::string_view name;
+    const LatencyHistogram& histogram;
+  } kinds[] = {{"ttft", result.latencies.ttft},
+               {"tpot", result.latencies.tpot},
+               {"itl", result.latencies.chunk_gap},
+               {"e2el", result.latencies.e2e}};
+  for (const auto& kind : kinds) {
+    out[absl::StrCat("median_", kind.name, "_ms")] =
+        absl::ToDoubleMilliseconds(kind.histogram.Quantile(0.5));
+    for (const LatencyStat& stat : LatencyStats()) {
+      const absl::string_view name = NameOfStat(stat.name);
+      if (name.empty()) continue;
+      out[absl::StrCat(name, "_", kind.name, "_ms")] = stat.milliseconds(kind.histogram);
+    }
+  }
+}
+
+}  // namespace tandem
