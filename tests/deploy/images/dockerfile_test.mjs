@@ -76,6 +76,12 @@ test("what is copied from the tree is there", () => {
   }
 });
 
+test("no folder that CMake adds is left out of the context", () => {
+  for (const line of read(".dockerignore").split("\n").filter((l) => /^\w/.test(l))) {
+    assert.ok(!existsSync(join(root, line, "CMakeLists.txt")), line);
+  }
+});
+
 test("the chart runs as the image's user, and asks its default ports", () => {
   const pods = [...kinds(render(), "Deployment"), ...kinds(render(), "StatefulSet")].map((w) => w.spec.template.spec);
   for (const { securityContext, containers } of pods) {
