@@ -70,8 +70,11 @@ struct WriteKvCommand {
   std::function<void(absl::Status)> reply;
 };
 
-using DecodeCommand =
-    std::variant<ReserveCommand, ReleaseCommand, GenerateCommand, CancelCommand, LinkOpenedCommand,
-                 LinkBeginCommand, LinkEndCommand, LinkClosedCommand, WriteKvCommand>;
+// The engine's step is over: the loop's own.
+struct StepDoneCommand {};
+
+using DecodeCommand = std::variant<StepDoneCommand, ReserveCommand, ReleaseCommand, GenerateCommand,
+                                   CancelCommand, LinkOpenedCommand, LinkBeginCommand,
+                                   LinkEndCommand, LinkClosedCommand, WriteKvCommand>;
 
 }  // namespace tandem

@@ -54,13 +54,15 @@ DecodeLoop::~DecodeLoop() {
 void DecodeLoop::Run() {
   PublishState(Clock::Real().Now());
   while (!stopping_) {
-    const absl::Duration wait = scheduler_.running() > 0 ? absl::ZeroDuration() : kIdleWait;
+    // A step that runs says when it is over.
+    const bool ready = scheduler_.running() > 0 && !running_.has_value();
+    const absl::Duration wait = ready ? absl::ZeroDuration() : kIdleWait;
     for (DecodeCommand& command : commands_.PopAll(wait)) {
       std::visit([this](auto& what) { Handle(what); }, command);
     }
     const absl::Time now = Clock::Real().Now();
     Reap(now);
-    if (scheduler_.running() > 0) Step();
+    if (scheduler_.running() > 0 && !running_.has_value()) BeginStep();
     PublishState(now);
   }
   Stop();
@@ -129,8 +131,12 @@ absl::Status DecodeLoop::Start(const GenerateCommand& command) {
 }
 
 void DecodeLoop::Handle(CancelCommand& command) {
-  for (const auto& [id, sequence] : sequences_) {
+  for (auto& [id, sequence] : sequences_) {
     if (sequence.stream != command.stream) continue;
+    if (running_.has_value() && running_->Has(id)) {
+      sequence.cancelled = true;
+      return;
+    }
     return End(id, absl::CancelledError("the reader is gone"));
   }
 }
@@ -197,29 +203,33 @@ absl::Status DecodeLoop::CopyPiece(const WriteKvCommand& command) {
   return absl::OkStatus();
 }
 
-void DecodeLoop::Step() {
-  const absl::Time start = Clock::Real().Now();
-  const std::vector<SequenceId> batch = scheduler_.Next();
-  std::vector<EngineChunk> chunks;
-  chunks.reserve(batch.size());
-  for (const SequenceId id : batch) {
+void DecodeLoop::BeginStep() {
+  running_.emplace(Running{.begin = Clock::Real().Now(), .batch = scheduler_.Next(), .chunks = {}});
+  for (const SequenceId id : running_->batch) {
     const Sequence& sequence = sequences_.at(id);
-    chunks.push_back({.tokens = {&sequence.token, 1},
-                      .start = sequence.position,
-                      .slot = sequence.memory.slot,
-                      .pages = sequence.memory.pages,
-                      .sampler = &sequence.sampler});
+    running_->chunks.push_back({.tokens = {&sequence.token, 1},
+                                .start = sequence.position,
+                                .slot = sequence.memory.slot,
+                                .pages = sequence.memory.pages,
+                                .sampler = &sequence.sampler});
   }
-  const std::vector<ChunkResult> results = engine_.Step(chunks, storage_->view());
+  engine_.Launch(running_->chunks, storage_->view(),
+                 [this] { (void)PostAlways(StepDoneCommand{}); });
+}
+
+void DecodeLoop::Handle(StepDoneCommand& /*command*/) {
+  const std::vector<ChunkResult> results = engine_.Collect();
+  const Running step = *std::exchange(running_, std::nullopt);
   const absl::Time now = Clock::Real().Now();
-  for (size_t i = 0; i < batch.size(); ++i) Deliver(batch[i], results[i].choice, now);
-  const int sequences = static_cast<int>(batch.size());
+  for (size_t i = 0; i < step.batch.size(); ++i) Deliver(step.batch[i], results[i].choice, now);
+  const int sequences = static_cast<int>(step.batch.size());
   metrics_.OnStep(
-      {.begin = start, .end = now, .sequences = sequences, .tokens_generated = sequences});
+      {.begin = step.begin, .end = now, .sequences = sequences, .tokens_generated = sequences});
 }
 
 void DecodeLoop::Deliver(SequenceId id, const TokenChoice& choice, absl::Time now) {
   Sequence& sequence = sequences_.at(id);
+  if (sequence.cancelled) return End(id, absl::CancelledError("the reader is gone"));
   metrics_.inter_token_gap.Add(absl::ToDoubleSeconds(now - sequence.last_token));
   sequence.sampler.Accept(choice.id);
   ++sequence.position;
@@ -304,6 +314,9 @@ void DecodeLoop::PublishState(absl::Time now) {
 
 void DecodeLoop::Stop() {
   const absl::Status gone = WorkerLost({.message = "the decode worker is shutting down"});
+  // Nothing of a sequence is freed under the engine.
+  if (running_.has_value()) (void)engine_.Collect();
+  running_.reset();
   while (!sequences_.empty()) End(sequences_.begin()->first, gone);
   for (DecodeCommand& command : commands_.PopAll(absl::ZeroDuration())) {
     std::visit(

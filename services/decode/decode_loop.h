@@ -2,15 +2,18 @@
 // DecodeLoop: the one thread that owns a decode worker's pool, leases, schedule and engine.
 //
 // Commands come in from any thread through Post, are acted on between steps, and are answered
-// exactly once. A step writes one token for every sequence of the batch. Memory: the pool is made
-// in Create; nothing is taken per request but ids.
+// exactly once: while the engine computes, too, but for the end of a sequence that it is computing
+// for, which waits until its memory is not in use. A step writes one token for every sequence of
+// the batch. Memory: the pool is made in Create; nothing is taken per request but ids.
 #pragma once
 
 #include <atomic>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "services/decode/decode_command.h"
 #include "services/decode/generate_stream.h"
 #include "services/decode/links.h"
@@ -75,9 +78,18 @@ class DecodeLoop {
     int32_t token = 0;     // that token
     absl::Time begun;
     absl::Time last_token;
+    bool cancelled = false;  // ends when the step that it is in does
+  };
+  // What the engine works on.
+  struct Running {
+    absl::Time begin;
+    std::vector<SequenceId> batch;
+    std::vector<EngineChunk> chunks;
+    bool Has(SequenceId id) const { return absl::c_linear_search(batch, id); }
   };
 
   void Run();
+  void Handle(StepDoneCommand& command);
   void Handle(ReserveCommand& command);
   void Handle(ReleaseCommand& command);
   void Handle(GenerateCommand& command);
@@ -90,7 +102,7 @@ class DecodeLoop {
   absl::Status CopyPiece(const WriteKvCommand& command);
   absl::Status Start(const GenerateCommand& command);
 
-  void Step();
+  void BeginStep();
   void Deliver(SequenceId id, const TokenChoice& choice, absl::Time now);
   // Ends a sequence: its memory is free, its stream closed.
   void End(SequenceId id, const absl::Status& status);
@@ -110,6 +122,7 @@ class DecodeLoop {
   Links links_;
   DecodeScheduler scheduler_;
   std::map<SequenceId, Sequence> sequences_;
+  std::optional<Running> running_;
   SequenceId next_id_ = 1;
   absl::Time next_publish_ = absl::InfinitePast();
 

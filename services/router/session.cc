@@ -93,7 +93,7 @@ template <typename Response>
 class Session::Reading final : public grpc::ClientReadReactor<Response> {
  public:
   struct Handlers {
-    void (Session::*message)(const Response&);
+    void (Session::*message)(Response&);
     void (Session::*over)(const absl::Status&);
   };
   Reading(Session* session, const Handlers& handlers) : session_(session), handlers_(handlers) {
@@ -115,8 +115,9 @@ class Session::Reading final : public grpc::ClientReadReactor<Response> {
       absl::MutexLock lock(&mutex_);
       response.Swap(&response_);
     }
-    session_->strand_.Post([session = session_, handler = handlers_.message,
-                            response = std::move(response)] { (session->*handler)(response); });
+    session_->strand_.Post(
+        [session = session_, handler = handlers_.message,
+         response = std::move(response)]() mutable { (session->*handler)(response); });
     this->StartRead(&response_);
   }
   void OnDone(const grpc::Status& status) override {
@@ -185,13 +186,13 @@ void Session::Prefill() {
   prefill_->Start();
 }
 
-void Session::OnPrefill(const v1::PrefillResponse& response) {
+void Session::OnPrefill(v1::PrefillResponse& response) {
   if (over_ || prefilled_) return;
   if (response.has_progress()) return on_event_(Progress{.tokens = response.progress().tokens()});
   if (!response.has_done()) return;
   prefilled_ = true;
   first_token_ = response.done().first().id();
-  on_event_(Prefilled{.done = response.done()});
+  on_event_(Prefilled{.done = std::move(*response.mutable_done())});
 }
 
 void Session::OnPrefillOver(const absl::Status& status) {
@@ -226,12 +227,12 @@ void Session::Generate() {
   generate_->Start();
 }
 
-void Session::OnGenerate(const v1::DecodeServiceGenerateResponse& response) {
+void Session::OnGenerate(v1::DecodeServiceGenerateResponse& response) {
   if (over_) return;
   reasoned_ = reasoned_ || response.reason() != v1::FINISH_REASON_UNSPECIFIED;
   // Tokens prove that the reservation is committed: it ends with the call.
   if (!response.tokens().empty() || reasoned_) granted_ = false;
-  on_event_(Generated{.tokens = response});
+  on_event_(Generated{.tokens = std::move(response)});
 }
 
 void Session::OnGenerateOver(const absl::Status& status) {

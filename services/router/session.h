@@ -75,9 +75,9 @@ class Session {
   class Reading;
 
   void OnReserve(const absl::Status& status, const v1::ReserveResponse& response);
-  void OnPrefill(const v1::PrefillResponse& response);
+  void OnPrefill(v1::PrefillResponse& response);
   void OnPrefillOver(const absl::Status& status);
-  void OnGenerate(const v1::DecodeServiceGenerateResponse& response);
+  void OnGenerate(v1::DecodeServiceGenerateResponse& response);
   void OnGenerateOver(const absl::Status& status);
   void Fail(absl::Status status);
   void MaybeEnd();

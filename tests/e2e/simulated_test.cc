@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "services/runtime/base/thread.h"
 #include "tests/e2e/client.h"
@@ -62,6 +63,31 @@ TEST_P(SimulatedTest, EveryStreamRepeatsItsOwnPrompt) {
   const absl::Status free = cluster.WaitAllFree("decode-0", absl::Seconds(10));
   EXPECT_TRUE(free.ok()) << free;
   EXPECT_EQ(cluster.log("decode-0").find("sim-prompt-lost"), std::string::npos);
+}
+
+// A first token takes Reserve, the link's begin and its end: three visits to the decode worker,
+// whose step lasts longer than all of this may.
+TEST(SimulatedStepTest, AFirstTokenDoesNotWaitForARunningStep) {
+  Cluster cluster({.worker_extra = "engine: ENGINE_SIM sim { decode_step { seconds: 4 } }"});
+  ASSERT_TRUE(cluster.WaitReady(absl::Seconds(60)).ok());
+  const auto client = cluster.NewClient();
+  Outcome other;
+  // The first stream's step runs; it ends with its caller, and the other one is asked in between.
+  const Outcome first =
+      Generate(*client, GreedyRequest({7, 8, 9}, 50), {.cancel_when = [&](int tokens) {
+        if (tokens < 1) return false;
+        // Until the step has begun.
+        absl::SleepFor(absl::Milliseconds(300));
+        other = Generate(*client, GreedyRequest({5, 6}, 1));
+        return true;
+      }});
+  EXPECT_EQ(first.status.code(), absl::StatusCode::kCancelled) << first.status;
+  ASSERT_TRUE(other.status.ok()) << other.status;
+  EXPECT_EQ(other.only().tokens, (std::vector<uint32_t>{5}));
+  EXPECT_LT(other.took, absl::Seconds(3));
+  // The cancelled sequence is in the engine's hands until its step is over.
+  const absl::Status free = cluster.WaitAllFree("decode-0", absl::Seconds(20));
+  EXPECT_TRUE(free.ok()) << free;
 }
 
 INSTANTIATE_TEST_SUITE_P(Channels, SimulatedTest, ::testing::Values("SHARED", "GRPC"),

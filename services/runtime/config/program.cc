@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "absl/synchronization/mutex.h"
 #include "google/protobuf/text_format.h"
 #include "services/runtime/base/log.h"
 
@@ -73,6 +74,12 @@ int ReportEnd(const Program& program, const absl::Status& status, int failure_co
   if (status.ok()) return 0;
   std::cerr << program.name << ": " << status.message() << std::endl;
   return failure_code;
+}
+
+void StopDeadlockDetection() {
+#ifdef NDEBUG
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+#endif
 }
 
 void LogEffectiveConfig(const google::protobuf::Message& config) {

@@ -43,6 +43,10 @@ void LogEffectiveConfig(const google::protobuf::Message& config);
 // 16 hex digits, the same for the same configuration: two processes that should be alike are.
 std::string ConfigHash(const google::protobuf::Message& config);
 
+// Absl as Debian builds it looks for deadlocks at every lock, in every program: in release builds
+// of ours it does not.
+void StopDeadlockDetection();
+
 template <typename Config>
 struct Steps {
   absl::StatusOr<Config> (*load)(const std::string& path);
@@ -59,6 +63,7 @@ int RunProgram(const Program& program, const Steps<Config>& steps, int argc, cha
     return ReportEnd(program, config.status(), /*failure_code=*/2);
   }
   LogEffectiveConfig(*config);
+  StopDeadlockDetection();
   return ReportEnd(program, steps.run(*config), /*failure_code=*/1);
 }
 

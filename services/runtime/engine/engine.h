@@ -7,11 +7,15 @@
 // tokens it has drawn. Logits are never handed out, so an engine that samples on its device, in the
 // same CUDA graph as the step, fits as well as one that calls Sampler::Draw.
 //
+// A step is launched and later collected: an engine that computes elsewhere leaves its loop free to
+// answer leases, links and new requests meanwhile. One step runs at a time.
+//
 // Used by one loop thread; not thread-safe. Contract breaches (unknown token id, page or slot out
 // of range, a step larger than its limits) are bugs: callers check what clients send.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -21,8 +25,8 @@
 
 namespace tandem {
 
-// The next tokens of one sequence, and what is wanted of them. Borrows everything for one Step. A
-// step holds at most one chunk of a sequence.
+// The next tokens of one sequence, and what is wanted of them. Borrows everything until its step is
+// collected. A step holds at most one chunk of a sequence.
 struct EngineChunk {
   absl::Span<const int32_t> tokens;  // at least one, each in [0, vocab_size)
   int64_t start = 0;  // position of tokens[0]; 0 starts a sequence, whatever its slot held
@@ -45,9 +49,21 @@ class Engine {
 
   virtual const ModelConfig& config() const = 0;
 
-  // One step; returns when its results and rows are there. One result a chunk, in their order. The
-  // result of a chunk depends neither on its neighbours nor on time.
-  virtual std::vector<ChunkResult> Step(absl::Span<const EngineChunk> chunks, const KvView& kv) = 0;
+  // Begins a step. `chunks`, what they borrow and their memory in `kv` are the engine's until
+  // Collect. `done` is called once when results and rows are there, from any thread, possibly
+  // before this returns; not any more after Collect.
+  virtual void Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
+                      std::function<void()> done) = 0;
+
+  // Waits for the step that was launched. One result a chunk, in their order; it depends neither on
+  // the chunk's neighbours nor on time.
+  virtual std::vector<ChunkResult> Collect() = 0;
+
+  // Both, for a loop that has nothing else to do.
+  std::vector<ChunkResult> Step(absl::Span<const EngineChunk> chunks, const KvView& kv) {
+    Launch(chunks, kv, [] {});
+    return Collect();
+  }
 };
 
 }  // namespace tandem

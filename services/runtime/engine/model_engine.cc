@@ -23,7 +23,8 @@ absl::StatusOr<std::unique_ptr<ModelEngine>> ModelEngine::Create(const Parts& pa
   return std::unique_ptr<ModelEngine>(new ModelEngine(std::move(model), parts.kernels));
 }
 
-std::vector<ChunkResult> ModelEngine::Step(absl::Span<const EngineChunk> chunks, const KvView& kv) {
+void ModelEngine::Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
+                         std::function<void()> done) {
   std::vector<SequenceChunk> sequences;
   sequences.reserve(chunks.size());
   for (const EngineChunk& chunk : chunks) {
@@ -34,12 +35,12 @@ std::vector<ChunkResult> ModelEngine::Step(absl::Span<const EngineChunk> chunks,
                          .pages = chunk.pages,
                          .logits = RowsOf(chunk)});
   }
-  std::vector<ChunkResult> results(chunks.size());
+  results_.assign(chunks.size(), {});
   const Kernels kernels{.table = kernels_, .stream = stream_};
   // Rows come in the order of chunks and tokens.
   model_->Forward(sequences, kv, [&](const LogitsRow& row) {
     const EngineChunk& chunk = chunks[row.chunk];
-    ChunkResult& result = results[row.chunk];
+    ChunkResult& result = results_[row.chunk];
     const size_t token = static_cast<size_t>(row.token);
     if (token < chunk.targets.size()) {
       result.target_logprobs.push_back(LogProbability(kernels, row.logits, chunk.targets[token]));
@@ -47,7 +48,7 @@ std::vector<ChunkResult> ModelEngine::Step(absl::Span<const EngineChunk> chunks,
     if (chunk.sampler != nullptr && token + 1 == chunk.tokens.size())
       result.choice = chunk.sampler->Draw(kernels, row.logits);
   });
-  return results;
+  done();
 }
 
 }  // namespace tandem

@@ -3,7 +3,9 @@
 // table. Borrows weights and table; both outlive it. Not thread-safe.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -24,7 +26,10 @@ class ModelEngine final : public Engine {
                                                              const StepLimits& limits);
 
   const ModelConfig& config() const override { return model_->config(); }
-  std::vector<ChunkResult> Step(absl::Span<const EngineChunk> chunks, const KvView& kv) override;
+  // Computes on the calling thread.
+  void Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
+              std::function<void()> done) override;
+  std::vector<ChunkResult> Collect() override { return std::exchange(results_, {}); }
 
  private:
   ModelEngine(std::unique_ptr<Model> model, const kernels::KernelTable& kernels)
@@ -33,6 +38,7 @@ class ModelEngine final : public Engine {
   const std::unique_ptr<Model> model_;
   const kernels::KernelTable& kernels_;
   kernels::Stream stream_;
+  std::vector<ChunkResult> results_;
 };
 
 }  // namespace tandem

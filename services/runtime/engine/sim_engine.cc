@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "services/runtime/base/check.h"
 #include "services/runtime/base/log.h"
 
 namespace tandem {
@@ -29,22 +30,49 @@ SimEngine::SimEngine(const ModelConfig& config, const Options& options)
     : config_(config),
       options_(options),
       layers_(SimRows::Layers(config)),
-      silent_({config.bos_token_id, config.eos_token_id}) {
+      silent_({config.bos_token_id, config.eos_token_id}),
+      thread_("sim-engine", [this] { Wait(); }) {
   while (std::find(silent_.begin(), silent_.end(), none_) != silent_.end()) ++none_;
 }
 
-std::vector<ChunkResult> SimEngine::Step(absl::Span<const EngineChunk> chunks, const KvView& kv) {
+SimEngine::~SimEngine() {
+  absl::MutexLock lock(&mutex_);
+  stopping_ = true;
+}
+
+void SimEngine::Wait() {
+  absl::MutexLock lock(&mutex_);
+  while (true) {
+    mutex_.Await(absl::Condition(this, &SimEngine::Told));
+    if (!running_.has_value()) return;
+    const Running step = *running_;
+    mutex_.Unlock();
+    options_.sleep_until ? options_.sleep_until(step.end) : SleepUntil(step.end);
+    step.done();
+    mutex_.Lock();
+    running_.reset();
+  }
+}
+
+std::vector<ChunkResult> SimEngine::Collect() {
+  absl::MutexLock lock(&mutex_);
+  mutex_.Await(absl::Condition(this, &SimEngine::Over));
+  return std::exchange(results_, {});
+}
+
+void SimEngine::Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
+                       std::function<void()> done) {
   const absl::Time now = options_.clock->Now();
   int64_t tokens = 0;
-  std::vector<ChunkResult> results;
-  results.reserve(chunks.size());
+  results_.reserve(chunks.size());
   for (const EngineChunk& chunk : chunks) {
     tokens += static_cast<int64_t>(chunk.tokens.size());
-    results.push_back(Answer(chunk, kv));
+    results_.push_back(Answer(chunk, kv));
   }
   const absl::Time end = pacer_.End(chunks, now, options_.step + tokens * options_.token);
-  options_.sleep_until ? options_.sleep_until(end) : SleepUntil(end);
-  return results;
+  absl::MutexLock lock(&mutex_);
+  CHECK(!running_.has_value());
+  running_ = Running{.end = end, .done = std::move(done)};
 }
 
 ChunkResult SimEngine::Answer(const EngineChunk& chunk, const KvView& kv) {

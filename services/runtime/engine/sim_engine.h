@@ -15,18 +15,22 @@
 // Log-probabilities are made up: kLogprob for the token drawn and for every prompt token; the best
 // tokens are the one drawn and the ids after it, a nat apart.
 //
-// Not thread-safe.
+// Not thread-safe; a thread of its own waits for the end of each step.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "services/runtime/base/clock.h"
+#include "services/runtime/base/thread.h"
 #include "services/runtime/engine/engine.h"
 #include "services/runtime/engine/sim_rows.h"
 #include "services/runtime/engine/step_pacer.h"
@@ -51,9 +55,22 @@ class SimEngine final : public Engine {
                                                            const Options& options);
 
   const ModelConfig& config() const override { return config_; }
-  std::vector<ChunkResult> Step(absl::Span<const EngineChunk> chunks, const KvView& kv) override;
+  void Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
+              std::function<void()> done) override ABSL_LOCKS_EXCLUDED(mutex_);
+  std::vector<ChunkResult> Collect() override ABSL_LOCKS_EXCLUDED(mutex_);
+  ~SimEngine() override;
 
  private:
+  // What the waiting thread is told.
+  struct Running {
+    absl::Time end;
+    std::function<void()> done;
+  };
+  void Wait() ABSL_LOCKS_EXCLUDED(mutex_);
+  bool Told() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || running_.has_value();
+  }
+  bool Over() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !running_.has_value(); }
   SimEngine(const ModelConfig& config, const Options& options);
   ChunkResult Answer(const EngineChunk& chunk, const KvView& kv);
   int32_t NextId(const EngineChunk& chunk, int64_t position, SimRows& rows);
@@ -66,6 +83,11 @@ class SimEngine final : public Engine {
   int32_t none_ = 0;  // the answer's id where a prompt has none
   StepPacer pacer_;
   absl::flat_hash_set<int> lost_;  // slots without a whole prompt, told of in the log
+  std::vector<ChunkResult> results_;
+  absl::Mutex mutex_;
+  std::optional<Running> running_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  Thread thread_;  // last: it uses what stands before
 };
 
 }  // namespace tandem
