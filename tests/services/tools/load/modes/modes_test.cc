@@ -123,8 +123,8 @@ TEST(LoadModesTest, SoakSaysALineEachInterval) {
 
 TEST(LoadModesTest, WhatIsNotIdleFailsTheRun) {
   const FakeInference server({});
-  const Said said = Load(
-      &server, {"run", "--concurrency", "1", "--requests", "2", "--check-idle", "127.0.0.1:1"});
+  const Said said = Load(&server, {"run", "--concurrency", "1", "--requests", "2", "--check-idle",
+                                   "127.0.0.1:1", "--idle-timeout", "100ms"});
   EXPECT_EQ(said.code, 1);
   EXPECT_THAT(said.out + said.err, HasSubstr("127.0.0.1:1"));
 }
