@@ -157,9 +157,9 @@ absl::StatusOr<Connection> ConnectionOf(const Flags& flags) {
   tls.set_ca_file(flags.Text("ca"));
   tls.set_cert_file(flags.Text("cert"));
   tls.set_key_file(flags.Text("key"));
-  const bool used = flags.Has("tls") || flags.Has("ca") || flags.Has("cert") || flags.Has("key");
+  connection.tls = flags.Has("tls") || flags.Has("ca") || flags.Has("cert") || flags.Has("key");
   ASSIGN_OR_RETURN(connection.channel.credentials,
-                   MakeChannelCredentials("TLS flags", used ? &tls : nullptr));
+                   MakeChannelCredentials("TLS flags", connection.tls ? &tls : nullptr));
   connection.channel.server_name = flags.Text("server-name");
   if (flags.Has("api-key-file")) {
     ASSIGN_OR_RETURN(const std::string key, ReadFile(flags.Text("api-key-file")));

@@ -34,6 +34,7 @@ std::vector<FlagSpec> ConnectionFlags();
 struct Connection {
   ChannelOptions channel;
   std::string authorization;  // empty: none
+  bool tls = false;
 
   // Once a call, before it begins.
   void Authorize(grpc::ClientContext& context) const;

@@ -159,8 +159,7 @@ void ReadChecks(FlagReader& reader, LoadOptions& options) {
            .output_tokens = static_cast<uint32_t>(golden.answer.size())});
     }
   }
-  const bool plain = options.drive.connection.channel.credentials == nullptr;
-  ReadNasty(reader, {.can_vanish = plain}, options.plan);
+  ReadNasty(reader, {.can_vanish = !options.drive.connection.tls}, options.plan);
 }
 
 void ReadMode(Mode mode, FlagReader& reader, LoadOptions& options) {

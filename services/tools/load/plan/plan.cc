@@ -64,11 +64,13 @@ std::optional<absl::Duration> Plan::NextArrival() {
 std::optional<PlannedRequest> Plan::Next() {
   if (spec_.requests.has_value() && given_ >= *spec_.requests) return std::nullopt;
   if (spec_.loop == Loop::kTrace && trace_at_ == spec_.trace.size()) return std::nullopt;
-  PlannedRequest request = {.index = given_, .at = NextArrival(), .session = given_};
+  PlannedRequest request = {.index = given_, .at = NextArrival(), .session = sessions_};
   if (request.at.has_value() && *request.at >= spec_.until) return std::nullopt;
   ++given_;
-  Random random(spec_.seed, Draws::kLengths, request.index);
-  request.prompt = {.index = request.index,
+  ++sessions_;
+  // By the conversation: `index` depends on whose answers came first.
+  Random random(spec_.seed, Draws::kLengths, request.session);
+  request.prompt = {.index = request.session,
                     .group_tokens = spec_.prefix_tokens,
                     .block_tokens = spec_.block_tokens};
   if (spec_.loop == Loop::kTrace) {
@@ -97,12 +99,12 @@ uint32_t Plan::DrawGroup(Random& random) const {
 }
 
 void Plan::ChooseKind(PlannedRequest& request) {
-  Random random(spec_.seed, Draws::kKinds, request.index);
+  Random random(spec_.seed, Draws::kKinds, request.session);
   const double lot = random.Unit();
   request.whim = random.Unit();
   if (lot < spec_.golden_share) {
     request.golden = random.Below(spec_.goldens.size());
-    request.prompt = {.index = request.index,
+    request.prompt = {.index = request.session,
                       .tokens = spec_.goldens[*request.golden].prompt_tokens};
     request.output_tokens = spec_.goldens[*request.golden].output_tokens;
   } else if (lot < spec_.golden_share + spec_.nasty_share) {
@@ -120,7 +122,6 @@ std::optional<PlannedRequest> Plan::NextTurn(const PlannedRequest& previous) {
                             .session = previous.session,
                             .turn = previous.turn + 1,
                             .turns = previous.turns};
-  // Not by `index`, which depends on whose answer ended first.
   const uint64_t own = (uint64_t{request.turn} << 40) + request.session;
   Random random(spec_.seed, Draws::kTurns, own);
   request.prompt = {.index = own, .tokens = spec_.prompt.Draw(random)};

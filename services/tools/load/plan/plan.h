@@ -80,7 +80,7 @@ struct PlannedRequest {
   std::optional<size_t> golden;  // the prompt is this one's
   std::optional<Nasty> nasty;
   double whim = 0;       // 0 to 1: where in the answer a nasty client acts
-  uint64_t session = 0;  // index of the conversation's first request
+  uint64_t session = 0;  // of the conversation; what is drawn for it depends on this
   uint32_t turn = 0;
   uint32_t turns = 1;
 };
@@ -106,6 +106,7 @@ class Plan {
   Arrivals arrivals_;
   std::vector<double> groups_;  // cumulated weights
   uint64_t given_ = 0;
+  uint64_t sessions_ = 0;
   size_t trace_at_ = 0;
 };
 

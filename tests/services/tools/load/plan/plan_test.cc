@@ -178,16 +178,25 @@ TEST(PlanTest, ConversationsTakeTheirTurnsAndCountAsRequests) {
   EXPECT_FALSE(plan.Next().has_value());
 }
 
-TEST(PlanTest, TurnsDoNotDependOnWhoseAnswerCameFirst) {
-  const auto second_turn = [](bool early) {
+TEST(PlanTest, WhatIsSentDoesNotDependOnWhoseAnswerCameFirst) {
+  const auto plan_both = [](bool early) {
     Plan plan({.turns = 2});
     const auto first = plan.Next();
-    if (!early) (void)plan.Next();
-    return *plan.NextTurn(*first);
+    if (early) {
+      const auto turn = plan.NextTurn(*first);
+      return std::make_pair(*turn, *plan.Next());
+    }
+    const auto other = plan.Next();
+    return std::make_pair(*plan.NextTurn(*first), *other);
   };
+  const auto early = plan_both(true);
+  const auto late = plan_both(false);
+  EXPECT_NE(early.first.index, late.first.index);
   const Vocabulary vocabulary({{.begin = 0, .end = 100}});
-  EXPECT_EQ(MakePrompt(second_turn(true).prompt, vocabulary, 1),
-            MakePrompt(second_turn(false).prompt, vocabulary, 1));
+  EXPECT_EQ(MakePrompt(early.first.prompt, vocabulary, 1),
+            MakePrompt(late.first.prompt, vocabulary, 1));
+  EXPECT_EQ(MakePrompt(early.second.prompt, vocabulary, 1),
+            MakePrompt(late.second.prompt, vocabulary, 1));
 }
 
 TEST(PlanTest, LongestSequenceNamesItsFlags) {
