@@ -8,6 +8,7 @@
 #include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "services/runtime/base/clock.h"
+#include "services/runtime/rpc/channel.h"
 #include "services/tools/load/drive/expectation.h"
 
 namespace tandem {
@@ -33,9 +34,6 @@ Driver::Driver(const DriveOptions& options, const DriveParts& parts, Plan plan)
       tag_(RandomTag()),
       plan_(std::move(plan)),
       news_(std::numeric_limits<size_t>::max()) {
-  for (uint32_t i = 0; i < options.channels; ++i) {
-    stubs_.push_back(Channel(options.connection.channel).NewStub<v1::InferenceService>());
-  }
   if (plan_.spec().nasty_share == 0) return;
   if (const auto address = Address::Resolve(options.connection.channel.endpoint); address.ok())
     address_ = *address;
@@ -134,7 +132,7 @@ void Driver::Launch(StreamSpec spec) {
                                              std::move(spec));
   LoadStream& started = *stream;
   streams_.emplace(started.spec().id, std::move(stream));
-  started.Start(*stubs_[next_stub_++ % stubs_.size()]);
+  started.Start(parts_.channels.Next());
 }
 
 void Driver::OnNews(const News& news) {
@@ -248,12 +246,12 @@ void Driver::CancelById(const std::string& request_id) {
     ++cancel_calls_;
   }
   // Whether it was found tells nothing: the answer may have ended meanwhile.
-  stubs_[next_stub_++ % stubs_.size()]->async()->Cancel(
-      &call->context, &call->request, &call->response, [this, call](const grpc::Status&) {
-        delete call;
-        absl::MutexLock lock(&mutex_);
-        --cancel_calls_;
-      });
+  parts_.channels.Next().async()->Cancel(&call->context, &call->request, &call->response,
+                                         [this, call](const grpc::Status&) {
+                                           delete call;
+                                           absl::MutexLock lock(&mutex_);
+                                           --cancel_calls_;
+                                         });
 }
 
 void Driver::Stop(bool cancel) {

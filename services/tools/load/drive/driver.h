@@ -18,8 +18,8 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "services/runtime/base/bounded_queue.h"
-#include "services/runtime/rpc/channel.h"
 #include "services/tools/load/check/golden.h"
+#include "services/tools/load/drive/channels.h"
 #include "services/tools/load/drive/load_stream.h"
 #include "services/tools/load/drive/target.h"
 #include "services/tools/load/plan/plan.h"
@@ -30,7 +30,6 @@ namespace tandem {
 
 struct DriveOptions {
   Connection connection;
-  uint32_t channels = 4;
   uint32_t concurrency = 1;       // closed loop: conversations at once
   uint32_t inflight_max = 10000;  // open loop: streams at once; what is due then waits, late
   absl::Duration timeout = absl::Seconds(120);  // of a request
@@ -48,6 +47,7 @@ struct DriveOptions {
 struct DriveParts {
   absl::Time start;  // what the recorder was given
   Recorder& recorder;
+  Channels& channels;
   const TargetInfo& target;
   const std::vector<Golden>& goldens;
   const std::atomic<bool>& interrupted;  // true: cancel what runs, and end
@@ -95,8 +95,6 @@ class Driver {
   const std::string tag_;  // of this run, in request ids
   Plan plan_;
   std::optional<Address> address_;  // where vanishing clients connect to
-  std::vector<std::unique_ptr<v1::InferenceService::Stub>> stubs_;
-  size_t next_stub_ = 0;
   BoundedQueue<News> news_;
   absl::flat_hash_map<uint64_t, std::unique_ptr<LoadStream>> streams_;
   absl::flat_hash_map<uint64_t, absl::Duration> originals_;  // ends, of ids that were sent twice

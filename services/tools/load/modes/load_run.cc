@@ -11,11 +11,14 @@
 #include "services/runtime/base/status_macros.h"
 #include "services/runtime/config/program.h"
 #include "services/tools/load/check/idle.h"
+#include "services/tools/load/drive/channels.h"
 #include "services/tools/load/modes/ticker.h"
 #include "services/tools/load/report/live_view.h"
 
 namespace tandem {
 namespace {
+
+constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
 
 std::string HostName() {
   char name[256] = {};
@@ -57,11 +60,14 @@ absl::StatusOr<TargetInfo> PrepareTarget(const LoadOptions& options) {
 }
 
 RunOutcome RunOnce(const LoadOptions& options, const RunParts& parts, const std::string& label) {
+  Channels channels(options.drive.connection, options.channels);
+  channels.Connect(kConnectTimeout);
   const absl::Time start = Clock::Real().Now();
   Recorder recorder(start, options.slo);
   Driver driver(options.drive,
                 {.start = start,
                  .recorder = recorder,
+                 .channels = channels,
                  .target = parts.target,
                  .goldens = options.goldens,
                  .interrupted = parts.interrupted},

@@ -78,7 +78,7 @@ void ReadDrive(FlagReader& reader, LoadOptions& options) {
   auto connection = ConnectionOf(reader.flags());
   if (connection.ok()) drive.connection = *std::move(connection);
   reader.Keep(connection.status());
-  drive.channels = reader.Whole("channels", {.low = 1, .high = 256}).value_or(drive.channels);
+  options.channels = reader.Whole("channels", {.low = 1, .high = 256}).value_or(options.channels);
   drive.timeout = reader.Time("timeout", {.low = absl::Milliseconds(1)}).value_or(drive.timeout);
   drive.inflight_max = reader.Whole("max-inflight", {.low = 1, .high = kConcurrencyMax})
                            .value_or(drive.inflight_max);

@@ -22,6 +22,7 @@ enum class Mode { kRun, kSweep, kSearch, kSoak };
 
 struct LoadOptions {
   DriveOptions drive;
+  uint32_t channels = 4;    // connections that share the load
   PlanSpec plan;            // shape, lengths, shares
   absl::Duration duration;  // after the warm-up; infinite when requests or a trace end the run
   std::vector<Golden> goldens;

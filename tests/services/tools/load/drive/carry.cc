@@ -18,12 +18,15 @@ TargetInfo InfoOf(const FakeInference& server) {
 Driven Carry(const FakeInference& server, Drive drive) {
   static const std::atomic<bool> kNever = false;
   const TargetInfo target = InfoOf(server);
+  Channels channels(server.connection(), 4);
+  channels.Connect(absl::Seconds(10));
   const absl::Time start = Clock::Real().Now();
   Recorder recorder(start, drive.slo);
   drive.options.connection = server.connection();
   Driver driver(drive.options,
                 {.start = start,
                  .recorder = recorder,
+                 .channels = channels,
                  .target = target,
                  .goldens = drive.goldens,
                  .interrupted = kNever},

@@ -144,11 +144,11 @@ double MedianOf(const LatencyHistogram& histogram) {
 
 TEST(DriverTest, ReportsTheServersTimesWithinThreePercent) {
   const FakeInference server(
-      {.first_token = absl::Milliseconds(400), .gap = absl::Milliseconds(80), .delta_tokens = 2});
+      {.first_token = absl::Milliseconds(1500), .gap = absl::Milliseconds(80), .delta_tokens = 2});
   PlanSpec plan = Requests(24);
   plan.output = Lengths::Fixed(20);
   Lateness lateness;
-  const Driven driven = Carry(server, {.options = {.concurrency = 6}, .plan = plan});
+  const Driven driven = Carry(server, {.options = {.concurrency = 12}, .plan = plan});
   const double late = lateness.Allowance();
   const auto served = server.served();
   const double ttft = MedianOf(served, [](const auto& s) { return s.deltas[0] - s.arrival; });
@@ -277,17 +277,21 @@ TEST(DriverTest, InterruptCancelsWhatRunsAndLeavesItOut) {
   const TargetInfo target = InfoOf(server);
   const absl::Time start = Clock::Real().Now();
   Recorder recorder(start, {});
+  Channels channels(server.connection(), 1);
   std::atomic<bool> interrupted = false;
   const std::vector<Golden> no_goldens;
   Driver driver({.connection = server.connection(), .concurrency = 3},
                 {.start = start,
                  .recorder = recorder,
+                 .channels = channels,
                  .target = target,
                  .goldens = no_goldens,
                  .interrupted = interrupted},
                 Plan(Requests(100)));
-  const Thread hand("interrupt", [&interrupted] {
-    absl::SleepFor(absl::Milliseconds(100));
+  const Thread hand("interrupt", [&interrupted, &server] {
+    for (int i = 0; i < 6000 && server.running_max() < 3; ++i) {
+      absl::SleepFor(absl::Milliseconds(5));
+    }
     interrupted = true;
   });
   EXPECT_TRUE(driver.Run().interrupted);
