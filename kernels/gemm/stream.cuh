@@ -4,7 +4,7 @@
 // A warp takes kRows row tiles (atom.cuh) and a part of K. Weights go through a ring of its own in
 // shared memory, the first of them before the kernel waits for the one before it; then inputs are
 // read and multiplied as the weights arrive. K is cut into parts (stream_plan.h); a part's steps
-// are summed in ascending order from zero, then parts to slices, then those, in ascending order
+// are summed in ascending order from zero, then parts in pairs, then those in ascending order
 // through shared memory. Parts depend on the weight's shape and the card alone, so a row's bits do
 // not depend on T. Internal to kernels/gemm.
 #pragma once
@@ -234,16 +234,13 @@ __device__ __forceinline__ void StoreSums(const StreamArgs& args, const StreamPl
                                           int row_tile, const float* sums, int thread) {
   constexpr int kBlockRows = kRows * kTileRows;
   const int tokens = static_cast<int>(args.tokens), part_sums = tokens * kSumStride<kRows>;
-  const int slice_parts = 1 << (plan.split_bits - plan.slice_bits);
   for (int i = thread; i < tokens * kBlockRows; i += 32 << plan.split_bits) {
     const int row = i % kBlockRows, token = i / kBlockRows;
     const float* at = sums + token * kSumStride<kRows> + row;
-    float sum = 0;
-    for (int slice = 0; slice < 1 << plan.slice_bits; ++slice) {
-      float slice_sum = at[0];
-      for (int part = 1; part < slice_parts; ++part) slice_sum += at[part * part_sums];
-      sum = slice == 0 ? slice_sum : sum + slice_sum;
-      at += slice_parts * part_sums;
+    float sum = plan.split_bits == 0 ? at[0] : at[0] + at[part_sums];
+#pragma unroll 4
+    for (int part = 2; part < 1 << plan.split_bits; part += 2) {
+      sum += at[part * part_sums] + at[(part + 1) * part_sums];
     }
     const int64_t n = int64_t{row_tile} * kTileRows + row;
     if (n < args.weight.n) {
@@ -261,9 +258,9 @@ TANDEM_HOST_DEVICE constexpr int StepsOf(int64_t k) {
 
 // Registers that a kernel holds without use, so that each thread has more than 64 and a second
 // block of 16 warps does not fit beside the first on Hopper. Where the next launch's block fits, a
-// chain of launches is slower: on H100 at N=K=4096 and one token, wo_a took 8.6 µs with 62
-// registers and 7.7 with 86. Why is not known. Not measured on SM120, where shared memory already
-// allows one block only.
+// chain of launches is slower (wo_a, one token: H100 8.6 µs to 7.7, H200 8.5 to 6.3): its copies
+// take bandwidth from those that the kernel at hand still waits for, and are done when memory then
+// idles, between two launches. On SM120 shared memory allows one block only.
 template <int kCount>
 struct HeldRegisters {
   uint32_t held[kCount];
