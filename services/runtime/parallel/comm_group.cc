@@ -67,7 +67,12 @@ absl::StatusOr<std::unique_ptr<CommGroup>> CommGroup::Create(const kernels::Kern
     group->over_peers_.push_back(std::make_unique<PeerCommunicator>(table, *group->peers_, r));
   }
   const std::set<int> distinct(options.devices.begin(), options.devices.end());
-  if (ranks > 1 && distinct.size() == options.devices.size()) {
+  if (distinct.size() < options.devices.size()) {
+    if (group->peers_ == nullptr) return absl::UnavailableError("no peer memory");
+    group->ranks_ = std::move(group->over_peers_);
+    return group;
+  }
+  if (ranks > 1) {
     auto nccl = NcclGroup::Create(table, options.devices);
     if (nccl.ok()) {
       group->nccl_ = *std::move(nccl);

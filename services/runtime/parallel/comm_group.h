@@ -3,7 +3,8 @@
 //
 // Create makes both kinds where it can, tries each of them with data at the sizes that occur
 // (powers of two tokens up to the most), drops one that fails, times both, and logs the verdict as
-// one line. Ranks that share a device, as in tests, have peer memory alone.
+// one line. Ranks that share a device, as in tests, have peer memory alone, untried: what one of
+// them does for the first time can wait for the device, and so for the other.
 #pragma once
 
 #include <memory>

@@ -192,14 +192,32 @@ TEST(AllReduceCudaTest, WithHcPostTheBitsOfBoth) {
   }
 }
 
+void ExpectSameResults(const HcDeviceCase& a, const HcDeviceCase& b) {
+  ExpectSameBits(a.streams.Fetch().values, b.streams.Fetch().values);
+  ExpectSameBits(a.x.Fetch().values, b.x.Fetch().values);
+  ExpectSameBits(a.q.Fetch().values, b.q.Fetch().values);
+  ExpectSameBits(a.q_scale.Fetch().values, b.q_scale.Fetch().values);
+  ExpectSameBits(a.next_post.Fetch().values, b.next_post.Fetch().values);
+  ExpectSameBits(a.next_comb.Fetch().values, b.next_comb.Fetch().values);
+}
+
 TEST(AllReduceCudaTest, WithTheNextNormTheBitsOfAll) {
   Random random(std::random_device{}());
   SCOPED_TRACE(random.Trace());
   constexpr int kRanks = 2;
   Group group(kRanks, kLimit);
-  for (const auto& [tokens, dim] : std::vector<std::pair<int64_t, int64_t>>{
-           {1, 4096}, {1, 7168}, {2, 128}, {15, 4096}, {16, 4096}, {17, 4096}, {70, 256}}) {
+  for (const auto& [tokens, dim] : std::vector<std::pair<int64_t, int64_t>>{{1, 1024},
+                                                                            {1, 4096},
+                                                                            {1, 7168},
+                                                                            {2, 128},
+                                                                            {15, 1024},
+                                                                            {16, 1024},
+                                                                            {16, 4096},
+                                                                            {17, 1024},
+                                                                            {70, 256}}) {
     SCOPED_TRACE(testing::Message() << tokens << " tokens of " << dim);
+    // On one device two ranks' blocks leave room for what follows them only if they are few.
+    if (dim > 1024 && DeviceOf(1) == DeviceOf(0)) continue;
     const HcCase c(tokens, dim, 24, random);
     Tensor<Bf16, 2> other(tokens, dim);
     random.Fill(other, 2);
@@ -241,12 +259,7 @@ TEST(AllReduceCudaTest, WithTheNextNormTheBitsOfAll) {
     group.Wait();
     for (int r = 0; r < kRanks; ++r) {
       ASSERT_EQ(group.peers->Error(r), 0u);
-      ExpectSameBits(fused[r]->streams.Fetch().values, plain.streams.Fetch().values);
-      ExpectSameBits(fused[r]->x.Fetch().values, plain.x.Fetch().values);
-      ExpectSameBits(fused[r]->q.Fetch().values, plain.q.Fetch().values);
-      ExpectSameBits(fused[r]->q_scale.Fetch().values, plain.q_scale.Fetch().values);
-      ExpectSameBits(fused[r]->next_post.Fetch().values, plain.next_post.Fetch().values);
-      ExpectSameBits(fused[r]->next_comb.Fetch().values, plain.next_comb.Fetch().values);
+      ExpectSameResults(*fused[r], plain);
     }
   }
 }
@@ -275,6 +288,8 @@ TEST(AllReduceCudaTest, AThousandRoundsOfAllSizes) {
   Group group(kRanks, kLimit);
   std::vector<std::unique_ptr<Round>> rounds;
   for (const int64_t tokens : {1, 2, 8, 31, 32, 33, 63, 64, 65, 127, 4096}) {
+    // Nor do two ranks' calls and the next ones, which begin early, fit on one device then.
+    if (tokens > 64 && DeviceOf(1) == DeviceOf(0)) continue;
     rounds.push_back(std::make_unique<Round>(group, tokens, 4096, random));
   }
   std::mt19937 engine(7);
@@ -306,7 +321,7 @@ TEST(AllReduceCudaTest, AThousandRoundsOfAllSizes) {
 }
 
 TEST(AllReduceCudaTest, AMissingPeerIsAnError) {
-  for (const int64_t tokens : {1, 64, 4096}) {
+  for (const int64_t tokens : {1, 130, 4096}) {
     Group group(2, /*limit=*/2'000'000);
     Rank& rank = *group.all[0];
     rank.Use();
