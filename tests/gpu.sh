@@ -81,7 +81,7 @@ bench() {
   } | tee "$out/kernels.md"
   [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
   [ ${#families[@]} -gt 0 ] ||
-    python3 tests/bench/kernels/cuda/peers.py "$out/kernels.md" | tee "$out/peers.md"
+    python3 tests/bench/kernels/peers.py "$out/kernels.md" | tee "$out/peers.md"
 }
 
 for stage in "${stages[@]}"; do
