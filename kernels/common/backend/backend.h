@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "kernels/common/stream.h"
@@ -19,6 +20,13 @@ struct CopyArgs {
   void* to = nullptr;
   const void* from = nullptr;
   int64_t bytes = 0;
+};
+
+// Operations that were queued once and can be run again, with the same arguments, at once.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual int64_t operations() const = 0;
 };
 
 class Backend {
@@ -50,6 +58,13 @@ class Backend {
   virtual void Notify(std::function<void()> done, Stream& stream) = 0;
   // Waits for all of it. False: something failed, and the stream's error says what.
   virtual bool Synchronize(Stream& stream) = 0;
+
+  // Records what `queue` queues on the stream, which does not run now. What it queues has run
+  // before with the same shapes, so that nothing is allocated. Null on the host, where operations
+  // run as they come, without a call of `queue`; and where recording failed, as the stream's error
+  // says.
+  virtual std::unique_ptr<Recording> Record(const std::function<void()>& queue, Stream& stream) = 0;
+  virtual void Replay(const Recording& recording, Stream& stream) = 0;
 };
 
 // Memory of this process. Lives for ever.

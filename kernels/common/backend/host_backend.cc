@@ -32,6 +32,11 @@ class Host final : public Backend {
   }
   void Notify(std::function<void()> done, Stream& /*stream*/) override { done(); }
   bool Synchronize(Stream& stream) override { return stream.ok(); }
+  std::unique_ptr<Recording> Record(const std::function<void()>& /*queue*/,
+                                    Stream& /*stream*/) override {
+    return nullptr;
+  }
+  void Replay(const Recording& /*recording*/, Stream& /*stream*/) override {}
 };
 
 }  // namespace

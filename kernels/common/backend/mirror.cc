@@ -11,6 +11,7 @@ void Mirror::Reset(int64_t room) {
   used_ = 0;
   if (room <= capacity_) return;
   Free();
+  ++moves_;
   // Half as much again: sizes that creep upwards do not allocate at every step.
   capacity_ = room + room / 2;
   host_ = backend_.AllocateStaging(capacity_);

@@ -35,6 +35,8 @@ class Mirror {
 
   // Forgets all pieces; those to come need `room` in all.
   void Reset(int64_t room);
+  // Rises when pieces move elsewhere because of more room.
+  int64_t moves() const { return moves_; }
 
   // `count` elements, not initialised.
   template <typename T>
@@ -62,6 +64,7 @@ class Mirror {
   uint8_t* device_ = nullptr;
   int64_t capacity_ = 0;
   int64_t used_ = 0;
+  int64_t moves_ = 0;
 };
 
 }  // namespace tandem::kernels

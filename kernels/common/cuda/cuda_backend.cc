@@ -29,6 +29,23 @@ void CUDART_CB CallBack(cudaStream_t /*queue*/, cudaError_t /*error*/, void* dat
   (*done)();
 }
 
+// A CUDA graph.
+class Graph final : public Recording {
+ public:
+  Graph(cudaGraphExec_t executable, int64_t operations)
+      : executable_(executable), operations_(operations) {}
+  ~Graph() override { (void)cudaGraphExecDestroy(executable_); }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  int64_t operations() const override { return operations_; }
+  cudaGraphExec_t executable() const { return executable_; }
+
+ private:
+  const cudaGraphExec_t executable_;
+  const int64_t operations_;
+};
+
 class Cuda final : public Backend {
  public:
   Cuda(int index, const std::string& name) : index_(index), name_(name) {}
@@ -78,9 +95,9 @@ class Cuda final : public Backend {
 
   void Copy(const CopyArgs& copy, Stream& stream) override {
     Enter();
-    Record(cudaMemcpyAsync(copy.to, copy.from, static_cast<size_t>(copy.bytes), cudaMemcpyDefault,
-                           QueueOf(stream)),
-           stream);
+    Note(cudaMemcpyAsync(copy.to, copy.from, static_cast<size_t>(copy.bytes), cudaMemcpyDefault,
+                         QueueOf(stream)),
+         stream);
   }
   void CopyNow(const CopyArgs& copy) override {
     Enter();
@@ -91,9 +108,7 @@ class Cuda final : public Backend {
   void Notify(std::function<void()> done, Stream& stream) override {
     Enter();
     auto data = std::make_unique<std::function<void()>>(std::move(done));
-    const cudaError_t error = cudaStreamAddCallback(QueueOf(stream), CallBack, data.get(), 0);
-    Record(error, stream);
-    if (error == cudaSuccess) {
+    if (Note(cudaStreamAddCallback(QueueOf(stream), CallBack, data.get(), 0), stream)) {
       data.release();
     } else {
       (*data)();
@@ -104,10 +119,35 @@ class Cuda final : public Backend {
     return kernels::Synchronize(stream);
   }
 
+  std::unique_ptr<Recording> Record(const std::function<void()>& queue, Stream& stream) override {
+    Enter();
+    // Relaxed: other threads copy meanwhile, and ask this GPU for memory.
+    if (!Note(cudaStreamBeginCapture(QueueOf(stream), cudaStreamCaptureModeRelaxed), stream)) {
+      return nullptr;
+    }
+    queue();
+    cudaGraph_t graph = nullptr;
+    if (!Note(cudaStreamEndCapture(QueueOf(stream), &graph), stream)) return nullptr;
+    size_t operations = 0;
+    cudaGraphExec_t executable = nullptr;
+    const bool made = Note(cudaGraphGetNodes(graph, nullptr, &operations), stream) &&
+                      Note(cudaGraphInstantiate(&executable, graph, 0), stream);
+    (void)cudaGraphDestroy(graph);
+    if (!made) return nullptr;
+    return std::make_unique<Graph>(executable, static_cast<int64_t>(operations));
+  }
+  void Replay(const Recording& recording, Stream& stream) override {
+    Enter();
+    Note(cudaGraphLaunch(static_cast<const Graph&>(recording).executable(), QueueOf(stream)),
+         stream);
+  }
+
  private:
   void Enter() const { Must(cudaSetDevice(index_)); }
-  static void Record(cudaError_t error, Stream& stream) {
+  // Whether it went well; if not, the stream knows.
+  static bool Note(cudaError_t error, Stream& stream) {
     if (error != cudaSuccess) stream.RecordError(cudaGetErrorString(error));
+    return error == cudaSuccess;
   }
 
   const int index_;

@@ -25,7 +25,7 @@ absl::StatusOr<std::unique_ptr<ModelEngine>> ModelEngine::Create(const Parts& pa
                                                                  const StepLimits& limits) {
   ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
                    Model::Create(parts.config, parts.weights, parts.kernels, limits));
-  return std::unique_ptr<ModelEngine>(new ModelEngine(std::move(model)));
+  return std::unique_ptr<ModelEngine>(new ModelEngine(std::move(model), parts.record));
 }
 
 // A chunk's part of the step, and what is wanted of its rows, in the order in which they come.
@@ -49,12 +49,35 @@ void ModelEngine::Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
   sequences_.clear();
   rows_.clear();
   for (const EngineChunk& chunk : chunks) Plan(chunk);
+  if (!chunks.empty()) Compute(kv);
+  backend_.Notify(std::move(done), model_->stream());
+}
+
+void ModelEngine::Compute(const KvView& kv) {
   inputs_.Reset(model_->step_room() + Draws::Room(rows_));
   draws_.Begin(rows_, inputs_);
-  model_->Forward(sequences_, kv, inputs_,
+  const tandem::Step step = model_->Describe(sequences_, kv, inputs_);
+  const auto queue = [&] {
+    inputs_.ToDevice(model_->stream());
+    model_->Queue({.chunks = sequences_, .step = step, .kv = kv},
                   [this](const LogitsBlock& block) { draws_.Run(block.logits); });
-  draws_.Fetch();
-  backend_.Notify(std::move(done), model_->stream());
+    draws_.Fetch();
+  };
+  const std::optional<StepKey> key = KeyOf(step, kv);
+  replayed_ = 0;
+  if (key.has_value()) {
+    replayed_ = recorder_.Run(*key, queue);
+  } else {
+    queue();
+  }
+}
+
+// None if the step is none that can be replayed.
+std::optional<StepKey> ModelEngine::KeyOf(const tandem::Step& step, const KvView& kv) const {
+  const std::optional<Draws::Shape> draws = draws_.ShapeOf();
+  if (!record_ || !draws.has_value() || draws->rows != step.size()) return std::nullopt;
+  return StepKey{
+      .step = ShapeOf(step), .draws = *draws, .inputs_moves = inputs_.moves(), .pool = kv.base};
 }
 
 std::vector<ChunkResult> ModelEngine::Collect() {

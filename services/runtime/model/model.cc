@@ -53,8 +53,8 @@ Model::Model(const ModelConfig& config, const Weights& weights, const kernels::K
       head_x_(memory_, int64_t{kHeadRows} * config.hidden_size),
       logits_(memory_, int64_t{kHeadRows} * config.vocab_size) {}
 
-Step Model::Begin(absl::Span<const SequenceChunk> chunks, const KvView& kv,
-                  kernels::Mirror& inputs) {
+Step Model::Describe(absl::Span<const SequenceChunk> chunks, const KvView& kv,
+                     kernels::Mirror& inputs) {
   CHECK_LE(chunks.size(), static_cast<size_t>(limits_.max_chunks_per_step));
   for (const SequenceChunk& chunk : chunks) {
     CHECK(chunk.slot >= 0 && chunk.slot < kv.layout->slots());
@@ -62,41 +62,44 @@ Step Model::Begin(absl::Span<const SequenceChunk> chunks, const KvView& kv,
     for (const int32_t page : chunk.pages) CHECK(page >= 0 && page < kv.layout->pages());
     for (const int32_t token : chunk.tokens) CHECK(token >= 0 && token < config_.vocab_size);
   }
-  return BeginStep(chunks, {.config = config_,
-                            .kernels = kernels_,
-                            .stream = stream_,
-                            .frequencies = frequencies_,
-                            .work = work_,
-                            .inputs = inputs});
+  return DescribeStep(chunks,
+                      {.config = config_, .limits = limits_, .work = work_, .inputs = inputs});
+}
+
+Context Model::ContextOf(const Step& step, const KvView& kv) {
+  return {config_, kernels_.table, stream_, frequencies_, work_, step, kv};
 }
 
 void Model::Forward(absl::Span<const SequenceChunk> chunks, const KvView& kv, LogitsSink sink) {
+  if (chunks.empty()) return;
   inputs_.Reset(step_room());
-  Forward(chunks, kv, inputs_, sink);
+  const Step step = Describe(chunks, kv, inputs_);
+  inputs_.ToDevice(stream_);
+  Queue({.chunks = chunks, .step = step, .kv = kv}, sink);
 }
 
-void Model::Forward(absl::Span<const SequenceChunk> chunks, const KvView& kv,
-                    kernels::Mirror& inputs, LogitsSink sink) {
-  if (chunks.empty()) return;
-  const Step step = Begin(chunks, kv, inputs);
-  const kernels::KernelTable& table = kernels_.table;
-  const Context c{config_, table, stream_, frequencies_, work_, step, kv};
-  const Streams streams = work_.streams.View(step.size(), kHcMult, config_.hidden_size);
-  table.hc_embed({.tokens = step.tokens, .embed = weights_.embed, .streams = streams}, stream_);
+void Model::Queue(const Running& run, LogitsSink sink) {
+  const Context c = ContextOf(run.step, run.kv);
+  PrepareStep(c);
+  const Streams streams = work_.streams.View(run.step.size(), kHcMult, config_.hidden_size);
+  c.kernels.hc_embed({.tokens = run.step.tokens, .embed = weights_.embed, .streams = streams},
+                     stream_);
   const std::vector<LayerWeights>& layers = weights_.layers;
   EnterLayer(c, layers[0], streams);
   for (int layer = 0; layer < config_.num_hidden_layers; ++layer) {
     const bool last = layer + 1 == config_.num_hidden_layers;
     Layer(c, layers[layer], layer, last ? nullptr : &layers[layer + 1], streams);
   }
-  Head(chunks, streams, sink);
+  Head(run.chunks, streams, sink);
 }
 
 void Model::RunLayer(int layer, absl::Span<const SequenceChunk> chunks, const KvView& kv,
                      absl::Span<uint16_t> streams) {
   inputs_.Reset(step_room());
-  const Step step = Begin(chunks, kv, inputs_);
-  const Context c{config_, kernels_.table, stream_, frequencies_, work_, step, kv};
+  const Step step = Describe(chunks, kv, inputs_);
+  inputs_.ToDevice(stream_);
+  const Context c = ContextOf(step, kv);
+  PrepareStep(c);
   const Streams inner = work_.streams.View(step.size(), kHcMult, config_.hidden_size);
   CHECK_EQ(static_cast<int64_t>(streams.size()), inner.size());
   const int64_t bytes = inner.size() * static_cast<int64_t>(sizeof(uint16_t));

@@ -52,13 +52,22 @@ class Model {
                                                        const kernels::KernelSet& kernels,
                                                        const StepLimits& limits);
 
-  // Queues the step on stream(): reads and writes the chunks' pages and slots in `kv`, and calls
-  // `sink` for blocks that together hold every requested row, in the order of chunks and tokens.
-  // `inputs` has step_room() left: what it holds already travels with the step's description.
-  void Forward(absl::Span<const SequenceChunk> chunks, const KvView& kv, kernels::Mirror& inputs,
-               LogitsSink sink);
+  // A step, part by part: what it is made of, behind what `inputs` holds, which has step_room()
+  // left; nothing is queued.
+  Step Describe(absl::Span<const SequenceChunk> chunks, const KvView& kv, kernels::Mirror& inputs);
   int64_t step_room() const { return StepRoom(limits_); }
-  // For callers with no inputs of their own.
+  // Queues its operations on stream(), behind the copy of its inputs: they read and write the
+  // chunks' pages and slots in `kv`, and `sink` is called for blocks that together hold every
+  // requested row, in the order of chunks and tokens. Steps of one StepShape whose chunks want the
+  // same rows queue the same operations on the same addresses.
+  struct Running {
+    absl::Span<const SequenceChunk> chunks;
+    const Step& step;
+    const KvView& kv;
+  };
+  void Queue(const Running& run, LogitsSink sink);
+
+  // All of it, for callers with no inputs of their own. No chunks: nothing.
   void Forward(absl::Span<const SequenceChunk> chunks, const KvView& kv, LogitsSink sink);
 
   // One layer alone, from given streams (bf16 bits, [T, 4, D] over the chunks in order), in place.
@@ -73,7 +82,7 @@ class Model {
   const StepLimits& limits() const { return limits_; }
 
  private:
-  // A run of the step's tokens.
+  // Neighbours among the step's tokens.
   struct Run {
     int64_t first = 0;
     int64_t count = 0;
@@ -82,7 +91,7 @@ class Model {
 
   Model(const ModelConfig& config, const Weights& weights, const kernels::KernelSet& kernels,
         const StepLimits& limits);
-  Step Begin(absl::Span<const SequenceChunk> chunks, const KvView& kv, kernels::Mirror& inputs);
+  Context ContextOf(const Step& step, const KvView& kv);
   void Head(absl::Span<const SequenceChunk> chunks, const Streams& streams, LogitsSink sink);
   Streams Gather(absl::Span<const Run> runs, const Streams& streams);
   void HeadBlock(absl::Span<const LogitsRow> rows, const Streams& streams, LogitsSink sink);

@@ -2,6 +2,7 @@
 #include "services/runtime/model/step.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "services/runtime/base/check.h"
 
@@ -38,15 +39,21 @@ FloatVector Frequencies(const kernels::RopeScaling& scaling, kernels::Memory& me
   return {at, {kRopeDim / 2}};
 }
 
+// Longest of all sequences, in few sizes: a page, two, four …
+int64_t RoundedPositions(int64_t positions, const StepLimits& limits) {
+  const auto pages = static_cast<uint64_t>(KvLayout::PagesFor(positions));
+  return std::min(static_cast<int64_t>(std::bit_ceil(pages)) * kPageTokens, limits.max_positions);
+}
+
 struct Extent {
   int64_t tokens = 0;
-  int64_t positions = 0;  // one beyond the last position of any chunk
+  int64_t positions = 0;  // at least one beyond the last position of any chunk
   int64_t pages = 0;
-  int64_t ring = 0;   // most window rows that a token finds in the ring
-  int64_t chunk = 0;  // and among the step's own rows
+  int64_t ring = 0;   // most window rows that a token may find in the ring
+  int64_t chunk = 0;  // most that it finds among the step's own rows
 };
 
-Extent Measure(absl::Span<const SequenceChunk> chunks) {
+Extent Measure(absl::Span<const SequenceChunk> chunks, const StepLimits& limits) {
   Extent e;
   for (const SequenceChunk& chunk : chunks) {
     const int64_t count = static_cast<int64_t>(chunk.tokens.size());
@@ -54,10 +61,11 @@ Extent Measure(absl::Span<const SequenceChunk> chunks) {
     CHECK_GE(chunk.start, 0);
     e.tokens += count;
     e.positions = std::max(e.positions, chunk.start + count);
-    e.pages = std::max<int64_t>(e.pages, KvLayout::PagesFor(chunk.start + count));
-    e.ring = std::max(e.ring, std::min<int64_t>(chunk.start, kSlidingWindow - 1));
+    if (chunk.start > 0) e.ring = kSlidingWindow - 1;
     e.chunk = std::max(e.chunk, std::min<int64_t>(count, kSlidingWindow));
   }
+  e.positions = RoundedPositions(e.positions, limits);
+  e.pages = KvLayout::PagesFor(e.positions);
   return e;
 }
 
@@ -148,35 +156,50 @@ int64_t StepRoom(const StepLimits& limits) {
          Mirror::Room<int32_t>(chunks * KvLayout::PagesFor(limits.max_positions));
 }
 
-Step BeginStep(absl::Span<const SequenceChunk> chunks, const StepParts& parts) {
-  const kernels::KernelTable& table = parts.kernels.table;
-  Workspace& work = parts.work;
-  const Extent e = Measure(chunks);
+Step DescribeStep(absl::Span<const SequenceChunk> chunks, const StepParts& parts) {
+  const Extent e = Measure(chunks, parts.limits);
   const Layout laid = LayOut(chunks, e, parts.inputs);
-  parts.inputs.ToDevice(parts.stream);
-  const auto angles = [&](const Buffer<float>& buffer, const FloatVector& frequencies) {
+  const auto angles = [&e](const Buffer<float>& buffer) {
     const auto both = buffer.View(2, e.tokens, kRopeDim / 2);
-    const kernels::TensorView<float, 2> cos{both.row(0), {e.tokens, kRopeDim / 2}};
-    const kernels::TensorView<float, 2> sin{both.row(1), {e.tokens, kRopeDim / 2}};
-    table.rope_table(
-        {.positions = laid.batch.positions, .frequencies = frequencies, .cos = cos, .sin = sin},
-        parts.stream);
-    return RopeAngles{.cos = cos, .sin = sin};
+    return RopeAngles{.cos = {both.row(0), {e.tokens, kRopeDim / 2}},
+                      .sin = {both.row(1), {e.tokens, kRopeDim / 2}}};
   };
-  const auto ring = work.ring_index.View(e.tokens, e.ring);
-  const auto chunk = work.chunk_index.View(e.tokens, e.chunk);
-  table.window_index({.batch = laid.batch, .ring = ring, .chunk = chunk}, parts.stream);
-  const auto hca = work.hca_index.View(e.tokens, HcaColumns(e.positions));
-  table.compressed_index({.batch = laid.batch, .ratio = kHcaRatio, .rows = hca}, parts.stream);
   return {.batch = laid.batch,
           .tokens = laid.tokens,
           .token_index = laid.token_index,
-          .rope = angles(work.rope, parts.frequencies.main),
-          .compress_rope = angles(work.compress_rope, parts.frequencies.compress),
-          .ring_index = ring,
-          .chunk_index = chunk,
-          .hca_index = hca,
+          .rope = angles(parts.work.rope),
+          .compress_rope = angles(parts.work.compress_rope),
+          .ring_index = parts.work.ring_index.View(e.tokens, e.ring),
+          .chunk_index = parts.work.chunk_index.View(e.tokens, e.chunk),
+          .hca_index = parts.work.hca_index.View(e.tokens, HcaColumns(e.positions)),
           .csa_rows = CsaColumns(parts.config, e.positions)};
+}
+
+StepShape ShapeOf(const Step& step) {
+  return {.tokens = step.size(),
+          .sequences = step.batch.sequences(),
+          .pages = step.batch.pages.shape[1],
+          .ring = step.ring_index.shape[1],
+          .chunk = step.chunk_index.shape[1],
+          .csa = step.csa_rows,
+          .hca = step.hca_index.shape[1]};
+}
+
+void PrepareStep(const Context& c) {
+  const Step& step = c.step;
+  const auto angles = [&](const FloatVector& frequencies, const RopeAngles& out) {
+    c.kernels.rope_table({.positions = step.batch.positions,
+                          .frequencies = frequencies,
+                          .cos = out.cos,
+                          .sin = out.sin},
+                         c.stream);
+  };
+  angles(c.frequencies.main, step.rope);
+  angles(c.frequencies.compress, step.compress_rope);
+  c.kernels.window_index({.batch = step.batch, .ring = step.ring_index, .chunk = step.chunk_index},
+                         c.stream);
+  c.kernels.compressed_index({.batch = step.batch, .ratio = kHcaRatio, .rows = step.hca_index},
+                             c.stream);
 }
 
 }  // namespace tandem

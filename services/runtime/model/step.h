@@ -8,6 +8,7 @@
 // reaches everything; it is passed by reference and owns nothing. Not thread-safe.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 
 #include "absl/types/span.h"
@@ -88,8 +89,8 @@ struct Workspace {
 };
 
 struct RopeAngles {
-  FloatMatrix cos;  // [T, 32]
-  FloatMatrix sin;  // [T, 32]
+  kernels::TensorView<float, 2> cos;  // [T, 32]
+  kernels::TensorView<float, 2> sin;  // [T, 32]
 };
 
 // RopeFrequencies of both kinds of layers.
@@ -106,13 +107,23 @@ struct Step {
       token_index;  // [T] 0, 1, …: row t of the chunk rows is token t's
   RopeAngles rope;
   RopeAngles compress_rope;
-  kernels::TensorView<const int32_t, 2> ring_index;   // window rows of earlier steps
-  kernels::TensorView<const int32_t, 2> chunk_index;  // window rows of this step
-  kernels::TensorView<const int32_t, 2> hca_index;    // every visible HCA row
-  int64_t csa_rows = 0;                               // how many CSA rows a token selects at most
+  kernels::TensorView<int32_t, 2> ring_index;   // window rows of earlier steps
+  kernels::TensorView<int32_t, 2> chunk_index;  // window rows of this step
+  kernels::TensorView<int32_t, 2> hca_index;    // every visible HCA row
+  int64_t csa_rows = 0;                         // how many CSA rows a token selects at most
 
   int64_t size() const { return batch.tokens(); }
 };
+
+// All that differs between the operations of two steps, but for the values in their inputs. The
+// lists' lengths are rounded up, so that few shapes occur.
+struct StepShape {
+  int64_t tokens = 0, sequences = 0, pages = 0;
+  int64_t ring = 0, chunk = 0, csa = 0, hca = 0;  // columns of the lists of rows
+
+  friend auto operator<=>(const StepShape&, const StepShape&) = default;
+};
+StepShape ShapeOf(const Step& step);
 
 struct Context {
   const ModelConfig& config;
@@ -127,17 +138,17 @@ struct Context {
 // The room that the largest step's description takes in a Mirror.
 int64_t StepRoom(const StepLimits& limits);
 
+// Lays the chunks out as one batch behind what `inputs` holds, and says where kernels will put what
+// all layers share. Queues nothing.
 struct StepParts {
   const ModelConfig& config;
-  const kernels::KernelSet& kernels;
-  kernels::Stream& stream;
-  const RopeBases& frequencies;
+  const StepLimits& limits;
   Workspace& work;
   kernels::Mirror& inputs;
 };
+Step DescribeStep(absl::Span<const SequenceChunk> chunks, const StepParts& parts);
 
-// Lays the chunks out as one batch behind what `inputs` holds, sends all of that to the device, and
-// fills what all layers share.
-Step BeginStep(absl::Span<const SequenceChunk> chunks, const StepParts& parts);
+// Fills what all layers share, once the inputs are there.
+void PrepareStep(const Context& c);
 
 }  // namespace tandem

@@ -2,7 +2,6 @@
 #include "services/runtime/sampling/draws.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "services/runtime/base/check.h"
 
@@ -168,6 +167,12 @@ TensorView<const float, 2> Draws::Penalised(const DrawRange& range, kernels::Scr
                             .frequency = Vector<const float>(frequency_.device + at, rows)},
                            stream_);
   return out;
+}
+
+std::optional<Draws::Shape> Draws::ShapeOf() const {
+  const int64_t rows = static_cast<int64_t>(draw_of_row_.size()) - 1;
+  if (any_target_ || entries_ > 0 || draw_of_row_.back() != rows) return std::nullopt;
+  return Shape{.rows = rows, .best = any_logprobs_ ? best_ : -1, .moves = results_.moves()};
 }
 
 TokenChoice Draws::Choice(int64_t row) const {

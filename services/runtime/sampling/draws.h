@@ -8,7 +8,9 @@
 // Borrows the kernel set, the stream, and until Fetch the samplers. Not thread-safe.
 #pragma once
 
+#include <compare>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -37,6 +39,17 @@ class Draws {
   void Run(const kernels::TensorView<const float, 2>& logits);
 
   void Fetch() { results_.ToHost(stream_); }
+
+  // All that differs between the operations of two steps whose rows all have samplers, but for the
+  // values in their inputs and for where those lie.
+  struct Shape {
+    int64_t rows = 0;
+    int64_t best = 0;   // tokens a row; -1: no log-probabilities
+    int64_t moves = 0;  // of the results
+    friend auto operator<=>(const Shape&, const Shape&) = default;
+  };
+  // Of the step that has begun; none if it penalises, or has targets, or rows without sampler.
+  std::optional<Shape> ShapeOf() const;
 
   // Of row `row`, which had a sampler.
   TokenChoice Choice(int64_t row) const;

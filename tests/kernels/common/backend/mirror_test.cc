@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -40,6 +41,10 @@ class CountingBackend final : public Backend {
     HostBackend().Notify(std::move(done), stream);
   }
   bool Synchronize(Stream& stream) override { return HostBackend().Synchronize(stream); }
+  std::unique_ptr<Recording> Record(const std::function<void()>& queue, Stream& stream) override {
+    return HostBackend().Record(queue, stream);
+  }
+  void Replay(const Recording& /*recording*/, Stream& /*stream*/) override {}
 
   int64_t most = int64_t{1} << 20;
   int live = 0;

@@ -72,10 +72,14 @@ class CudaEngineTest : public ::testing::Test {
   static constexpr int kSequences = 16;
   static constexpr KvLayout::Size kSize{.pages = 2 * kSequences, .slots = kSequences};
 
-  static std::unique_ptr<ModelEngine> MakeEngine(const kernels::KernelSet& kernels) {
+  static std::unique_ptr<ModelEngine> MakeEngine(const kernels::KernelSet& kernels,
+                                                 bool record = true) {
     const LoadedModel& loaded = ModelNamed("tiny", kernels);
     auto engine = ModelEngine::Create(
-        {.config = loaded.config(), .weights = loaded.weights(), .kernels = kernels},
+        {.config = loaded.config(),
+         .weights = loaded.weights(),
+         .kernels = kernels,
+         .record = record},
         {.max_tokens_per_step = 1024, .max_chunks_per_step = 64, .max_positions = 512});
     CHECK(engine.ok());
     return *std::move(engine);
@@ -246,18 +250,53 @@ TEST_F(CudaEngineTest, AnotherPoolGoesOnWithWhatWasHandedOver) {
   }
 }
 
-TEST_F(CudaEngineTest, StepTimes) {
-  const auto engine = MakeEngine(GpuKernels());
-  Pool pool(engine->config(), kSize, GpuKernels().backend);
-  for (const int batch : {1, 4, 16}) {
-    std::vector<Story> stories = Stories(batch, {{.temperature = 0}});
+// Sequences of different ends: batches of many sizes, and lists of several lengths.
+TEST_F(CudaEngineTest, ReplayedStepsAreTheStepsThemselves) {
+  const std::vector<SamplerSpec> specs = {{.temperature = 0, .logprobs = 2},
+                                          {.temperature = 0.9F, .top_p = 0.95F, .seed = 31}};
+  std::vector<std::vector<Story>> told;
+  for (const bool record : {true, false}) {
+    const auto engine = MakeEngine(GpuKernels(), record);
+    Pool pool(engine->config(), kSize, GpuKernels().backend);
+    std::vector<Story> stories = Stories(kSequences, specs);
     Read(*engine, pool, stories);
-    Write(*engine, pool, stories, 8);
-    const auto begin = std::chrono::steady_clock::now();
-    Write(*engine, pool, stories, 64);
-    const std::chrono::duration<double, std::micro> spent =
-        std::chrono::steady_clock::now() - begin;
-    std::cout << "decode step, batch " << batch << ": " << spent.count() / 64 << " us\n";
+    int64_t replayed = 0;
+    told.emplace_back();
+    while (!stories.empty()) {
+      for (int step = 0; step < 13; ++step) {
+        Write(*engine, pool, stories, 1);
+        replayed += static_cast<int64_t>(engine->replayed_operations() > 0);
+      }
+      told.back().push_back(stories.back());
+      stories.pop_back();
+    }
+    // Of each shape the first step runs plainly.
+    EXPECT_EQ(replayed > kSequences * 13 * 7 / 10, record) << replayed;
+  }
+  for (int i = 0; i < kSequences; ++i) {
+    const Story &replayed = told[0][i], &plain = told[1][i];
+    EXPECT_EQ(Ids(replayed), Ids(plain)) << i;
+    for (size_t t = 0; t < plain.answer.size(); ++t) {
+      EXPECT_EQ(replayed.answer[t].logprob, plain.answer[t].logprob) << i << " " << t;
+    }
+  }
+}
+
+TEST_F(CudaEngineTest, StepTimes) {
+  for (const bool record : {false, true}) {
+    const auto engine = MakeEngine(GpuKernels(), record);
+    Pool pool(engine->config(), kSize, GpuKernels().backend);
+    for (const int batch : {1, 4, 16}) {
+      std::vector<Story> stories = Stories(batch, {{.temperature = 0}});
+      Read(*engine, pool, stories);
+      Write(*engine, pool, stories, 8);
+      const auto begin = std::chrono::steady_clock::now();
+      Write(*engine, pool, stories, 64);
+      const std::chrono::duration<double, std::micro> spent =
+          std::chrono::steady_clock::now() - begin;
+      std::cout << "decode step, batch " << batch << ": " << spent.count() / 64 << " us, "
+                << engine->replayed_operations() << " operations replayed\n";
+    }
   }
 }
 
