@@ -201,20 +201,16 @@ void ExpectSameResults(const HcDeviceCase& a, const HcDeviceCase& b) {
   ExpectSameBits(a.next_comb.Fetch().values, b.next_comb.Fetch().values);
 }
 
+const std::vector<std::pair<int64_t, int64_t>> kNextSizes = {{1, 1024},  {1, 4096},  {1, 7168},
+                                                             {2, 128},   {15, 1024}, {16, 1024},
+                                                             {16, 4096}, {17, 1024}, {70, 256}};
+
 TEST(AllReduceCudaTest, WithTheNextNormTheBitsOfAll) {
   Random random(std::random_device{}());
   SCOPED_TRACE(random.Trace());
   constexpr int kRanks = 2;
   Group group(kRanks, kLimit);
-  for (const auto& [tokens, dim] : std::vector<std::pair<int64_t, int64_t>>{{1, 1024},
-                                                                            {1, 4096},
-                                                                            {1, 7168},
-                                                                            {2, 128},
-                                                                            {15, 1024},
-                                                                            {16, 1024},
-                                                                            {16, 4096},
-                                                                            {17, 1024},
-                                                                            {70, 256}}) {
+  for (const auto& [tokens, dim] : kNextSizes) {
     SCOPED_TRACE(testing::Message() << tokens << " tokens of " << dim);
     // On one device two ranks' blocks leave room for what follows them only if they are few.
     if (dim > 1024 && DeviceOf(1) == DeviceOf(0)) continue;
