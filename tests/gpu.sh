@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Everything that needs a GPU, in one call: the CUDA table's tests, the sanitizers over a part of
-# them, and the benchmark against this machine's own ceilings. Runs where the binaries lie; they
-# need no package but the driver (the ceilings: PyTorch; the sanitizers and SASS: CUDA's tools).
+# Everything that needs a GPU, in one call: the tests of the CUDA table and of the engine on it, the
+# sanitizers over a part of them, and the benchmark against this machine's own ceilings. Runs where
+# the binaries lie; they need no package but the driver (the engine's test: Abseil, and the source
+# folder where it was built; the ceilings: PyTorch; the sanitizers and SASS: CUDA's tools).
 #
 #   tests/gpu.sh [--bin DIR] [--out DIR] [tests] [sanitize] [sass] [bench [FAMILY…]]
 #
@@ -49,8 +50,12 @@ PY
 }
 
 tests() {
-  "$bin/kernels_cuda_test" --gtest_brief=1 2>&1 | tee "$out/tests.log" | tail -40
-  [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
+  local test
+  : >"$out/tests.log"
+  for test in kernels_cuda_test engine_cuda_test; do
+    "$bin/$test" --gtest_brief=1 2>&1 | tee -a "$out/tests.log" | tail -40
+    [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
+  done
 }
 
 # Quick tests, one of each kind of kernel: they are a hundred times slower under a tool.
@@ -81,7 +86,7 @@ bench() {
   } | tee "$out/kernels.md"
   [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
   [ ${#families[@]} -gt 0 ] ||
-    python3 tests/bench/kernels/cuda/peers.py "$out/kernels.md" | tee "$out/peers.md"
+    python3 tests/bench/kernels/peers.py "$out/kernels.md" | tee "$out/peers.md"
 }
 
 for stage in "${stages[@]}"; do
