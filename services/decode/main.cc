@@ -18,10 +18,12 @@ namespace tandem {
 namespace {
 
 absl::StatusOr<std::unique_ptr<KvStorage>> MakePool(const v1::DecodeConfig& config,
-                                                    const ModelConfig& model) {
+                                                    const WorkerEngine& worker) {
   ASSIGN_OR_RETURN(const KvLayout layout,
-                   KvLayout::Create(model, {.pages = static_cast<int>(config.pages()),
-                                            .slots = static_cast<int>(config.slots())}));
+                   KvLayout::Create(worker.config(), {.pages = static_cast<int>(config.pages()),
+                                                      .slots = static_cast<int>(config.slots())}));
+  // Other processes cannot see a GPU's memory this way; rows travel as bytes.
+  if (worker.gpu != nullptr) return KvStorage::CreatePrivate(layout, worker.backend());
   const int removed = SharedMemory::RemoveAbandoned();
   if (removed > 0) LogInfo("removed-abandoned-pools", {{"count", removed}});
   absl::StatusOr<std::unique_ptr<KvStorage>> pool = KvStorage::CreateShared(layout);
@@ -41,7 +43,7 @@ absl::Status Run(const v1::DecodeConfig& config) {
       MakeWorkerEngine(config.worker(), {.tokens_per_step = batch_max,
                                          .chunks_per_step = batch_max,
                                          .pool_tokens = int64_t{config.pages()} * kPageTokens}));
-  ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> pool, MakePool(config, worker.config()));
+  ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> pool, MakePool(config, worker));
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry,
                    MetricsRegistry::Create({.role = ProcessRole::kDecode,
                                             .model_name = config.worker().model_name(),

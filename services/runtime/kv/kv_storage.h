@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// KvStorage: the bytes of one KV pool, in private or in shared memory.
+// KvStorage: the bytes of one KV pool: in private memory of the engine's backend, or in memory that
+// processes share.
 //
 // Shared: the object begins with a test area, one cell a link, in which both sides prove that they
 // see the same bytes; the pool follows at kPoolOffset. Owns its memory; views stay valid while it
-// lives. Reading and writing the bytes is for whoever holds the lease: the type adds no locks.
+// lives. Only the engine uses a view's memory as it is, for it may be a GPU's; others call Read and
+// Write. Reading and writing the bytes is for whoever holds the lease: the type adds no locks.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +16,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "kernels/common/backend/memory.h"
 #include "services/runtime/kv/kv_layout.h"
 #include "services/runtime/kv/shared_memory.h"
 
@@ -25,7 +29,9 @@ class KvStorage {
   static constexpr size_t kTestCells = 1024;
   static constexpr size_t kPoolOffset = kTestCellBytes * kTestCells;
 
-  static absl::StatusOr<std::unique_ptr<KvStorage>> CreatePrivate(const KvLayout& layout);
+  // `backend` outlives the storage. RESOURCE_EXHAUSTED where it has no room.
+  static absl::StatusOr<std::unique_ptr<KvStorage>> CreatePrivate(
+      const KvLayout& layout, kernels::Backend& backend = kernels::HostBackend());
   static absl::StatusOr<std::unique_ptr<KvStorage>> CreateShared(const KvLayout& layout);
   // Maps what another process created with an equal layout.
   static absl::StatusOr<std::unique_ptr<KvStorage>> OpenShared(const KvLayout& layout,
@@ -34,6 +40,10 @@ class KvStorage {
 
   const KvLayout& layout() const { return layout_; }
   KvView view() const { return {.base = base_, .layout = &layout_}; }
+
+  // Bytes of the pool from `offset` on, within it. From any thread.
+  void Read(uint64_t offset, absl::Span<char> to) const;
+  void Write(uint64_t offset, absl::string_view bytes) const;
 
   // Null for private storage.
   const SharedMemory* shared() const { return shared_.get(); }
@@ -44,13 +54,11 @@ class KvStorage {
   void WriteTest(uint32_t link_id, absl::string_view pattern) const;
 
  private:
-  struct FreeDeleter {
-    void operator()(std::byte* data) const;
-  };
-  explicit KvStorage(const KvLayout& layout) : layout_(layout) {}
+  KvStorage(const KvLayout& layout, kernels::Backend& backend)
+      : layout_(layout), private_(backend) {}
 
   const KvLayout layout_;
-  std::unique_ptr<std::byte, FreeDeleter> private_;
+  kernels::Memory private_;
   std::unique_ptr<SharedMemory> shared_;
   std::byte* base_ = nullptr;
 };
