@@ -22,15 +22,14 @@ absl::StatusOr<std::unique_ptr<KvStorage>> MakePool(const v1::DecodeConfig& conf
   ASSIGN_OR_RETURN(const KvLayout layout,
                    KvLayout::Create(worker.config(), {.pages = static_cast<int>(config.pages()),
                                                       .slots = static_cast<int>(config.slots())}));
-  // Other processes cannot see a GPU's memory this way; rows travel as bytes.
-  if (worker.gpu != nullptr) return KvStorage::CreatePrivate(layout, worker.backend());
   const int removed = SharedMemory::RemoveAbandoned();
   if (removed > 0) LogInfo("removed-abandoned-pools", {{"count", removed}});
-  absl::StatusOr<std::unique_ptr<KvStorage>> pool = KvStorage::CreateShared(layout);
+  absl::StatusOr<std::unique_ptr<KvStorage>> pool =
+      KvStorage::CreateShared(layout, worker.backend());
   if (pool.ok()) return pool;
   // Rows will travel as bytes; a prefill worker that insists on shared memory refuses the link.
   LogWarning("pool-not-shared", {{"why", std::string(pool.status().message())}});
-  return KvStorage::CreatePrivate(layout);
+  return KvStorage::CreatePrivate(layout, worker.backend());
 }
 
 absl::Status Run(const v1::DecodeConfig& config) {

@@ -3,8 +3,8 @@
 // answers it, within the design's tolerances (section 3), on checkpoints of any shape, and the
 // numbers are the same to the bit for every chunk size and channel kind. Method: golden_tiny.json
 // and golden_random_a.json, and shapes/ for other sizes; the log-probabilities of all prompt tokens
-// and of greedy decoding. In services_cuda_test the workers compute on a GPU, where rows travel as
-// bytes and equality is within the tolerances.
+// and of greedy decoding. In services_cuda_test the workers compute on a GPU, where equality is
+// within the tolerances.
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -166,7 +166,7 @@ std::vector<Setting> Settings() {
   for (const Shape& shape : shapes) {
     for (const int chunk : {1, 7, 64, 4096}) {
       const bool shared = chunk == 1 || chunk == 64;
-      if (!kClusterOnGpu && (shape.given || shared)) out.push_back({shape, chunk, "SHARED"});
+      if (shape.given || shared) out.push_back({shape, chunk, "SHARED"});
       if (shape.given || !shared) out.push_back({shape, chunk, "GRPC"});
     }
   }

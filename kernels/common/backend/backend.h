@@ -42,6 +42,12 @@ class Backend {
   // Whether operations can read memory of the host that was not allocated here.
   virtual bool ReadsHost() const = 0;
 
+  // What another process on this machine needs to see `memory`, which Allocate returned, as well:
+  // Import gives it an address there, until Unimport. Empty, and null, where there is no such way.
+  virtual std::string Export(uint8_t* memory) = 0;
+  virtual uint8_t* Import(const std::string& exported) = 0;
+  virtual void Unimport(uint8_t* memory) = 0;
+
   // Host memory that copies run to and from without help of the host; likewise.
   virtual uint8_t* AllocateStaging(int64_t bytes) = 0;
   virtual void ReleaseStaging(uint8_t* memory) = 0;

@@ -2,6 +2,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
 
 #include "kernels/common/backend/backend.h"
 
@@ -20,6 +23,11 @@ class Host final : public Backend {
   }
   void Release(uint8_t* memory) override { std::free(memory); }
   bool ReadsHost() const override { return true; }
+
+  // Processes share host memory by name (services/runtime/kv/shared_memory.h).
+  std::string Export(uint8_t* /*memory*/) override { return {}; }
+  uint8_t* Import(const std::string& /*exported*/) override { return nullptr; }
+  void Unimport(uint8_t* /*memory*/) override {}
 
   uint8_t* AllocateStaging(int64_t bytes) override { return Allocate(bytes); }
   void ReleaseStaging(uint8_t* memory) override { Release(memory); }

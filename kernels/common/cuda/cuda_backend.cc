@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <cstring>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -72,6 +73,32 @@ class Cuda final : public Backend {
     Must(cudaFree(memory));
   }
   bool ReadsHost() const override { return false; }
+
+  std::string Export(uint8_t* memory) override {
+    Enter();
+    cudaIpcMemHandle_t handle;
+    if (cudaIpcGetMemHandle(&handle, memory) != cudaSuccess) {
+      (void)cudaGetLastError();
+      return {};
+    }
+    return {reinterpret_cast<const char*>(&handle), sizeof handle};
+  }
+  uint8_t* Import(const std::string& exported) override {
+    Enter();
+    cudaIpcMemHandle_t handle;
+    if (exported.size() != sizeof handle) return nullptr;
+    std::memcpy(&handle, exported.data(), sizeof handle);
+    void* memory = nullptr;
+    if (cudaIpcOpenMemHandle(&memory, handle, cudaIpcMemLazyEnablePeerAccess) != cudaSuccess) {
+      (void)cudaGetLastError();
+      return nullptr;
+    }
+    return static_cast<uint8_t*>(memory);
+  }
+  void Unimport(uint8_t* memory) override {
+    Enter();
+    (void)cudaIpcCloseMemHandle(memory);
+  }
 
   uint8_t* AllocateStaging(int64_t bytes) override {
     Enter();

@@ -147,9 +147,7 @@ void ApplyDefaults(v1::PrefillConfig& config) {
   if (!config.has_chunk_tokens()) config.set_chunk_tokens(256);
   if (!config.has_requests_max()) config.set_requests_max(256);
   if (config.kv_channel_kind() == v1::KV_CHANNEL_KIND_UNSPECIFIED) {
-    config.set_kv_channel_kind(config.worker().device() == v1::DEVICE_CUDA
-                                   ? v1::KV_CHANNEL_KIND_GRPC
-                                   : v1::KV_CHANNEL_KIND_SHARED);
+    config.set_kv_channel_kind(v1::KV_CHANNEL_KIND_SHARED);
   }
   if (config.kv_channel() == v1::KV_CHANNEL_POLICY_UNSPECIFIED) {
     config.set_kv_channel(v1::KV_CHANNEL_POLICY_FALLBACK);
@@ -199,11 +197,6 @@ absl::Status Validate(const v1::PrefillConfig& config) {
   check.InRange("requests_max", config.requests_max(), {.min = 1, .max = 1U << 20});
   if (!v1::KvChannelKind_IsValid(config.kv_channel_kind())) {
     check.Fail("kv_channel_kind", "is no known kind");
-  }
-  // A GPU cannot compute in memory that the decode worker shares with processes.
-  if (config.worker().device() == v1::DEVICE_CUDA &&
-      config.kv_channel_kind() != v1::KV_CHANNEL_KIND_GRPC) {
-    check.Fail("kv_channel_kind", "must be KV_CHANNEL_KIND_GRPC with DEVICE_CUDA");
   }
   if (!v1::KvChannelPolicy_IsValid(config.kv_channel())) {
     check.Fail("kv_channel", "is no known policy");

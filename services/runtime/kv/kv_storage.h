@@ -2,10 +2,13 @@
 // KvStorage: the bytes of one KV pool: in private memory of the engine's backend, or in memory that
 // processes share.
 //
-// Shared: the object begins with a test area, one cell a link, in which both sides prove that they
-// see the same bytes; the pool follows at kPoolOffset. Owns its memory; views stay valid while it
-// lives. Only the engine uses a view's memory as it is, for it may be a GPU's; others call Read and
-// Write. Reading and writing the bytes is for whoever holds the lease: the type adds no locks.
+// Shared: before the pool, from kPoolOffset on, lies a test area, one cell a link, in which both
+// sides prove that they see the same bytes. On the host both are in a shared memory object. On a
+// GPU both are in its memory, of which the other process is given a handle; the object then is as
+// large as the test area, and there for its locks alone, which tell who still maps the pool. Owns
+// its memory; views stay valid while it lives. Only the engine uses a view's memory as it is, for
+// it may be a GPU's; others call Read and Write. Reading and writing the bytes is for whoever holds
+// the lease: the type adds no locks.
 #pragma once
 
 #include <cstddef>
@@ -32,11 +35,19 @@ class KvStorage {
   // `backend` outlives the storage. RESOURCE_EXHAUSTED where it has no room.
   static absl::StatusOr<std::unique_ptr<KvStorage>> CreatePrivate(
       const KvLayout& layout, kernels::Backend& backend = kernels::HostBackend());
-  static absl::StatusOr<std::unique_ptr<KvStorage>> CreateShared(const KvLayout& layout);
-  // Maps what another process created with an equal layout.
-  static absl::StatusOr<std::unique_ptr<KvStorage>> OpenShared(const KvLayout& layout,
-                                                               absl::string_view name,
-                                                               uint32_t mapper_id);
+  static absl::StatusOr<std::unique_ptr<KvStorage>> CreateShared(
+      const KvLayout& layout, kernels::Backend& backend = kernels::HostBackend());
+  // Maps what another process created with an equal layout. FAILED_PRECONDITION if it is in other
+  // memory than `backend` computes in.
+  struct Offer {
+    std::string name;        // shared()->name()
+    std::string gpu_memory;  // of the other side
+    uint32_t mapper_id = 0;
+  };
+  static absl::StatusOr<std::unique_ptr<KvStorage>> OpenShared(
+      const KvLayout& layout, const Offer& offer,
+      kernels::Backend& backend = kernels::HostBackend());
+  ~KvStorage();
 
   const KvLayout& layout() const { return layout_; }
   KvView view() const { return {.base = base_, .layout = &layout_}; }
@@ -44,6 +55,10 @@ class KvStorage {
   // Bytes of the pool from `offset` on, within it. From any thread.
   void Read(uint64_t offset, absl::Span<char> to) const;
   void Write(uint64_t offset, absl::string_view bytes) const;
+
+  kernels::Backend& backend() const { return private_.backend(); }
+  // The handle of a shared pool on a GPU; else empty.
+  const std::string& gpu_memory() const { return gpu_memory_; }
 
   // Null for private storage.
   const SharedMemory* shared() const { return shared_.get(); }
@@ -59,7 +74,10 @@ class KvStorage {
 
   const KvLayout layout_;
   kernels::Memory private_;
+  uint8_t* imported_ = nullptr;
+  std::string gpu_memory_;
   std::unique_ptr<SharedMemory> shared_;
+  std::byte* test_ = nullptr;  // the test area
   std::byte* base_ = nullptr;
 };
 

@@ -29,6 +29,9 @@ class CountingBackend final : public Backend {
     HostBackend().Release(memory);
   }
   bool ReadsHost() const override { return false; }
+  std::string Export(uint8_t* /*memory*/) override { return {}; }
+  uint8_t* Import(const std::string& /*exported*/) override { return nullptr; }
+  void Unimport(uint8_t* /*memory*/) override {}
   uint8_t* AllocateStaging(int64_t bytes) override { return Allocate(bytes); }
   void ReleaseStaging(uint8_t* memory) override { Release(memory); }
   Stream MakeStream() override { return {}; }
