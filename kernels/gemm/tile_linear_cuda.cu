@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kTileThreads, Shape::kBlocksPerProcessor)
       p.x, limit - first, [&](int i) { return int64_t{first + i} * p.groups + group; });
   typename Shape::Sums sums = {};
   TileProduct<Shape> product(shared, rows, tokens, p.columns);
-  if constexpr (Shape::kTokens == 128) {
+  if constexpr (Shape::kTokens == 128 && !(Shape::kMx && ptx::kEmulatesMmaBlockScale)) {
     RunFor<Shape, 12, 14, 16>(limit - first, product, sums);
   } else {
     RunFor<Shape, Shape::kBlocks>(limit - first, product, sums);
