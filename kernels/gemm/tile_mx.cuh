@@ -33,6 +33,7 @@ class MxOperands {
     uint32_t row_scales, token_scales;
   };
   using B = uint2;
+  static constexpr int kSteps = 1, kPieces = kRowTiles;
 
   __device__ MxOperands(const WeightRows<kRowTiles>& rows, const TokenRows<Shape>& tokens,
                         int steps)
@@ -90,7 +91,7 @@ class MxOperands {
 
   template <class P>
   static __device__ __forceinline__ void Multiply(const A& a, const B (&b)[P::kGroup], int tile,
-                                                  int first, typename Shape::Sums& sums) {
+                                                  int, int first, typename Shape::Sums& sums) {
     if constexpr (ptx::kEmulatesMmaBlockScale) {
       Emulate<P>(a, b, tile, first, sums);
     } else {
@@ -106,8 +107,9 @@ class MxOperands {
     }
   }
 
+  static constexpr float kUnit = 1.0f;  // a sum's one
   static __device__ __forceinline__ float Finish(float sum) {
-    return sum;
+    return sum * kUnit;
   }
 
  private:

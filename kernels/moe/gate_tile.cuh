@@ -1,151 +1,194 @@
 // SPDX-License-Identifier: Apache-2.0
-// w1 and w3 of an expert on a tile of tokens, gated and quantised. Internal to kernels/moe.
+// w1 and w3 of an expert on a tile of tokens, gated and quantised: a Part of grouped_product.cuh.
+// Internal to kernels/moe.
 #pragma once
 
 #include "kernels/gemm/tile_store.cuh"
 #include "kernels/moe/grouped_product.cuh"
+#include "kernels/ptx/fast_math.cuh"
+#include "kernels/ptx/named_barrier.cuh"
 #include "kernels/quant/act_quant.h"
 
 namespace tandem::kernels::cuda {
 
-// silu in fp32: e^-x and the quotient within 2 ulp each; NaN stays NaN.
-__device__ __forceinline__ float Gate(float a, float b, float limit, float weight) {
-  a = RoundBf16(a), b = RoundBf16(b);
-  a = a > limit ? limit : a;
-  b = b < -limit ? -limit : b > limit ? limit : b;
-  const float silu = __fdividef(a, 1.0f + expf(-a));
-  return RoundBf16(weight * (silu * b));
+// What a gate is made of, in units of the sums (kUnit): one multiplication less a value.
+struct GateScale {
+  float limit, exponent;  // of a and b; from a to the exponent of e^-a in base 2
+};
+
+// Gates of two tokens, rounded to bf16 as everything before them; silu in fp32: e^-a within
+// 2^-21·max(1, |a|/8) of it, the quotient within 2 ulp. NaN stays NaN.
+__device__ __forceinline__ uint32_t GatePair(float a0, float a1, float b0, float b1,
+                                             const GateScale& scale, float2 weight) {
+  const uint32_t pairs[2] = {PackBf16(a0, a1), PackBf16(b0, b1)};
+  float gates[2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const float a = ptx::MinNan(i == 0 ? LowBf16(pairs[0]) : HighBf16(pairs[0]), scale.limit);
+    const float b = ptx::MaxNan(
+        ptx::MinNan(i == 0 ? LowBf16(pairs[1]) : HighBf16(pairs[1]), scale.limit), -scale.limit);
+    const float silu = a * ptx::FastInverse(1.0f + ptx::FastPowerOf2(a * scale.exponent));
+    gates[i] = (i == 0 ? weight.x : weight.y) * (silu * b);
+  }
+  return PackBf16(gates[0], gates[1]);
 }
 
-// sums[0] and sums[1], w1·x and w3·x of 128 rows, to quantised gates.
-template <class Shape>
-__device__ __forceinline__ void StoreGates(uint8_t* shared, const TileRows& tile,
-                                           const float* weight, float limit, int row, int64_t inner,
-                                           const QuantisedRows& out, typename Shape::Sums& sums) {
-  using Operands = OperandsOf<Shape>;
-  float* const largest = reinterpret_cast<float*>(shared + kTileWarps * kStoreBytes);
-  float* const scales = largest + kTileWarps * Shape::kTokens;
-  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-#pragma unroll
-  for (int j = 0; j < Shape::kBlocks; ++j) {
-    if (8 * j >= tile.rows) break;
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int token = 8 * j + lane % 4 * 2 + i;
-      const float w = weight != nullptr && token < tile.rows ? weight[tile.begin + token] : 1.0f;
-      float most = 0;
-#pragma unroll
-      for (int half = 0; half < 4; half += 2) {
-        float& gate = sums[0][j][half + i];
-        gate = Gate(Operands::Finish(gate), Operands::Finish(sums[1][j][half + i]), limit, w);
-        most = fmaxf(most, fabsf(gate));
-      }
-#pragma unroll
-      for (int offset = 4; offset < 32; offset *= 2) {
-        most = fmaxf(most, __shfl_xor_sync(0xFFFFFFFFu, most, offset));
-      }
-      if (lane < 4) largest[warp * Shape::kTokens + token] = most;
+// A warp's row tiles are 16 rows of w1 and the same of w3; a block has the 128 rows of one scale.
+class Gates {
+ public:
+  static constexpr int kBlockRows = kTileWarps * kTileRows;
+  static constexpr bool kByToken = true, kInRing = false;  // it would spill
+  // Largest gates of a tile's tokens, as bits: of this tile, of the one before, of the next.
+  template <int kTokens>
+  static constexpr int kExtraBytes = 3 * kTokens * sizeof(int);
+  static constexpr int kStoreBarrier = 1;
+
+  template <int kTokens>
+  static __device__ __forceinline__ void Clear(uint8_t* extra) {
+    for (int i = static_cast<int>(threadIdx.x); i < 3 * kTokens;
+         i += static_cast<int>(blockDim.x)) {
+      reinterpret_cast<int*>(extra)[i] = 0;
     }
   }
-  __syncthreads();
-  if (threadIdx.x < Shape::kTokens) {
-    float most = kE4M3Floor;
-    for (int i = 0; i < kTileWarps; ++i) {
-      most = fmaxf(most, largest[i * Shape::kTokens + threadIdx.x]);
-    }
-    const Ue8m0 scale = ScaleOf(most, kInverse448);
-    scales[threadIdx.x] = ToFloat(scale);
-    if (Shape::kMx && static_cast<int>(threadIdx.x) < tile.rows) {
-      out.scale[(int64_t{tile.begin} + threadIdx.x) * (inner / kActGroup) + row / kActGroup] =
-          scale.bits;
-    }
+
+  static __device__ __forceinline__ RowTile RowTileAt(const Matrix (&w)[2], int row_block, int i) {
+    return {w[i % 2], int64_t{row_block} * kTileWarps + i / 2};
   }
-  __syncthreads();
+
+  // Four blocks of eight tokens: w1·x and w3·x, sums[0] and sums[1], to gates, rows g and g + 8 of
+  // two tokens in sums[0][j][0] and [1]; the warp's largest ones to `largest`.
+  template <class Shape>
+  static __device__ __forceinline__ void Apply(const GateScale& scale, float weight, int first,
+                                               typename Shape::Sums& sums, int* largest) {
+    const int lane = static_cast<int>(threadIdx.x) % 32, c = lane % 4;
+    uint32_t most[kStoreBlocks];
 #pragma unroll
-  for (int j = 0; j < Shape::kBlocks; ++j) {
-    if (8 * j >= tile.rows) break;
-    const float2 scale = *reinterpret_cast<const float2*>(scales + 8 * j + lane % 4 * 2);
-    const float2 inverse = {1.0f / scale.x, 1.0f / scale.y};  // exact: powers of two
-    uint16_t codes[2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      codes[half] =
-          PackE4M3(sums[0][j][2 * half] * inverse.x, sums[0][j][2 * half + 1] * inverse.y);
-    }
-    uint8_t* const buffer = shared + warp * kStoreBytes + j % 2 * 512;
-    const int64_t at = int64_t{tile.begin + 8 * j} * inner + row;
-    if constexpr (Shape::kMx) {
-      StoreTokenCodes(buffer, codes, out.x + at, inner, tile.rows - 8 * j);
-    } else {
-      uint32_t pairs[2];
+    for (int n = 0; n < kStoreBlocks; ++n) {
+      float(&a)[4] = sums[0][first + n], (&b)[4] = sums[1][first + n];
+      const float2 weights = {__shfl_sync(0xFFFFFFFFu, weight, 8 * n + 2 * c),
+                              __shfl_sync(0xFFFFFFFFu, weight, 8 * n + 2 * c + 1)};
+      uint32_t gates[2];
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const float2 v = E4M3ToFloat2(codes[half]);
-        pairs[half] = PackBf16(v.x * scale.x, v.y * scale.y);
+        gates[half] =
+            GatePair(a[2 * half], a[2 * half + 1], b[2 * half], b[2 * half + 1], scale, weights);
       }
-      StoreTokens(buffer, pairs, reinterpret_cast<Bf16*>(out.x) + at, inner, tile.rows - 8 * j,
-                  kTileRows);
+      most[n] = ptx::MaxBf16(gates[0] & kMagnitudes, gates[1] & kMagnitudes);
+      a[0] = __uint_as_float(gates[0]), a[1] = __uint_as_float(gates[1]);
+    }
+#pragma unroll
+    for (int offset = 4; offset < 32; offset *= 2) {
+#pragma unroll
+      for (uint32_t& m : most) m = ptx::MaxBf16(m, __shfl_xor_sync(0xFFFFFFFFu, m, offset));
+    }
+    if (lane >= 4) return;
+#pragma unroll
+    for (int n = 0; n < kStoreBlocks; ++n) {
+      int* const at = &largest[8 * (first + n) + 2 * c];
+      atomicMax(at, static_cast<int>(most[n] << 16));
+      atomicMax(at + 1, static_cast<int>(most[n] & 0xFFFF0000u));
     }
   }
-}
 
-// 128 rows of w1 and of w3 of one expert.
-template <class Shape>
-__device__ __forceinline__ void GateTile(uint8_t* shared, const Matrix (&w)[2], int64_t expert,
-                                         const TileRows& tile, const TokenMatrix& x,
-                                         const float* weight, float limit,
-                                         const QuantisedRows& out) {
-  const int row =
-      (static_cast<int>(blockIdx.x) * kTileWarps + static_cast<int>(threadIdx.x) / 32) * kTileRows;
-  WeightRows<2> rows;
+  // Codes of a block's gates, in units of their tokens' scales (bf16 pair: powers of two).
+  static __device__ __forceinline__ void Quantise(const float (&gates)[4], uint32_t scale,
+                                                  uint16_t (&codes)[2]) {
 #pragma unroll
-  for (int m = 0; m < 2; ++m) {
-    SetRowTile<Shape>(rows, m, w[m].prepared + expert * w[m].stride, w[m].n, w[m].k,
-                      row / kTileRows);
+    for (int half = 0; half < 2; ++half) {
+      const uint32_t q =
+          MultiplyBf16(__float_as_uint(gates[half]), (254u << 7 | 254u << 23) - scale);
+      codes[half] = PackE4M3(LowBf16(q), HighBf16(q));
+    }
   }
-  typename Shape::Sums sums = {};
-  TileProduct<Shape> product(shared, rows, Tokens<Shape>(tile, x), static_cast<int>(w[0].k));
-  RunTile<Shape>(tile.rows, product, sums);
-  StoreGates<Shape>(shared, tile, weight, limit, row, w[0].n, out, sums);
-}
-
-// blockIdx.x: 128 rows; blockIdx.y: a tile.
-template <TileMath kMath, int kTokens>
-__global__ void __launch_bounds__(kTileThreads, kBlocksAtOnce<kMath, kTokens>)
-    GateKernel(GroupedProduct p) {
-  extern __shared__ __align__(128) uint8_t shared[];
-  ptx::GridDependencyWait();
-  const int y = static_cast<int>(blockIdx.y);
-  const int row = static_cast<int>(blockIdx.x) * kTileWarps * kTileRows;
-  if (y < p.shared_tiles) {
-    if (row >= p.shared[0].n) return;
-    const TileRows tile = {y * kTokens, min(kTokens, p.tokens - y * kTokens), nullptr};
-    GateTile<TileShape<kMath, kShared, 2, kTokens>>(shared, p.shared, 0, tile, p.shared_x, nullptr,
-                                                    p.limit, p.shared_gates);
-    return;
+  // Of tokens whose largest gates are these.
+  static __device__ __forceinline__ uint32_t ScalePair(const int2& largest) {
+    const uint32_t low = ScaleOf(fmaxf(kE4M3Floor, __int_as_float(largest.x)), kInverse448).bits;
+    const uint32_t high = ScaleOf(fmaxf(kE4M3Floor, __int_as_float(largest.y)), kInverse448).bits;
+    return low << 7 | high << 23;
   }
-  if (y - p.shared_tiles >= *p.rows.tile_count || row >= p.routed[0].n) return;
-  const MoeTile t = p.rows.tiles[y - p.shared_tiles];
-  GateTile<TileShape<kMath, kRouted, 2, kTokens>>(shared, p.routed, t.expert,
-                                                  {t.begin, t.rows, p.rows.token}, p.x,
-                                                  p.rows.weight, p.limit, p.gates);
-}
 
-template <TileMath kMath, int kTokens>
-void LaunchGateTiles(const GroupedProduct& product, Stream& stream) {
-  Launch({.name = "moe w1, w3",
-          .grid = dim3(
-              Blocks(std::max(product.routed[0].n, product.shared[0].n), kTileWarps * kTileRows),
-              static_cast<unsigned>(product.shared_tiles + product.most_tiles)),
-          .threads = kTileThreads,
-          .shared_bytes = SharedBytes<kMath, kTokens>()},
-         stream, GateKernel<kMath, kTokens>, product);
-}
+  template <class Shape>
+  static __device__ __forceinline__ void Store(const GroupedProduct& p, const GroupedTile& tile,
+                                               const StoreMemory& memory,
+                                               typename Shape::Sums& sums) {
+    constexpr int kTokens = Shape::kTokens;
+    constexpr float kUnit = OperandsOf<Shape>::kUnit;
+    const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
+    int* const all = reinterpret_cast<int*>(memory.extra);
+    const int turn = memory.tile / static_cast<int>(gridDim.x);
+    int* const largest = all + turn % 3 * kTokens;
+    float weights[kTokens / 32];  // of token 32i + lane
+#pragma unroll
+    for (int i = 0; i < kTokens / 32; ++i) {
+      const int token = 32 * i + lane;
+      const bool weighed = !tile.shared && token < tile.rows.rows;
+      weights[i] = (weighed ? p.rows.weight[tile.rows.begin + token] : 1.0f) * kUnit * kUnit;
+    }
+#pragma unroll
+    for (int first = 0; first < Shape::kBlocks; first += kStoreBlocks) {
+      if (8 * first >= tile.rows.rows) break;
+      Apply<Shape>({p.limit / kUnit, -kLog2E * kUnit}, weights[first / 4], first, sums, largest);
+    }
+    ptx::BarrierWait(kStoreBarrier, kTileThreads);
+    // All have read what the tile before left there, and nobody is at the tile after the next.
+    if (thread < kTokens) all[(turn + 2) % 3 * kTokens + thread] = 0;
+    const int64_t inner = tile.weights(p)[0].n;
+    const int row = (tile.row_block * kTileWarps + warp) * kTileRows;
+    const QuantisedRows& out = tile.shared ? p.shared_gates : p.gates;
+#pragma unroll
+    for (int first = 0; first < Shape::kBlocks; first += kStoreBlocks) {
+      const int64_t token = tile.rows.begin + 8 * first;
+      const int rows = tile.rows.rows - 8 * first;
+      if (rows <= 0) break;
+      uint32_t pairs[kStoreBlocks][2];
+#pragma unroll
+      for (int n = 0; n < kStoreBlocks; ++n) {
+        const uint32_t scale =
+            ScalePair(*reinterpret_cast<const int2*>(largest + 8 * (first + n) + lane % 4 * 2));
+        uint16_t codes[2];
+        Quantise(sums[0][first + n], scale, codes);
+        if constexpr (Shape::kMx) {
+          StoreCodes(memory.shared + warp * 1024 + n % 2 * 512, codes, scale, out,
+                     (token + 8 * n) * inner + row, inner, rows - 8 * n);
+        } else {
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            const float2 v = E4M3ToFloat2(codes[half]);
+            pairs[n][half] = MultiplyBf16(PackBf16(v.x, v.y), scale);
+          }
+        }
+      }
+      if constexpr (!Shape::kMx) {
+        StoreTokens(pairs, reinterpret_cast<Bf16*>(out.x) + token * inner + row, inner, rows,
+                    kTileRows);
+      }
+    }
+  }
+
+  // A block's codes and, by the block's first warp, its scales. at: of the first token's first row.
+  static __device__ __forceinline__ void StoreCodes(uint8_t* buffer, const uint16_t (&codes)[2],
+                                                    uint32_t scale, const QuantisedRows& out,
+                                                    int64_t at, int64_t inner, int rows) {
+    StoreTokenCodes(buffer, codes, out.x + at, inner, rows);
+    const int thread = static_cast<int>(threadIdx.x);
+    if (thread >= 4) return;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int token = 2 * thread + i;
+      if (token >= rows) continue;
+      out.scale[at / kActGroup + token * (inner / kActGroup)] =
+          static_cast<uint8_t>(scale >> (7 + 16 * i));
+    }
+  }
+
+ private:
+  static constexpr uint32_t kMagnitudes = 0x7FFF7FFFu;
+  static constexpr float kLog2E = 1.4426950408889634f;
+};
 
 template <TileMath kMath>
 void LaunchGates(int tile_tokens, const GroupedProduct& product, Stream& stream) {
-  (tile_tokens == kFewTokens ? LaunchGateTiles<kMath, kFewTokens>
-                             : LaunchGateTiles<kMath, kManyTokens>)(product, stream);
+  LaunchGrouped<Gates, kMath>("moe w1, w3", tile_tokens, product, stream);
 }
 
 }  // namespace tandem::kernels::cuda

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Barriers in shared memory: a phase ends when as many have arrived as it was made for and all
-// bytes that it was told of have come; who waits says which phase, by its parity.
+// Barriers in shared memory: a phase ends when as many have arrived as it was made for; who waits
+// says which phase, by its parity.
 //
 // `barrier` is the address of eight bytes in shared memory. What a thread wrote (or copied) before
 // it arrived is seen by those who waited. Exists on sm_90a and sm_120f.
@@ -14,18 +14,9 @@ namespace tandem::kernels::ptx {
 __device__ __forceinline__ void InitMbarrier(uint32_t barrier, int arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
 }
-// After the last InitMbarrier: bulk copies see them too.
-__device__ __forceinline__ void FenceMbarriers() {
-  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-}
 
 __device__ __forceinline__ void ArriveMbarrier(uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
-// The phase also waits for `bytes` of bulk copies.
-__device__ __forceinline__ void ArriveMbarrierExpecting(uint32_t barrier, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
-               : "memory");
 }
 // Arrives when this thread's copies of async_copy.cuh so far have come.
 __device__ __forceinline__ void ArriveMbarrierAfterCopies(uint32_t barrier) {
