@@ -91,18 +91,19 @@ class TileProduct {
   template <int kActive_>
   struct Pipeline {
     static constexpr int kActive = kActive_;
-    // sm_120f multiplies most codes as they are; their bf16 forms there spilled with larger groups.
+    // What measured best on sm_90a spilled here and there on sm_120f.
+    static constexpr bool kHopper = ptx::kEmulatesMmaBlockScale;
+    static constexpr bool kRing = !std::is_same_v<Stages, CopiedStages<Shape>>;
     static constexpr int kMost =
-        kFormat != WeightFormat::kBf16 && !Shape::kMx && !ptx::kEmulatesMmaBlockScale
-            ? 2
-            : Shape::kGroup;
+        !kHopper && kRing && kFormat == WeightFormat::kFp4 ? 2 : Shape::kGroup;
     static constexpr int kGroup = kActive < kMost ? kActive : kMost;
     static constexpr int kGroups = (kActive + kGroup - 1) / kGroup;
     // Where a step of the loop begins and waits: in the middle of a tile's groups. The compiler
     // then spreads the conversion of the next tile over the products before those that want it;
     // at the end of a tile it would let it stand together, and a scheduler's two warps would both
     // do without products for long.
-    static constexpr bool kSplits = !Shape::kMx && Operands::kPieces > 0 && kTiles == 2;
+    static constexpr bool kSplits = !Shape::kMx && Operands::kPieces > 0 && kTiles == 2 &&
+                                    (kHopper || kRing);
     static constexpr int kSplit = kSplits && kGroups > 2 ? kGroups / 2 : 0;
     // The next tile's codes come in group kSplit; its pieces are converted in the slots, of all
     // groups' steps, from then on.
