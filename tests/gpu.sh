@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Everything that needs a GPU, in one call: the CUDA table's tests, the sanitizers over a part of
-# them, and the benchmark against this machine's own ceilings. Runs where the binaries lie; they
-# need no package but the driver (the ceilings: PyTorch; the sanitizers and SASS: CUDA's tools).
+# Everything that needs a GPU, in one call: the tests of the CUDA table, of the engine on it and of
+# the ranks, the sanitizers over a part of them, and the benchmark against this machine's own
+# ceilings. Runs where the binaries lie; they need no package but the driver (the engine's and the
+# ranks' tests: Abseil; the engine's: the source folder where it was built; the ranks': NCCL's
+# library; the ceilings: PyTorch; the sanitizers and SASS: CUDA's tools).
 #
 #   tests/gpu.sh [--bin DIR] [--out DIR] [tests] [sanitize] [sass] [bench [FAMILY…]]
 #
 # default: all of them, --bin build/cuda/bin, --out . ; writes tests.log, sanitize.log, sass.md,
-# kernels.md and peers.md into --out, and exits with 1 if a test, a sanitizer or the SASS is amiss.
+# kernels.md, peers.md and, where there are two GPUs, all_reduce.md into --out, and exits with 1 if
+# a test, a sanitizer or the SASS is amiss.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -49,8 +52,12 @@ PY
 }
 
 tests() {
-  "$bin/kernels_cuda_test" --gtest_brief=1 2>&1 | tee "$out/tests.log" | tail -40
-  [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
+  local test
+  : >"$out/tests.log"
+  for test in kernels_cuda_test engine_cuda_test parallel_cuda_test; do
+    "$bin/$test" --gtest_brief=1 2>&1 | tee -a "$out/tests.log" | tail -40
+    [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
+  done
 }
 
 # Quick tests, one of each kind of kernel: they are a hundred times slower under a tool.
@@ -81,7 +88,11 @@ bench() {
   } | tee "$out/kernels.md"
   [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
   [ ${#families[@]} -gt 0 ] ||
-    python3 tests/bench/kernels/cuda/peers.py "$out/kernels.md" | tee "$out/peers.md"
+    python3 tests/bench/kernels/peers.py "$out/kernels.md" | tee "$out/peers.md"
+  if [ ${#families[@]} -eq 0 ] && [ "$(nvidia-smi -L | wc -l)" -gt 1 ]; then
+    "$bin/all_reduce_bench" | tee "$out/all_reduce.md"
+    [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
+  fi
 }
 
 for stage in "${stages[@]}"; do

@@ -3,14 +3,15 @@
 # One router, some prefill and some decode workers on this machine, on loopback.
 #
 #   deploy/scripts/local.sh up --model DIR [--prefill N] [--decode N] [--port P] [--pages N] \
-#     [--engine model|sim] [--slots N]
+#     [--engine model|sim] [--device cpu|cuda] [--slots N]
 #   deploy/scripts/local.sh status
 #   deploy/scripts/local.sh down
 #
 # `up` also takes --bin DIR (default bin/ of a bundle, else build/release/bin), and --router-config,
 # --prefill-config and --decode-config TEXT, fields that are added to the config of each process of
 # that kind; `--engine sim` runs workers that compute nothing and repeat prompts
-# (deploy/config/decode_sim.textproto); --slots is how many sequences a decode worker holds. Each
+# (deploy/config/decode_sim.textproto); `--device cuda` runs workers on GPU 0, which needs a build
+# with TANDEM_CUDA; --slots is how many sequences a decode worker holds. Each
 # verb also takes --dir STATE (default build/local: configs, logs, process ids; one cluster a
 # folder). Without --port the router gets a free port; the workers always do. `up` returns when
 # every process answers its health check and the router is connected to every worker, or stops all
@@ -22,7 +23,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 state="$root/build/local"
 bin="$root/bin"
 [ -x "$bin/tandem" ] || bin="$root/build/release/bin"
-model="" port="" pages=256 slots=64 engine=model
+model="" port="" pages=256 slots=64 engine=model device=cpu
 declare -A added=([router]="" [prefill]="" [decode]="")
 prefill=1 decode=1
 start_seconds=300
@@ -102,6 +103,7 @@ worker_config() {  # name grpc-port metrics-port
   echo "  metrics_listen: \"127.0.0.1:$3\""
   echo "  model_dir: $(quoted "$model")"
   echo "  engine: ENGINE_${engine^^}"
+  echo "  device: DEVICE_${device^^}"
   echo "}"
   case "$1" in
     decode*) echo "pages: $pages slots: $slots batch_max: $slots" ;;
@@ -180,10 +182,11 @@ wait_serving() {
   done <"$state/processes"
 }
 
-# What runs has the model, the engine, the numbers of workers and the port that were asked for.
+# What runs has the model, engine, device, numbers of workers and port that were asked for.
 same_as_asked() {
   grep -qxF "model_dir: $(quoted "$model")" "$state/router.textproto" &&
     grep -qx "  engine: ENGINE_${engine^^}" "$state/decode-0.textproto" &&
+    grep -qx "  device: DEVICE_${device^^}" "$state/decode-0.textproto" &&
     [ "$(grep -c '^prefill-' "$state/processes")" -eq "$prefill" ] &&
     [ "$(grep -c '^decode-' "$state/processes")" -eq "$decode" ] &&
     { [ -z "$port" ] || grep -q "^router .* $port [0-9]*$" "$state/processes"; }
@@ -198,6 +201,7 @@ up() {
   number --pages "$pages" 16777216
   number --slots "$slots" 65536
   case "$engine" in model | sim) ;; *) fail "--engine: $engine is neither model nor sim" ;; esac
+  case "$device" in cpu | cuda) ;; *) fail "--device: $device is neither cpu nor cuda" ;; esac
   [ -z "$port" ] || number --port "$port" 65535
   local role why
   for role in "" -router -prefill -decode; do
@@ -275,6 +279,7 @@ while [ $# -gt 0 ]; do
     --prefill-config) added[prefill]=$2 ;;
     --decode-config) added[decode]=$2 ;;
     --engine) engine=$2 ;;
+    --device) device=$2 ;;
     --slots) slots=$2 ;;
     --dir) state=$2 ;;
     --bin) bin=$2 ;;

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // How eight warps of a block attend with 16 or 32 heads of one token to the tiles of key_tiles.cuh.
 //
-// A tile's work, heads being the rows of m16n8k16:
-//   scores   warp w multiplies dims 128·(w/2) .. +127 of 16 queries, which it keeps in registers,
-//            with keys: of 32 heads, those of tile w%2 with all keys; of 16, keys 16·(w%2) .. +15.
-//            The four parts of a score meet in shared memory
-//   softmax  a head's 32 scores in 8 (or 16) neighbouring lanes: running maximum and sum, bf16 of
-//            the exponentials and the factor for what was summed so far to shared memory
+// Heads are the rows of m16n8k16:
+//   softmax  a head's 32 scores in 8 neighbouring lanes: bf16 of the exponentials to shared memory.
+//            The maximum under which they stand, and what was summed so far, follow the scores only
+//            when these rise 2^8 above it: most tiles neither look for a maximum nor rescale
 //   values   warp w sums dims 64·w .. +63 of all heads over the tile's keys; a key is its own value
 // Exponentials are base 2: scores come multiplied by scale·log2 e. Internal to kernels/attention.
 #pragma once
@@ -17,18 +15,16 @@
 #include "kernels/common/cuda/codec.cuh"
 #include "kernels/common/cuda/reduce.cuh"
 #include "kernels/ptx/mma.cuh"
-#include "kernels/ptx/named_barrier.cuh"
 
 namespace tandem::kernels::cuda {
 
 inline constexpr int kHeadWarps = 8;
 inline constexpr int kHeadThreads = 32 * kHeadWarps;
-inline constexpr int kPartStride = kTileKeys + 8;    // floats: float2 stores of 8 rows in all banks
-inline constexpr int kWeightStride = kTileKeys + 8;  // bf16: 8 rows' 16 bytes in all banks
-inline constexpr int kPartDims = 128;                // of a warp's part of a score
-inline constexpr int kParts = kHeadDim / kPartDims;
 inline constexpr int kValueDims = kHeadDim / kHeadWarps;  // of a warp's sums
+inline constexpr int kHeadLanes = 8;                      // that share a head's softmax
+inline constexpr int kLaneKeys = kTileKeys / kHeadLanes;
 inline constexpr float kNoScore = -INFINITY;
+inline constexpr float kSlack = 8;  // how far scores may stand above the maximum in use
 
 __device__ __forceinline__ float Exp2(float x) {
   float y;
@@ -36,250 +32,204 @@ __device__ __forceinline__ float Exp2(float x) {
   return y;
 }
 
-// What the eight warps share.
-template <int kM>  // tiles of 16 heads
+// What the warps share; weights, factors and inverse for two tiles by turns.
+template <int kM>
 struct HeadShare {
-  float parts[kParts][16 * kM][kPartStride];
-  Bf16 weights[16 * kM][kWeightStride];
-  float factors[16 * kM];
-  float inverse[16 * kM];
+  ScoreParts<kM> parts;
+  Bf16 weights[2][16 * kM][kTileKeys];
+  float factors[2][8][2 * kM];  // of head 8·i + g at [g][i]
+  float inverse[2][16 * kM];
 };
+
+// Where keys 8·eight .. +7 of a head's weights stand, as ScorePlace, for what ldmatrix reads.
+__device__ __forceinline__ int WeightPlace(int head, int eight) {
+  return 8 * (eight ^ (head / 2 & 3));
+}
+
+__device__ __forceinline__ void Store(float* to, const float (&v)[4]) {
+  asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(v[0]), "f"(v[1]),
+               "f"(v[2]), "f"(v[3])
+               : "memory");
+}
+__device__ __forceinline__ void Store(Bf16* to, uint32_t low, uint32_t high) {
+  asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(low), "r"(high) : "memory");
+}
 
 template <int kM>
 class HeadTiles {
  public:
-  static constexpr int kHeads = 16 * kM;
-  static constexpr int kLanes = kHeadThreads / kHeads;  // that share a head's softmax
-  static constexpr int kScores = kTileKeys / kLanes;    // of a lane
   using Share = HeadShare<kM>;
 
   // `thread` is 0..255.
-  __device__ __forceinline__ HeadTiles(Share* share, int thread, int barrier)
-      : share_(share), thread_(thread), barrier_(barrier) {}
+  __device__ __forceinline__ HeadTiles(Share* share, int thread) : share_(share), thread_(thread) {}
 
-  // Takes queries q[heads, 512] into registers by way of a tile's memory; rows beyond are zero.
-  __device__ __forceinline__ void LoadQueries(const Bf16* q, int heads, uint8_t* tile) {
-    constexpr int kChunks = kTileRowBytes / 16, kRowStep = kHeadThreads / kChunks;
-    const int chunk = thread_ % kChunks, first = thread_ / kChunks;
-    uint4 values[kHeads / kRowStep];
+  // A tile's scores into registers.
+  using Scores = float[kLaneKeys];
+  __device__ __forceinline__ void TakeScores(Scores& s) const {
+    if (!has_scores()) return;
+    const int head = thread_ / kHeadLanes, key = first_key();
+    const float* from = &share_->parts[0][head][ScorePlace(head, key / 8) + key % 8];
+    float4 p[kParts];
 #pragma unroll
-    for (int i = 0; i < kHeads / kRowStep; ++i) {
-      const int row = first + kRowStep * i;
-      values[i] = row < heads ? *reinterpret_cast<const uint4*>(q + row * kHeadDim + 8 * chunk)
-                              : make_uint4(0, 0, 0, 0);
+    for (int part = 0; part < kParts; ++part) {
+      p[part] = *reinterpret_cast<const float4*>(from + part * kHeads * kTileKeys);
     }
+    s[0] = (p[0].x + p[1].x) + (p[2].x + p[3].x);
+    s[1] = (p[0].y + p[1].y) + (p[2].y + p[3].y);
+    s[2] = (p[0].z + p[1].z) + (p[2].z + p[3].z);
+    s[3] = (p[0].w + p[1].w) + (p[2].w + p[3].w);
+  }
+  // Their softmax, of `valid` keys, to share.weights[turn].
+  __device__ __forceinline__ void Softmax(Scores& s, int valid, float scale, int turn) {
+    if (!has_scores()) return;
+    const int head = thread_ / kHeadLanes, key = first_key();
 #pragma unroll
-    for (int i = 0; i < kHeads / kRowStep; ++i) {
-      *reinterpret_cast<uint4*>(tile + TileOffset(first + kRowStep * i, chunk)) = values[i];
+    for (int i = 0; i < kLaneKeys; ++i) s[i] = key + i < valid ? s[i] * scale : kNoScore;
+    const float highest = fmaxf(fmaxf(s[0], s[1]), fmaxf(s[2], s[3]));
+    float factor = 1;
+    if (__any_sync(0xFFFFFFFFu, highest - most_ > kSlack)) {
+      const float most = WarpReduce<kHeadLanes>(highest, Max());
+      if (most - most_ > kSlack) {
+        factor = Exp2(most_ - most);
+        total_ *= factor;
+        most_ = most;
+      }
     }
-    Meet();
-    const uint32_t from =
-        ptx::SharedAddress(tile) +
-        TileOffset(16 * head_tile() + lane() % 16, part() * (kPartDims / 8) + lane() / 16);
+    const float under = most_ == kNoScore ? 0 : most_;  // no key yet, so none here
 #pragma unroll
-    for (int k = 0; k < kPartDims / 16; ++k) {
-      ptx::LoadMatrix4(q_[k], (from ^ (2 * k % 8 << 4)) + 2 * k / 8 * 128);
+    for (float& score : s) score = Exp2(score - under);
+    total_ += (s[0] + s[1]) + (s[2] + s[3]);
+    *reinterpret_cast<uint2*>(&share_->weights[turn][head][WeightPlace(head, key / 8) + key % 8]) =
+        make_uint2(PackBf16(s[0], s[1]), PackBf16(s[2], s[3]));
+    if (key == 0) share_->factors[turn][head % 8][head / 8] = factor;
+  }
+  // Adds the tile's values.
+  __device__ __forceinline__ void Values(uint32_t tile, int turn) {
+    constexpr int kSteps = kTileKeys / 16 * kPairs;
+    const int row = lane() % 16;
+    uint32_t a[kM][4];
+    const auto take = [&](int k) {
+#pragma unroll
+      for (int i = 0; i < kM; ++i) {  // WeightPlace is the same 16 further
+        ptx::LoadMatrix4(
+            a[i], &share_->weights[turn][16 * i + row][WeightPlace(row, 2 * k + lane() / 16)]);
+      }
+    };
+    take(0);
+    // Matrices: keys 0..7 and 8..15 of a chunk, then of the next. A step ahead of the products.
+    const uint32_t from = tile + TileOffset(row, warp() * (kValueDims / 8) + lane() / 16);
+    uint32_t b[2][4];
+    ptx::LoadMatrix4Transposed(b[0], from);
+    Rescale(turn);
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i) {
+      const int pair = i % kPairs;
+      if (i + 1 < kSteps) {
+        ptx::LoadMatrix4Transposed(b[(i + 1) % 2], (from ^ ((i + 1) % kPairs << 5)) +
+                                                       16 * ((i + 1) / kPairs) * kTileRowBytes);
+      }
+      if (i == kPairs) take(1);
+      const uint32_t low[2] = {b[i % 2][0], b[i % 2][1]}, high[2] = {b[i % 2][2], b[i % 2][3]};
+#pragma unroll
+      for (int m = 0; m < kM; ++m) {
+        ptx::MmaBf16(sums_[m][2 * pair], a[m], low);
+        ptx::MmaBf16(sums_[m][2 * pair + 1], a[m], high);
+      }
     }
   }
 
-  // Attends to a tile with `valid` keys, times `scale`; the tile by its shared address.
-  __device__ __forceinline__ void Attend(uint32_t tile, int valid, float scale) {
-    Scores(tile);
-    Meet();
-    const bool rose = Softmax(valid, scale);
-    if (ptx::BarrierAny(barrier_, kHeadThreads, rose)) Rescale();
-    Values(tile);
+  // The sum of a head's exponentials, and the maximum under which they stand; complete in the
+  // head's lanes. Begins anew.
+  struct Denominator {
+    float most;
+    float total;
+  };
+  __device__ __forceinline__ Denominator TakeDenominator() {
+    const Denominator mine = {most_, WarpReduce<kHeadLanes>(total_, Sum())};
+    most_ = kNoScore;
+    total_ = 0;
+    return mine;
   }
-
-  // The sum of a head's exponentials, and their maximum; complete in the head's lanes.
-  __device__ __forceinline__ float Total() const {
-    return WarpReduce<kLanes>(total_, Sum());
-  }
-  __device__ __forceinline__ float most() const {
-    return most_;
-  }
+  // The head that this lane speaks for; −1: none.
   __device__ __forceinline__ int head() const {
-    return thread_ / kLanes;
-  }
-  __device__ __forceinline__ bool first_lane() const {
-    return thread_ % kLanes == 0;
+    return has_scores() && thread_ % kHeadLanes == 0 ? thread_ / kHeadLanes : -1;
   }
 
-  // The sums times share.inverse to out[heads, 512] as bf16, by way of a tile's memory. All warps
-  // have met since that was written.
-  __device__ __forceinline__ void WriteOut(Bf16* out, int heads, uint8_t* tile) const {
-    const int g = lane() / 4, c = lane() % 4;
-    uint8_t* mine = tile + warp() * kHeads * 2 * kValueDims;  // [heads][8 chunks], swizzled
-#pragma unroll
-    for (int m = 0; m < kM; ++m) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int row = 16 * m + 8 * half + g;
-        const float inverse = share_->inverse[row];
-#pragma unroll
-        for (int n = 0; n < kValueDims / 8; ++n) {
-          *reinterpret_cast<uint32_t*>(mine + row * 2 * kValueDims + ((n ^ (row & 7)) << 4) +
-                                       4 * c) =
-              PackBf16(sums_[m][n][2 * half] * inverse, sums_[m][n][2 * half + 1] * inverse);
-        }
-      }
-    }
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < kHeads / 4; ++i) {
-      const int row = 4 * i + lane() / 8, chunk = lane() % 8;
-      if (row < heads) {
-        *reinterpret_cast<uint4*>(out + row * kHeadDim + warp() * kValueDims + 8 * chunk) =
-            *reinterpret_cast<const uint4*>(mine + row * 2 * kValueDims +
-                                            ((chunk ^ (row & 7)) << 4));
-      }
-    }
+  // The sums times share.inverse[turn] to out[heads, 512] as bf16. Begins anew.
+  __device__ __forceinline__ void TakeOut(Bf16* out, int heads, int turn) {
+    ForRows(heads, [&](int row, int dim, const float(&v)[4]) {
+      const float inverse = share_->inverse[turn][row];
+      Store(out + row * kHeadDim + dim, PackBf16(v[0] * inverse, v[1] * inverse),
+            PackBf16(v[2] * inverse, v[3] * inverse));
+    });
   }
-
-  // The sums themselves to out[heads], `stride` floats apart.
-  __device__ __forceinline__ void WriteSums(float* out, int64_t stride, int heads) const {
-    const int g = lane() / 4, c = lane() % 4;
-#pragma unroll
-    for (int m = 0; m < kM; ++m) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int row = 16 * m + 8 * half + g;
-        if (row >= heads) continue;
-#pragma unroll
-        for (int n = 0; n < kValueDims / 8; ++n) {
-          *reinterpret_cast<float2*>(out + row * stride + warp() * kValueDims + 8 * n + 2 * c) =
-              make_float2(sums_[m][n][2 * half], sums_[m][n][2 * half + 1]);
-        }
-      }
-    }
-  }
-
-  __device__ __forceinline__ void Meet() const {
-    ptx::BarrierWait(barrier_, kHeadThreads);
+  // The sums themselves to out[heads], `stride` floats apart. Begins anew.
+  __device__ __forceinline__ void TakeSums(float* out, int64_t stride, int heads) {
+    ForRows(heads,
+            [&](int row, int dim, const float(&v)[4]) { Store(out + row * stride + dim, v); });
   }
 
  private:
+  static constexpr int kHeads = 16 * kM;
+  static constexpr int kPairs = kValueDims / 16;  // of eight dims
+
   __device__ __forceinline__ int lane() const {
     return thread_ % 32;
   }
   __device__ __forceinline__ int warp() const {
     return thread_ / 32;
   }
-  __device__ __forceinline__ int part() const {
-    return warp() / 2;
+  // Whether this warp has heads in the softmax.
+  __device__ __forceinline__ bool has_scores() const {
+    return kM == 2 || warp() < kHeads * kHeadLanes / 32;
   }
 
-  __device__ __forceinline__ int head_tile() const {
-    return kM == 1 ? 0 : warp() % 2;
+  __device__ __forceinline__ int first_key() const {
+    return kLaneKeys * (thread_ % kHeadLanes);
   }
-
-  __device__ __forceinline__ void Scores(uint32_t tile) {
-    const int keys = kM == 1 ? 16 * (warp() % 2) : 0;
-    // Matrices: keys 0..7 of the low and the high eight dims, then keys 8..15.
-    const int row = keys + lane() / 16 * 8 + lane() % 8;
-    const uint32_t first = tile + TileOffset(row, part() * (kPartDims / 8) + lane() / 8 % 2);
-    float s[2 * kM][4] = {};
+  // What was summed so far to the new maxima, where there are any.
+  __device__ __forceinline__ void Rescale(int turn) {
+    float factors[2 * kM];
+    bool any = false;
 #pragma unroll
-    for (int k = 0; k < kPartDims / 16; ++k) {
-#pragma unroll
-      for (int n = 0; n < kM; ++n) {
-        uint32_t b[4];
-        ptx::LoadMatrix4(b, (first ^ (2 * k % 8 << 4)) + 2 * k / 8 * 128 + 16 * n * kTileRowBytes);
-        const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
-        ptx::MmaBf16(s[2 * n], q_[k], low);
-        ptx::MmaBf16(s[2 * n + 1], q_[k], high);
-      }
+    for (int i = 0; i < kM; ++i) {
+      const float2 two =
+          *reinterpret_cast<const float2*>(&share_->factors[turn][lane() / 4][2 * i]);
+      factors[2 * i] = two.x;
+      factors[2 * i + 1] = two.y;
+      any = any || two.x != 1 || two.y != 1;
     }
-    float* to = &share_->parts[part()][16 * head_tile() + lane() / 4][keys + lane() % 4 * 2];
+    if (!__any_sync(0xFFFFFFFFu, any)) return;
 #pragma unroll
-    for (int n = 0; n < 2 * kM; ++n) {
-      *reinterpret_cast<float2*>(to + 8 * n) = make_float2(s[n][0], s[n][1]);
-      *reinterpret_cast<float2*>(to + 8 * n + 8 * kPartStride) = make_float2(s[n][2], s[n][3]);
-    }
-  }
-
-  // Returns whether the head's maximum rose.
-  __device__ __forceinline__ bool Softmax(int valid, float scale) {
-    const int first = thread_ % kLanes * kScores;
-    float s[kScores];
+    for (int i = 0; i < 2 * kM; ++i) {
 #pragma unroll
-    for (int i = 0; i < kScores; i += 2) {
-      float2 p[kParts];
-#pragma unroll
-      for (int part = 0; part < kParts; ++part) {
-        p[part] = *reinterpret_cast<const float2*>(&share_->parts[part][head()][first + i]);
-      }
-      s[i] = ((p[0].x + p[1].x) + (p[2].x + p[3].x)) * scale;
-      s[i + 1] = ((p[0].y + p[1].y) + (p[2].y + p[3].y)) * scale;
-    }
-    float most = kNoScore;
-#pragma unroll
-    for (int i = 0; i < kScores; ++i) {
-      if (first + i >= valid) s[i] = kNoScore;
-      most = fmaxf(most, s[i]);
-    }
-    most = fmaxf(most_, WarpReduce<kLanes>(most, Max()));
-    const float factor = Exp2(most_ - most);
-    total_ *= factor;
-    most_ = most;
-    uint32_t weights[kScores / 2];
-#pragma unroll
-    for (int i = 0; i < kScores; i += 2) {
-      const float a = Exp2(s[i] - most), b = Exp2(s[i + 1] - most);
-      total_ += a + b;
-      weights[i / 2] = PackBf16(a, b);
-    }
-    uint32_t* to = reinterpret_cast<uint32_t*>(&share_->weights[head()][first]);
-#pragma unroll
-    for (int i = 0; i < kScores / 2; ++i) to[i] = weights[i];
-    if (first_lane()) share_->factors[head()] = factor;
-    return factor != 1;
-  }
-
-  __device__ __forceinline__ void Values(uint32_t tile) {
-    // Matrices: keys 0..7 and 8..15 of eight dims, then of the next eight.
-    const uint32_t first = tile + TileOffset(lane() % 16, warp() * (kValueDims / 8) + lane() / 16);
-#pragma unroll
-    for (int k = 0; k < kTileKeys / 16; ++k) {
-      uint32_t a[kM][4];
-#pragma unroll
-      for (int m = 0; m < kM; ++m) {
-        ptx::LoadMatrix4(a[m], &share_->weights[16 * m + lane() % 16][16 * k + lane() / 16 * 8]);
-      }
-#pragma unroll
-      for (int n = 0; n < kValueDims / 8; n += 2) {
-        uint32_t b[4];
-        ptx::LoadMatrix4Transposed(b, (first ^ (n << 4)) + 16 * k * kTileRowBytes);
-        const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
-#pragma unroll
-        for (int m = 0; m < kM; ++m) {
-          ptx::MmaBf16(sums_[m][n], a[m], low);
-          ptx::MmaBf16(sums_[m][n + 1], a[m], high);
-        }
+      for (int n = 0; n < kValueDims / 8; ++n) {
+        sums_[i / 2][n][2 * (i % 2)] *= factors[i];
+        sums_[i / 2][n][2 * (i % 2) + 1] *= factors[i];
       }
     }
   }
 
-  // What was summed so far to the new maxima; most tiles bring none.
-  __device__ __forceinline__ void Rescale() {
+  // Hands over all sums, four neighbouring dims at a time, and zeroes them.
+  template <typename Take>
+  __device__ __forceinline__ void ForRows(int heads, const Take& take) {
 #pragma unroll
-    for (int m = 0; m < kM; ++m) {
+    for (int i = 0; i < 2 * kM; ++i) {
+      const int row = 8 * i + lane() / 4;
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const float factor = share_->factors[16 * m + 8 * half + lane() / 4];
-#pragma unroll
-        for (int n = 0; n < kValueDims / 8; ++n) {
-          sums_[m][n][2 * half] *= factor;
-          sums_[m][n][2 * half + 1] *= factor;
-        }
+      for (int pair = 0; pair < kPairs; ++pair) {
+        float(&low)[4] = sums_[i / 2][2 * pair];
+        float(&high)[4] = sums_[i / 2][2 * pair + 1];
+        const int at = 2 * (i % 2);
+        const float v[4] = {low[at], low[at + 1], high[at], high[at + 1]};
+        if (row < heads) take(row, warp() * kValueDims + 16 * pair + 4 * (lane() % 4), v);
+        low[at] = low[at + 1] = high[at] = high[at + 1] = 0;
       }
     }
   }
 
   Share* share_;
   int thread_;
-  int barrier_;
-  uint32_t q_[kPartDims / 16][4];
   float sums_[kM][kValueDims / 8][4] = {};
   float most_ = kNoScore;
   float total_ = 0;  // this lane's part

@@ -100,9 +100,9 @@ __global__ void __launch_bounds__(kQueryThreads)
   __shared__ int32_t any_irregular;
   const int64_t local = blockIdx.x, t = work.first + local, heads = args.q.shape[1];
   const int tid = static_cast<int>(threadIdx.x);
-  ptx::GridDependencyLaunch();
   if (tid == 0) any_irregular = 0;
   ptx::GridDependencyWait();
+  ptx::GridDependencyLaunch();  // not sooner: the next two kernels count on it
   __syncthreads();
   const auto* words = reinterpret_cast<const uint32_t*>(args.q.row(t));
   const int h = tid / 2, half = tid % 2;

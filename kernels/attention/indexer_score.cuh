@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Scores of the indexer's rows: persistent warps over units of 32 key rows, codes from memory
-// through a warp's own ring of shared memory into the byte matrix product.
+// through a warp's own ring of shared memory. Units that are not regular are rare and left to a
+// second walk, so that the first one's registers hold the query and little else.
 //
-// A lane's 16 bytes of a key row are one scale group, and its scale shifts the table that turns
-// codes into bytes, so a unit costs no multiplication by scales; the same of the query was made
-// before (indexer_query.cuh). Sums start at a constant that makes their bits a float, one
-// saturating FMA is conversion, bias and ReLU, another adds the head. Units with an irregular row
-// take the product group by group. Order of the sums over heads: 8 of a lane, then over lanes.
+// What lies before the query kernel's launch is read before the wait for it: that kernel lets this
+// one begin only when all of its blocks have waited for what came before.
 // Internal to kernels/attention.
 #pragma once
 
 #include <cstdint>
 
-#include "kernels/attention/indexer_query.cuh"
+#include "kernels/attention/indexer_unit.cuh"
 #include "kernels/ptx/async_copy.cuh"
 
 namespace tandem::kernels::cuda {
@@ -20,203 +18,26 @@ namespace tandem::kernels::cuda {
 inline constexpr int kScoreThreads = 128;
 inline constexpr int kScoreWarps = kScoreThreads / 32;
 inline constexpr int kScoreBlocksPerSm = 3;
-inline constexpr int kStages = 2;  // of a warp's ring; a stage is a unit
-inline constexpr int kUnitTiles = kUnit / 8;
-inline constexpr int kTileBytes = 8 * kIndexRowBytes;
-inline constexpr int kUnitCodeBytes = kUnitTiles * kTileBytes;
-inline constexpr int kStageBytes = kUnitCodeBytes + kUnit * kIndexRowScales;
+inline constexpr int kStages = 2;  // of a warp's ring; a stage is a unit's codes
+inline constexpr int kStageBytes = kUnitCodeBytes;
 inline constexpr int kRingBytes = kScoreWarps * kStages * kStageBytes;
 // A block counts in 16 bits, so it empties its bins after so many units of a token.
 inline constexpr int32_t kUnitsCounted = 65535 / kUnit;
-static_assert(kStageBytes % 16 == 0 && kBlockRows == 2 * kUnit && kScoreWarps % 2 == 0);
+static_assert(kBlockRows == 2 * kUnit && kScoreWarps % 2 == 0 && kStages == 2);
 
-// A query's operands in a warp's registers.
-template <int kTiles>
-struct IndexerQuery {
-  uint32_t a[kTiles][4][4];
-  float weight[kTiles][2], offset[kTiles][2];
+// What a block scores next: units of one token.
+struct BlockShare {
+  int32_t token, begin, end;
+  int32_t next, last;  // units of all tokens
 };
 
 // What blocks know of the slice's tokens, in shared memory.
 struct SliceTokens {
+  BlockShare* share;
   int32_t* prefix;    // [tokens + 1] units of the tokens before
   int32_t* rows;      // [tokens]
   int32_t* sequence;  // [tokens]
 };
-
-template <int kTiles>
-__device__ __forceinline__ void LoadQuery(const IndexerWork& work, int64_t local, int lane,
-                                          IndexerQuery<kTiles>* query) {
-  const uint4* fragments = work.fragments + local * kTiles * 128;
-#pragma unroll
-  for (int m = 0; m < kTiles; ++m) {
-#pragma unroll
-    for (int step = 0; step < 4; ++step) {
-      const uint4 v = fragments[(m * 4 + step) * 32 + lane];
-      query->a[m][step][0] = v.x;
-      query->a[m][step][1] = v.y;
-      query->a[m][step][2] = v.z;
-      query->a[m][step][3] = v.w;
-    }
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const int64_t head = local * work.heads + 16 * m + 8 * r + lane / 4;
-      query->weight[m][r] = work.weight[head];
-      query->offset[m][r] = work.offset[head];
-    }
-  }
-}
-
-// Starts the copy of one half of a page to a stage.
-__device__ __forceinline__ void FetchUnit(const uint8_t* base, int32_t page, int half, int lane,
-                                          uint8_t* stage) {
-  const uint8_t* from = base + int64_t{kIndexPageBytes} * page;
-  const uint8_t* codes = from + kUnitCodeBytes * half + 16 * lane;
-#pragma unroll
-  for (int i = 0; i < kUnitTiles; ++i) {
-    ptx::CopyAsync16(stage + kTileBytes * i + 16 * lane, codes + kTileBytes * i);
-  }
-  constexpr int kScaleBytes = kUnit * kIndexRowScales;
-  if (lane < kScaleBytes / 16) {
-    ptx::CopyAsync16(stage + kUnitCodeBytes + 16 * lane,
-                     from + kIndexRowBytes * kBlockRows + kScaleBytes * half + 16 * lane);
-  }
-}
-
-__device__ __forceinline__ float SaturatingFma(float a, float b, float c) {
-  float d;
-  asm("fma.rn.sat.f32 %0, %1, %2, %3;" : "=f"(d) : "f"(a), "f"(b), "f"(c));
-  return d;
-}
-
-// Sums over this lane's heads for columns 2c, 2c+1 of eight regular keys.
-template <int kTiles>
-__device__ __forceinline__ void ScoreRegular(const IndexerQuery<kTiles>& query, const uint4& codes,
-                                             uint32_t shift, float (&sum)[2]) {
-  const uint32_t words[4] = {codes.x, codes.y, codes.z, codes.w};
-  const uint32_t magic[4] = {kMagic, kMagic, kMagic, kMagic};
-  const CodeTable table = ShiftedCodes(shift);
-  uint32_t acc[kTiles][4];
-#pragma unroll
-  for (int step = 0; step < 4; ++step) {
-    const uint32_t word = words[step], flipped = word ^ 0x88888888u;
-    const uint32_t b0 = BiasedBytes(word, flipped, table);
-    const uint32_t b1 = BiasedBytes(word >> 16, flipped >> 16, table);
-#pragma unroll
-    for (int m = 0; m < kTiles; ++m) {
-      if (step == 0) {
-        ptx::MmaS8U8(acc[m], query.a[m][step], b0, b1, magic);
-      } else {
-        ptx::MmaS8U8(acc[m], query.a[m][step], b0, b1, acc[m]);
-      }
-    }
-  }
-  sum[0] = sum[1] = 0;
-#pragma unroll
-  for (int m = 0; m < kTiles; ++m) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float y = SaturatingFma(__uint_as_float(acc[m][i]), kShrink, query.offset[m][i / 2]);
-      sum[i % 2] = __fmaf_rn(query.weight[m][i / 2], y, sum[i % 2]);
-    }
-  }
-}
-
-// The same for any keys: unshifted, a group at a time, every scale applied to its own sum. Rare, so
-// the query comes from memory.
-__device__ __forceinline__ void ScoreIrregular(const IndexerWork& work, int64_t local,
-                                               const uint4& codes, uint32_t scales, int tile,
-                                               float (&sum)[2]) {
-  const uint32_t words[4] = {codes.x, codes.y, codes.z, codes.w};
-  const int lane = static_cast<int>(threadIdx.x) % 32, group_of_lane = lane % 4;
-  const uint32_t left = __shfl_sync(0xFFFFFFFFu, scales, 8 * tile + 2 * group_of_lane);
-  const uint32_t right = __shfl_sync(0xFFFFFFFFu, scales, 8 * tile + 2 * group_of_lane + 1);
-  const CodeTable table = ShiftedCodes(0);
-  const int tiles = static_cast<int>(work.heads / 16);
-  sum[0] = sum[1] = 0;
-#pragma unroll 1
-  for (int m = 0; m < tiles; ++m) {
-    const int64_t head = local * work.heads + 16 * m + lane / 4;
-    float dot[4] = {};
-#pragma unroll 1
-    for (int group = 0; group < 4; ++group) {
-      const uint32_t mask = group == group_of_lane ? 0xFFFFFFFFu : 0;
-      uint32_t acc[4] = {};
-#pragma unroll
-      for (int step = 0; step < 4; ++step) {
-        const uint4 v = work.fragments[((local * tiles + m) * 4 + step) * 32 + lane];
-        const uint32_t a[4] = {v.x, v.y, v.z, v.w};
-        const uint32_t b0 = SignedBytes(words[step], table) & mask;
-        ptx::MmaS8S8(acc, a, b0, SignedBytes(words[step] >> 16, table) & mask, acc);
-      }
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const float n = static_cast<float>(static_cast<int32_t>(acc[i]));
-        dot[i] += n * work.group_scale[4 * (head + 8 * (i / 2)) + group] *
-                  ScaleFloat(((i % 2 == 0 ? left : right) >> (8 * group)) & 255u);
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float y = dot[i] <= 0 ? 0.0f : dot[i] * kShrink;  // NaN stays
-      sum[i % 2] = __fmaf_rn(work.weight[head + 8 * (i / 2)], y, sum[i % 2]);
-    }
-  }
-}
-
-// The row of a unit whose sum a lane ends with.
-__device__ __forceinline__ int RowOfLane(int lane) {
-  return 8 * ((lane >> 2) & 3) + 2 * (lane & 3) + (lane >> 4);
-}
-
-// Sums of a tile over the eight lanes of its columns: row 2c + lane/16 of it.
-__device__ __forceinline__ float ReduceTile(const float (&sum)[2], int lane) {
-  const bool odd = lane >= 16;
-  float all = (odd ? sum[1] : sum[0]) + __shfl_xor_sync(0xFFFFFFFFu, odd ? sum[0] : sum[1], 16);
-  all += __shfl_xor_sync(0xFFFFFFFFu, all, 8);
-  return all + __shfl_xor_sync(0xFFFFFFFFu, all, 4);
-}
-
-// Scores of a stage's rows, row RowOfLane(lane) in a lane; rows from `rows` on are not keys.
-template <int kTiles>
-__device__ __forceinline__ float ScoreUnit(const IndexerWork& work, int64_t local,
-                                           const IndexerQuery<kTiles>& query, bool regular_query,
-                                           const uint8_t* stage, int32_t rows, int lane) {
-  // What stands behind the last row must not make the unit irregular.
-  const uint32_t loaded = reinterpret_cast<const uint32_t*>(stage + kUnitCodeBytes)[lane];
-  const uint32_t scales = lane < rows ? loaded : 0x7F7F7F7Fu;
-  const RowScales split = SplitScales(scales);
-  const auto* codes = reinterpret_cast<const uint4*>(stage) + lane;
-  float sum[2] = {}, score = 0;
-  const int own_tile = (lane >> 2) & 3;
-  if (__all_sync(0xFFFFFFFFu, split.regular && regular_query)) {
-    // A tile's sum over lanes is taken beside the next tile's product.
-#pragma unroll 1
-    for (int tile = 0; tile < kUnitTiles; ++tile) {
-      const uint32_t distance = __shfl_sync(0xFFFFFFFFu, split.distance, 8 * tile + lane / 4);
-      const float before = ReduceTile(sum, lane);
-      score = own_tile == tile - 1 ? before : score;
-      ScoreRegular(query, codes[32 * tile], (distance >> (8 * (lane % 4))) & 255u, sum);
-    }
-    const float before = ReduceTile(sum, lane);
-    score = own_tile == kUnitTiles - 1 ? before : score;
-    return score * ScaleFloat(__shfl_sync(0xFFFFFFFFu, split.least, RowOfLane(lane)));
-  }
-#pragma unroll 1
-  for (int tile = 0; tile < kUnitTiles; ++tile) {
-    ScoreIrregular(work, local, codes[32 * tile], scales, tile, sum);
-    const float all = ReduceTile(sum, lane);
-    score = own_tile == tile ? all : score;
-  }
-  return score;
-}
-
-// Integers in the order of the floats; NaN as −∞, both zeros alike.
-__device__ __forceinline__ uint32_t OrderedKey(float score) {
-  const float s = score == score ? score + 0.0f : __uint_as_float(0xFF800000u);
-  const uint32_t u = __float_as_uint(s);
-  return u ^ ((u >> 31) != 0 ? 0xFFFFFFFFu : 0x80000000u);
-}
 
 // What the block needs to know of the slice's tokens; a token whose rows are all chosen has no
 // units.
@@ -253,50 +74,152 @@ __device__ __forceinline__ void ReadTokens(const IndexerTopkArgs& args, const In
   __syncthreads();
 }
 
-// Scores units begin .. end−1 of one token, a warp every kScoreWarps-th.
-template <int kTiles>
-__device__ __forceinline__ void ScoreToken(const IndexerTopkArgs& args, const IndexerWork& work,
-                                           const SliceTokens& slice, int32_t local, int32_t begin,
-                                           int32_t end, uint8_t* ring, uint32_t* bins) {
+// One token as a warp walks over it: units first, first + kScoreWarps … below end. All of them are
+// the same half of their pages.
+struct WarpUnits {
+  const uint8_t* base;  // of this half of page 0
+  const int32_t* pages;
+  uint32_t* keys;  // of the token
+  int32_t rows, first, end;
+  int32_t scales;  // bytes from a half page's codes to its scale of row `lane`
+};
+
+__device__ __forceinline__ const uint8_t* CodesOf(const WarpUnits& units, int32_t page) {
+  return units.base + int64_t{kIndexPageBytes} * page;
+}
+
+// The scales of row `lane` of a unit with so many rows. What stands behind the last one must not
+// make the unit irregular.
+__device__ __forceinline__ uint32_t RealScales(uint32_t scales, int32_t rows, int lane) {
+  return lane < rows ? scales : 0x7F7F7F7Fu;
+}
+
+__device__ __forceinline__ WarpUnits UnitsOfWarp(const IndexerTopkArgs& args,
+                                                 const IndexerWork& work,
+                                                 const SliceTokens& slice) {
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  int32_t index = begin + warp;  // of the unit
-  if (index >= end) return;
-  const int32_t* pages = args.batch.pages.row(slice.sequence[local]);
-  const int32_t rows = slice.rows[local];
-  const int half = index % 2;  // of a page: the same for all units of the warp
-  FetchUnit(args.keys.base, pages[index / 2], half, lane, ring);
+  const int32_t local = slice.share->token, first = slice.share->begin + warp, half = first % 2;
+  return {.base = args.keys.base + kUnitCodeBytes * half,
+          .pages = args.batch.pages.row(slice.sequence[local]),
+          .keys = work.keys + local * work.capacity,
+          .rows = slice.rows[local],
+          .first = first,
+          .end = slice.share->end,
+          .scales = kUnitCodeBytes * (2 - half) + kIndexRowScales * (kUnit * half + lane)};
+}
+
+// Starts the copy of a unit's codes to a stage, the rows of a tile in the order of columns;
+// `codes`, `stage`: of this lane.
+__device__ __forceinline__ void FetchUnit(const uint8_t* codes, uint32_t stage) {
+#pragma unroll
+  for (int i = 0; i < kUnitTiles; ++i) {
+    ptx::CopyAsync16(stage + kTileBytes * i, codes + kTileBytes * i);
+  }
+}
+
+template <bool kHistogram>
+__device__ __forceinline__ void EmitKey(uint32_t key, uint32_t* to, uint32_t* bins) {
+  *to = key;
+  if constexpr (kHistogram) {
+    const uint32_t bin = key >> kBinShift;
+    atomicAdd(&bins[bin / 2], bin % 2 == 0 ? 1u : 0x10000u);
+  }
+}
+
+// The regular units. Returns whether there are others.
+template <int kTiles, bool kHistogram>
+__device__ __forceinline__ bool ScoreUnits(const IndexerTopkArgs& args, const IndexerWork& work,
+                                           int64_t local, const WarpUnits& units, uint8_t* ring,
+                                           uint32_t* bins) {
+  constexpr int32_t kStep = kScoreWarps * kUnit;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  // Places in the tables in 32 bits: a slice has less than 2^31 of either.
+  const int32_t* pages = args.batch.pages.data;
+  auto place = static_cast<int32_t>(units.pages - pages) + units.first / 2;
+  const uint8_t* base = units.base + 16 * lane;
+  const int32_t to_scales = units.scales - 16 * lane;
+  const uint32_t stage = ptx::SharedAddress(ring) + kIndexRowBytes * ColumnOfRow(lane / 4) +
+                         16 * static_cast<uint32_t>(lane % 4);
+  const uint8_t* codes = base + int64_t{kIndexPageBytes} * pages[place];
+  FetchUnit(codes, stage);
   ptx::CopyAsyncCommit();
-  int32_t page = index + kScoreWarps < end ? pages[(index + kScoreWarps) / 2] : 0;
+  uint32_t scales = *reinterpret_cast<const uint32_t*>(codes + to_scales);
+  // Rows from the unit's first on; those of the units from `end` on.
+  int32_t rows = units.rows - units.first * kUnit;
+  const int32_t behind = units.rows - units.end * kUnit;
+  int32_t page = rows - kStep > behind ? pages[place + kScoreWarps / 2] : 0;
+  ptx::GridDependencyWait();
+  if (work.irregular[local] != 0) return true;
   IndexerQuery<kTiles> query;
   LoadQuery<kTiles>(work, local, lane, &query);
-  const bool regular = work.irregular[local] == 0;
-  uint32_t* keys = work.keys + local * work.capacity;
-  int stage = 0;
-  for (; index < end; index += kScoreWarps) {
-    if (index + kScoreWarps < end) {
-      FetchUnit(args.keys.base, page, half, lane, ring + kStageBytes * (stage ^ 1));
+  auto key = static_cast<int32_t>(units.keys - work.keys) + units.first * kUnit + lane;
+  bool others = false;
+  uint32_t turn = 0;
+#pragma unroll 1
+  for (; rows > behind; rows -= kStep) {
+    const RowScales split = SplitScales(RealScales(scales, rows, lane));
+    if (rows - kStep > behind) {
+      const uint8_t* next = base + int64_t{kIndexPageBytes} * page;
+      FetchUnit(next, stage + (turn ^ kStageBytes));
+      scales = *reinterpret_cast<const uint32_t*>(next + to_scales);
     }
     ptx::CopyAsyncCommit();
-    const int32_t ahead = index + 2 * kScoreWarps;
-    if (ahead < end) page = pages[ahead / 2];
+    place += kScoreWarps / 2;
+    if (rows - 2 * kStep > behind) page = pages[place + kScoreWarps / 2];
     ptx::CopyAsyncWait<1>();
     __syncwarp();
-    const uint32_t key = OrderedKey(ScoreUnit<kTiles>(
-        work, local, query, regular, ring + kStageBytes * stage, rows - index * kUnit, lane));
+    if (__all_sync(0xFFFFFFFFu, split.regular)) {
+      const auto* in_stage = reinterpret_cast<const uint4*>(ring + turn) + lane;
+      const uint32_t ordered = OrderedKey(ScoreUnit<kTiles>(query, in_stage, split, lane));
+      if (lane < rows) EmitKey<kHistogram>(ordered, work.keys + key, bins);
+    } else {
+      others = true;
+    }
     __syncwarp();  // the stage is filled again
-    stage ^= 1;
-    const int32_t row = index * kUnit + RowOfLane(lane);
-    if (row >= rows) continue;
-    keys[row] = key;
-    const uint32_t bin = key >> kBinShift;
-    if (bins != nullptr) atomicAdd(&bins[bin / 2], bin % 2 == 0 ? 1u : 0x10000u);
+    turn ^= kStageBytes;
+    key += kStep;
   }
   ptx::CopyAsyncWait<0>();
+  return others;
+}
+
+// The irregular units, or all of them.
+template <bool kHistogram>
+__device__ __forceinline__ void ScoreOthers(const IndexerWork& work, int64_t local, bool all,
+                                            const WarpUnits& units, uint32_t* bins) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll 1
+  for (int32_t index = units.first; index < units.end; index += kScoreWarps) {
+    const int32_t rows = units.rows - index * kUnit;
+    const uint8_t* codes = CodesOf(units, units.pages[index / 2]);
+    const uint32_t word = *reinterpret_cast<const uint32_t*>(codes + units.scales);
+    const uint32_t scales = RealScales(word, rows, lane);
+    if (!all && __all_sync(0xFFFFFFFFu, SplitScales(scales).regular)) continue;
+    const float score = ScoreAnyUnit(work, local, codes, scales, lane);
+    if (lane < rows) {
+      EmitKey<kHistogram>(OrderedKey(score), units.keys + index * kUnit + lane, bins);
+    }
+  }
+}
+
+// Scores the block's share of a token, a warp every kScoreWarps-th unit.
+template <int kTiles, bool kHistogram>
+__device__ __forceinline__ void ScoreShare(const IndexerTopkArgs& args, const IndexerWork& work,
+                                           const SliceTokens& slice, uint8_t* ring,
+                                           uint32_t* bins) {
+  if (slice.share->begin + static_cast<int>(threadIdx.x) / 32 >= slice.share->end) return;
+  if (!ScoreUnits<kTiles, kHistogram>(args, work, slice.share->token,
+                                      UnitsOfWarp(args, work, slice), ring, bins)) {
+    return;
+  }
+  // Read again, so that nothing of it lives through the first walk.
+  const int64_t again = slice.share->token;
+  ScoreOthers<kHistogram>(work, again, work.irregular[again] != 0, UnitsOfWarp(args, work, slice),
+                          bins);
 }
 
 // Adds the block's counts to the token's, and clears them.
 __device__ __forceinline__ void FlushBins(uint32_t* bins, uint32_t* total) {
-  __syncthreads();
   for (int i = static_cast<int>(threadIdx.x); i < kBins / 2; i += kScoreThreads) {
     const uint32_t pair = bins[i];
     if (pair == 0) continue;
@@ -304,7 +227,6 @@ __device__ __forceinline__ void FlushBins(uint32_t* bins, uint32_t* total) {
     if (pair >> 16 != 0) atomicAdd(&total[2 * i + 1], pair >> 16);
     bins[i] = 0;
   }
-  __syncthreads();
 }
 
 // Shared memory: rings, bins if wanted, tokens.
@@ -312,39 +234,53 @@ inline int64_t ScoreSharedBytes(int64_t tokens, bool histogram) {
   return kRingBytes + (histogram ? 2 * kBins : 0) + 4 * (3 * tokens + 1);
 }
 
+// Moves on to the next token; by one thread.
+template <bool kHistogram>
+__device__ __forceinline__ void NextShare(int32_t tokens, const SliceTokens& slice) {
+  const int32_t begin = slice.share->next;
+  int32_t low = 0, high = tokens;  // prefix[low] <= begin < prefix[high]
+  while (high - low > 1) {
+    const int32_t middle = (low + high) / 2;
+    (slice.prefix[middle] <= begin ? low : high) = middle;
+  }
+  int32_t end = min(slice.share->last, slice.prefix[low + 1]);
+  if (kHistogram) end = min(end, begin + kUnitsCounted);
+  const int32_t first = slice.prefix[low];
+  *slice.share = {low, begin - first, end - first, end, slice.share->last};
+}
+
 // A block takes an equal share of all units of the slice's tokens.
 template <int kTiles, bool kHistogram>
 __global__ void __launch_bounds__(kScoreThreads, kScoreBlocksPerSm)
     IndexerScoreKernel(IndexerTopkArgs args, IndexerWork work) {
   extern __shared__ uint4 shared[];
+  __shared__ BlockShare share;
   auto* ring = reinterpret_cast<uint8_t*>(shared);
   auto* bins = reinterpret_cast<uint32_t*>(ring + kRingBytes);
   auto* prefix = reinterpret_cast<int32_t*>(bins + (kHistogram ? kBins / 2 : 0));
-  const SliceTokens slice{prefix, prefix + work.tokens + 1, prefix + 2 * work.tokens + 1};
+  const SliceTokens slice{&share, prefix, prefix + work.tokens + 1, prefix + 2 * work.tokens + 1};
   ring += threadIdx.x / 32 * (kStages * kStageBytes);
   ptx::GridDependencyLaunch();
   if constexpr (kHistogram) {
     for (int i = static_cast<int>(threadIdx.x); i < kBins / 2; i += kScoreThreads) bins[i] = 0;
   }
-  ptx::GridDependencyWait();
   ReadTokens(args, work, slice);
-  const int64_t units = prefix[work.tokens];
-  auto begin = static_cast<int32_t>(units * blockIdx.x / gridDim.x);
-  const auto last = static_cast<int32_t>(units * (blockIdx.x + 1) / gridDim.x);
-  while (begin < last) {
-    int32_t low = 0, high = static_cast<int32_t>(work.tokens);  // prefix[low] <= begin < [high]
-    while (high - low > 1) {
-      const int32_t middle = (low + high) / 2;
-      (prefix[middle] <= begin ? low : high) = middle;
-    }
-    const int32_t first = prefix[low];
-    int32_t end = min(last, prefix[low + 1]);
-    if (kHistogram) end = min(end, begin + kUnitsCounted);
-    ScoreToken<kTiles>(args, work, slice, low, begin - first, end - first, ring,
-                       kHistogram ? bins : nullptr);
-    if constexpr (kHistogram) FlushBins(bins, work.histogram + int64_t{low} * kBins);
-    begin = end;
+  if (threadIdx.x == 0) {
+    const int64_t units = prefix[work.tokens];
+    share.next = static_cast<int32_t>(units * blockIdx.x / gridDim.x);
+    share.last = static_cast<int32_t>(units * (blockIdx.x + 1) / gridDim.x);
   }
+  __syncthreads();
+  while (share.next < share.last) {
+    __syncthreads();
+    if (threadIdx.x == 0) NextShare<kHistogram>(static_cast<int32_t>(work.tokens), slice);
+    __syncthreads();
+    ScoreShare<kTiles, kHistogram>(args, work, slice, ring, bins);
+    __syncthreads();
+    ptx::GridDependencyWait();  // also the warps that had no unit
+    if constexpr (kHistogram) FlushBins(bins, work.histogram + int64_t{share.token} * kBins);
+  }
+  ptx::GridDependencyWait();
 }
 
 }  // namespace tandem::kernels::cuda

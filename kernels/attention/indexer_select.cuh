@@ -106,33 +106,28 @@ __device__ __forceinline__ void FilterChunk(const TokenRows& token, int32_t chun
     const int32_t row = base + 32 * i + lane;
     keys[i] = row < token.rows ? __ldcg(token.keys + row) : 0;
   }
-  uint32_t sure = 0, inside = 0;  // lane i: of ballot i
+  uint32_t sure = 0, inside[kBallots];  // `sure`: lane i, of ballot i
+  int32_t count = 0;
 #pragma unroll
   for (int i = 0; i < kBallots; ++i) {
     const bool real = base + 32 * i + lane < token.rows;
     const uint32_t bin = keys[i] >> kBinShift;
     const uint32_t above = __ballot_sync(0xFFFFFFFFu, real && bin > token.bin);
-    const uint32_t equal = __ballot_sync(0xFFFFFFFFu, real && bin == token.bin);
+    inside[i] = __ballot_sync(0xFFFFFFFFu, real && bin == token.bin);
     if (lane == i) sure = above;
-    if (lane == i) inside = equal;
+    count += __popc(inside[i]);
   }
   if (lane < kBallots && base + 32 * lane < token.rows) token.sure[base / 32 + lane] = sure;
-  if (token.candidates == nullptr) return;
-  const int32_t count = __popc(inside);
-  int32_t scan = count;
-#pragma unroll
-  for (int offset = 1; offset < kBallots; offset *= 2) {
-    const int32_t below = __shfl_up_sync(0xFFFFFFFFu, scan, offset);
-    if (lane >= offset) scan += below;
-  }
+  if (token.candidates == nullptr || count == 0) return;
   int32_t at = 0;
-  if (lane == kBallots - 1 && scan > 0) at = atomicAdd(&token.counters[0], scan);
-  at = __shfl_sync(0xFFFFFFFFu, at, kBallots - 1) + scan - count;
+  if (lane == 0) at = atomicAdd(&token.counters[0], count);
+  at = __shfl_sync(0xFFFFFFFFu, at, 0);
 #pragma unroll
   for (int i = 0; i < kBallots; ++i) {
-    const uint32_t mask = __shfl_sync(0xFFFFFFFFu, inside, i);
-    const int32_t place = __shfl_sync(0xFFFFFFFFu, at, i) + __popc(mask & ((1u << lane) - 1));
-    if (((mask >> lane) & 1u) != 0 && place < kListed) {
+    if (inside[i] == 0) continue;
+    const int32_t place = at + __popc(inside[i] & ((1u << lane) - 1));
+    at += __popc(inside[i]);
+    if (((inside[i] >> lane) & 1u) != 0 && place < kListed) {
       token.candidates[place] = make_uint2(keys[i], static_cast<uint32_t>(base + 32 * i + lane));
     }
   }
@@ -306,7 +301,8 @@ __global__ void __launch_bounds__(kSelectThreads)
   if constexpr (kSplit) {
     __threadfence();
     __syncthreads();
-    if (threadIdx.x == 0) last = atomicAdd(&token.counters[1], 1) == chunks - 1;
+    const int32_t blocks = min(chunks, static_cast<int32_t>(gridDim.x));
+    if (threadIdx.x == 0) last = atomicAdd(&token.counters[1], 1) == blocks - 1;
     __syncthreads();
     if (!last) return;
     __threadfence();

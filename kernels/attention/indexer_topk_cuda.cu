@@ -18,6 +18,7 @@ constexpr int64_t kSliceBytes = int64_t{64} << 20;  // of scores: they should st
 constexpr int64_t kSliceTokens = 1024;              // which blocks keep in shared memory
 // Up to so many rows, one block a token selects faster than several with a histogram made before.
 constexpr int64_t kRowsOfOneBlock = 16384;
+constexpr int64_t kSelectBlocksPerSm = 2;
 
 // Enough tiles of 16 heads, of the few numbers that are compiled.
 int HeadTiles(int64_t heads) {
@@ -58,6 +59,13 @@ void Score(const IndexerTopkArgs& args, const IndexerWork& work, Stream& stream)
   }
 }
 
+// Of a token: as many as there is room for at once, and work.
+unsigned SelectBlocks(const IndexerWork& work) {
+  const int64_t room = kSelectBlocksPerSm * Multiprocessors() / work.tokens;
+  const int64_t chunks = (work.capacity + kChunkRows - 1) / kChunkRows;
+  return static_cast<unsigned>(std::clamp<int64_t>(room, 1, chunks));
+}
+
 void RunSlice(const IndexerTopkArgs& args, const IndexerWork& work, Stream& stream) {
   const auto tokens = static_cast<unsigned>(work.tokens);
   if (work.capacity > args.rows.shape[1]) {
@@ -69,7 +77,7 @@ void RunSlice(const IndexerTopkArgs& args, const IndexerWork& work, Stream& stre
   }
   const LaunchConfig select{
       .name = "indexer_topk: select",
-      .grid = dim3(work.histogram != nullptr ? Blocks(work.capacity, kChunkRows) : 1, tokens),
+      .grid = dim3(work.histogram != nullptr ? SelectBlocks(work) : 1, tokens),
       .threads = kSelectThreads,
       .shared_bytes = work.capacity / 8};
   if (work.histogram != nullptr) {

@@ -1,185 +1,199 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a block brings the keys that one token's lists name into shared memory, as tiles of 32 rows
-// of bf16.
+// How eight warps bring keys, 32 at a time, and multiply them with the queries.
 //
-// Two groups of four warps read the lists in segments of raw entries and keep the valid ones in
-// order. Then each fills its buffer, by turns: a group's rows wait in its registers until their
-// buffer is free. A tile is [32 rows][64 chunks of 16 bytes]; chunk c of
-// row r stands at place c ^ (r % 8), so that eight rows' same chunk (ldmatrix) and four threads'
-// neighbouring chunks of two rows (the stores here) lie in different banks. Rows beyond the list's
-// end are zero. Internal to kernels/attention.
+// A tile's keys stand in shared memory as bf16 times 2^-60, for head_tiles.cuh: [32 rows][64 chunks
+// of 16 bytes], chunk c of row r at place c ^ (r % 8), so that what a warp stores or loads at once
+// lies in different banks. Rows beyond the list's end are zero.
+// Warp w has dims 128·(w/2) .. +127 of keys 16·(w%2) .. +15, eight at a time. Lane 4·g + c loads 16
+// neighbouring dims of key g from either 64: four k of m16n8k16, the order of k being ours to
+// choose. So the same registers go to shared memory and, as B, into the products with the warp's
+// dims of all queries, which it keeps in registers too. The four parts of a score meet in shared
+// memory.
+// Of 16 dims, the two chunks have pairs 0, 2, 4, 6 and 1, 3, 5, 7: then a lane of a product with
+// both has four neighbouring dims. A k has two neighbouring pairs of a chunk, so that registers
+// stand in the order in which both the product and the store want them.
+// Internal to kernels/attention.
 #pragma once
 
 #include <cstdint>
 
-#include "kernels/attention/sparse_attention.h"
-#include "kernels/common/paged_rows.h"
+#include "kernels/attention/key_rows.cuh"
 #include "kernels/gemm/dequant.cuh"
+#include "kernels/ptx/mma.cuh"
+#include "kernels/ptx/mma_int8.cuh"
 
 namespace tandem::kernels::cuda {
 
-inline constexpr int kTileKeys = 32;
 inline constexpr int kTileRowBytes = 2 * kHeadDim;
 inline constexpr int kTileBytes = kTileKeys * kTileRowBytes;
-inline constexpr int kGroups = 2;
-inline constexpr int kGroupThreads = 128;
-inline constexpr int kLoaderThreads = kGroups * kGroupThreads;
-inline constexpr int kRowThreads = kGroupThreads / kTileKeys;  // that share a row
-inline constexpr int kSegmentEntries = 1024;
-inline constexpr int kRowBits = 30;  // of an entry: 2^30 rows are 600 GB
-inline constexpr uint32_t kNoEntry = ~0u;
+inline constexpr int kPartDims = 2 * kKvTile;  // of a warp's part of a score
+inline constexpr int kParts = kHeadDim / kPartDims;
+// E4M3 bits at bf16's places are 2^120 too low. One multiplication by a key's scale makes up for
+// half of that, which leaves room for the scale (to 2^67) and keeps all products normal.
+inline constexpr int kTileShift = 60;
+inline constexpr float kTileUnit = 0x1p60f;  // what the tiles lack
 
 // Where 16-byte chunk c of row r stands in a tile.
 __device__ __forceinline__ int TileOffset(int row, int chunk) {
   return row * kTileRowBytes + ((chunk ^ (row & 7)) << 4);
 }
-
-struct DeviceKeySource {
-  const uint8_t* base;   // of the pages
-  const int32_t* index;  // [T, columns]
-  int32_t columns;       // 0: nothing to read
-  int32_t row_shift;     // log2 of the rows of a page
-  int32_t page_bytes;
-};
-
-// What the block shares.
-struct KeyList {
-  DeviceKeySource sources[kMaxKeySources];
-  uint32_t entries[kSegmentEntries];  // source << kRowBits | flat row
-  int32_t warp_counts[kLoaderThreads / 32];
-  int32_t count;
-};
-
-// A thread's part of a tile: as many chunks of each four of its row.
-inline constexpr int kFours = kKvRowDataBytes / 64;
-inline constexpr int kOfFour = 4 / kRowThreads;
-struct RawKeys {
-  uint4 chunks[kFours][kOfFour];
-  uint2 scales;  // a byte for each four chunks of E4M3
-};
-
-// Which of four chunks a thread's i-th is. Of two, rows 2 and 3 of each four take theirs in the
-// other order, lest two threads of a store meet in a bank.
-__device__ __forceinline__ int PlaceOf(int thread, int i) {
-  const int turn = kOfFour == 2 ? thread / kRowThreads / 2 % 2 : 0;
-  return kRowThreads * (i ^ turn) + thread % kRowThreads;
+// Where keys 8·eight .. +7 of a head's scores stand: heads differ, so that a warp's accesses lie in
+// different banks.
+__device__ __forceinline__ int ScorePlace(int head, int eight) {
+  return 8 * (eight ^ (head & 3));
 }
 
-__device__ __forceinline__ uint4 LoadOnce(const uint8_t* address) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(address));
-  return v;
-}
+template <int kM>  // tiles of 16 heads
+using ScoreParts = float[kParts][16 * kM][kTileKeys];
 
-// Raw entry `position` of token t's lists, counted through the three. Without a branch, so that a
-// thread's loads are under way together.
-__device__ __forceinline__ uint32_t Entry(const KeyList& list, int t, int position) {
-  const DeviceKeySource* source = list.sources;
-  const int first = source[0].columns, second = first + source[1].columns;
-  const uint32_t s = (position >= first ? 1u : 0u) + (position >= second ? 1u : 0u);
-  position -= s == 0 ? 0 : s == 1 ? first : second;
-  const int32_t row = __ldg(source[s].index + int64_t{t} * source[s].columns + position);
-  return row < 0 ? kNoEntry : s << kRowBits | static_cast<uint32_t>(row);
-}
+// kRotated: the two warps whose second 64 dims are bf16.
+template <int kM, bool kRotated>
+class KeyWarp {
+ public:
+  static constexpr int kEights = 2;  // of keys in a tile
+  // A lane's part of eight keys as it stands in the rows.
+  struct Raw {
+    uint4 chunks[kRotated ? 3 : 2];
+    uint32_t scales;
+  };
 
-// Waits for the groups' ReadSegment, as all other threads of the block do; returns the number of
-// entries.
-__device__ __forceinline__ int AwaitSegment(const KeyList& list) {
-  __syncthreads();
-  __syncthreads();
-  return list.count;
-}
+  // `thread` counts through the key warps.
+  __device__ __forceinline__ explicit KeyWarp(int thread)
+      : part_(thread / 64), key_(thread / 32 % 2 * 16 + thread % 32 / 4), lane_(thread % 32) {}
 
-// Puts the valid ones of entries begin .. min(end, begin + kSegmentEntries)−1 into the list, in
-// order; returns their number. `thread` counts through the groups.
-__device__ __forceinline__ int ReadSegment(KeyList& list, int t, int begin, int end, int thread) {
-  constexpr int kEach = kSegmentEntries / kLoaderThreads;
-  const int warp = thread / 32, lane = thread % 32;
-  uint32_t entries[kEach];  // a warp's are neighbours
-  int n = 0;
+  // Takes queries q[heads, 512], times what the tiles lack; those beyond are zero.
+  __device__ __forceinline__ void LoadQueries(const Bf16* q, int heads) {
+    q += kPartDims * part_ + 16 * (lane_ % 4);
 #pragma unroll
-  for (int i = 0; i < kEach; ++i) {
-    const int position = begin + (warp * kEach + i) * 32 + lane;
-    const uint32_t entry = Entry(list, t, min(position, end - 1));
-    entries[i] = position < end ? entry : kNoEntry;
-  }
+    for (int m = 0; m < kM; ++m) {
 #pragma unroll
-  for (const uint32_t entry : entries) n += __popc(__ballot_sync(0xFFFFFFFFu, entry != kNoEntry));
-  if (lane == 0) list.warp_counts[warp] = n;
-  __syncthreads();  // also: the list before has been read
-  int before = 0;
-  for (int w = 0; w < warp; ++w) before += list.warp_counts[w];
-  if (thread == kLoaderThreads - 1) list.count = before + n;
+      for (int half = 0; half < 2; ++half) {
+        const int head = 16 * m + 8 * half + lane_ / 4;
 #pragma unroll
-  for (const uint32_t entry : entries) {
-    const uint32_t valid = __ballot_sync(0xFFFFFFFFu, entry != kNoEntry);
-    if (entry != kNoEntry) list.entries[before + __popc(valid & ((1u << lane) - 1))] = entry;
-    before += __popc(valid);
-  }
-  __syncthreads();
-  return list.count;
-}
-
-// Starts the loads of a tile whose `valid` rows `entries` name; `thread` is 0..127 in its group.
-__device__ __forceinline__ void LoadKeys(const KeyList& list, const uint32_t* entries, int valid,
-                                         int thread, RawKeys& keys) {
-  const int row = thread / kRowThreads;
-  if (row >= valid) {
-#pragma unroll
-    for (auto& chunks : keys.chunks) {
-#pragma unroll
-      for (uint4& chunk : chunks) chunk = make_uint4(0, 0, 0, 0);
-    }
-    keys.scales = make_uint2(0, 0);
-    return;
-  }
-  const uint32_t flat = entries[row] & ((1u << kRowBits) - 1);
-  const DeviceKeySource& source = list.sources[entries[row] >> kRowBits];
-  const int shift = source.row_shift;
-  const uint32_t r = flat & ((1u << shift) - 1);
-  const uint8_t* page = source.base + static_cast<int64_t>(flat >> shift) * source.page_bytes;
-  const uint8_t* data = page + kKvRowDataBytes * r;
-#pragma unroll
-  for (int i = 0; i < kOfFour; ++i) {
-    const uint8_t* from = data + 16 * PlaceOf(thread, i);
-#pragma unroll
-    for (int four = 0; four < kFours; ++four) keys.chunks[four][i] = LoadOnce(from + 64 * four);
-  }
-  keys.scales = __ldg(reinterpret_cast<const uint2*>(
-      page + (static_cast<int64_t>(kKvRowDataBytes) << shift) + kKvRowScaleBytes * r));
-}
-
-__device__ __forceinline__ uint4 Widen(uint32_t a, uint32_t b, uint32_t scale) {
-  const uint32_t unit[2] = {a, b};
-  uint32_t pairs[4];
-  Bf16sOfFp8(unit, scale, pairs);
-  return make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
-}
-
-// Turns them into bf16 in `tile`.
-__device__ __forceinline__ void StoreKeys(const RawKeys& keys, int thread, uint8_t* tile) {
-  const int row = thread / kRowThreads;
-#pragma unroll
-  for (int i = 0; i < kOfFour; ++i) {
-    const int place = PlaceOf(thread, i);
-    uint8_t* const low = tile + TileOffset(row, 2 * place);
-    uint8_t* const high = tile + TileOffset(row, 2 * place + 1);
-#pragma unroll
-    for (int four = 0; four < kKvTiles; ++four) {
-      const uint32_t scale =
-          Bf16Scale(((four < 4 ? keys.scales.x : keys.scales.y) >> (8 * (four % 4))) & 0xFFu);
-      const uint4 c = keys.chunks[four][i];
-      *reinterpret_cast<uint4*>(low + 128 * four) = Widen(c.x, c.y, scale);
-      *reinterpret_cast<uint4*>(high + 128 * four) = Widen(c.z, c.w, scale);
-    }
-#pragma unroll
-    for (int four = kKvTiles; four < kFours; ++four) {
-      const int chunk = kNopeDim / 8 + 4 * (four - kKvTiles) + place;
-      *reinterpret_cast<uint4*>(tile + TileOffset(row, chunk)) = keys.chunks[four][i];
+        for (int i = 0; i < 4; ++i) {
+          // Pairs 4·(i%2) .. +3 of the lane's 16 dims: of k 0 and 2, or of 1 and 3.
+          const Bf16* from = q + head * kHeadDim + kKvTile * (i / 2) + 8 * (i % 2);
+          const uint4 v = head < heads ? *reinterpret_cast<const uint4*>(from) : uint4{};
+          const int k = 4 * (i / 2) + i % 2;
+          q_[m][k][half] = MultiplyBf16(v.x, kUp);
+          q_[m][k][2 + half] = MultiplyBf16(v.z, kUp);
+          q_[m][k + 2][half] = MultiplyBf16(v.y, kUp);
+          q_[m][k + 2][2 + half] = MultiplyBf16(v.w, kUp);
+        }
+      }
     }
   }
-}
+
+  // Starts the loads of an eight of the tile of rows first .. first + valid−1.
+  __device__ __forceinline__ void Load(const KeyRows& keys, int first, int valid, int eight,
+                                       Raw& raw) const {
+#pragma unroll
+    for (uint4& chunk : raw.chunks) chunk = make_uint4(0, 0, 0, 0);
+    raw.scales = 0;
+    const int key = key_ + 8 * eight, c = lane_ % 4;
+    if (key >= valid) return;
+    const uint8_t* row = keys.rows[first + key];
+    const uint8_t* data = row + kPartDims * part_ + 16 * c;
+    raw.chunks[0] = LoadOnce(data);
+    if constexpr (kRotated) {
+      const uint8_t* rotated = row + kNopeDim + 32 * c;
+      raw.chunks[1] = LoadOnce(rotated);
+      raw.chunks[2] = LoadOnce(rotated + 16);
+    } else {
+      raw.chunks[1] = LoadOnce(data + kKvTile);
+    }
+    raw.scales =
+        __ldg(reinterpret_cast<const uint16_t*>(row + keys.scales[first + key] + 2 * part_));
+  }
+
+  // As B of eight k.
+  struct Keys {
+    uint32_t b[kPartDims / 16][2];
+  };
+  __device__ __forceinline__ void Widen(const Raw& raw, Keys& keys) const {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      uint32_t(*const b)[2] = keys.b + 4 * half;
+      if (kRotated && half == 1) {
+        const uint4 v = raw.chunks[1], w = raw.chunks[kRotated ? 2 : 1];
+        const uint32_t pairs[2][4] = {{v.x, v.z, w.x, w.z}, {v.y, v.w, w.y, w.w}};
+#pragma unroll
+        for (int i = 0; i < 8; ++i) b[i / 2][i % 2] = Times(pairs[i / 4][i % 4], kDown);
+      } else {
+        const uint4 v = raw.chunks[half];
+        const uint32_t codes[4] = {v.x, v.y, v.z, v.w}, byte = raw.scales >> (8 * half) & 0xFFu;
+        const uint32_t scale = Bf16Scale(min(byte + kTileShift, 255u));
+#pragma unroll
+        for (int i = 0; i < 8; ++i) b[i / 2][i % 2] = Pair(codes[i % 4], i / 4, scale);
+      }
+    }
+  }
+
+  // This warp's part of their scores.
+  struct Scores {
+    float s[kM][4];
+  };
+  __device__ __forceinline__ Scores Multiply(const Keys& keys) const {
+    // Two sums by turns, lest products wait for each other; the rotated ones' registers are full.
+    constexpr int kSums = kRotated ? 1 : 2;
+    Scores sums[kSums] = {};
+#pragma unroll
+    for (int k = 0; k < kPartDims / 16; ++k) {
+#pragma unroll
+      for (int m = 0; m < kM; ++m) ptx::MmaBf16(sums[k % kSums].s[m], q_[m][k], keys.b[k]);
+    }
+#pragma unroll
+    for (int i = 0; i < 4 * kM * (kSums - 1); ++i) {
+      sums[0].s[i / 4][i % 4] += sums[kSums - 1].s[i / 4][i % 4];
+    }
+    return sums[0];
+  }
+  // Puts both where they belong.
+  __device__ __forceinline__ void Put(const Keys& keys, const Scores& scores, int eight,
+                                      uint8_t* tile, ScoreParts<kM>& parts) const {
+    const int to = TileOffset(key_, kPartDims / 8 * part_ + 2 * (lane_ % 4));
+#pragma unroll
+    for (int i = 0; i < kPartDims / 16; i += 2) {
+      *reinterpret_cast<uint4*>(tile + (to ^ 16 * (i / 2 % 2)) + 2 * kKvTile * (i / 4) +
+                                8 * kTileRowBytes * eight) =
+          make_uint4(keys.b[i][0], keys.b[i][1], keys.b[i + 1][0], keys.b[i + 1][1]);
+    }
+#pragma unroll
+    for (int m = 0; m < kM; ++m) {
+      const int head = 16 * m + lane_ / 4;  // ScorePlace is the same eight further
+      float* to_score = &parts[part_][head][ScorePlace(head, key_ / 8 + eight) + 2 * (lane_ % 4)];
+      *reinterpret_cast<float2*>(to_score) = make_float2(scores.s[m][0], scores.s[m][1]);
+      *reinterpret_cast<float2*>(to_score + 8 * kTileKeys) =
+          make_float2(scores.s[m][2], scores.s[m][3]);
+    }
+  }
+
+ private:
+  __device__ static __forceinline__ uint4 LoadOnce(const uint8_t* address) {
+    uint4 v;
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(address));
+    return v;
+  }
+  // MultiplyBf16, but not moved behind the loads of the next tile: the machine waits for all loads
+  // under way before it reads what one of them brought.
+  __device__ static __forceinline__ uint32_t Times(uint32_t pair, uint32_t factor) {
+    uint32_t product;
+    asm volatile("mul.rn.bf16x2 %0, %1, %2;" : "=r"(product) : "r"(pair), "r"(factor));
+    return product;
+  }
+  // Two of four codes: to 16 bits with their sign, to bf16's places, what stands between cleared.
+  __device__ static __forceinline__ uint32_t Pair(uint32_t codes, int high, uint32_t scale) {
+    const uint32_t wide = ptx::PermuteBytes(codes, 0, high == 0 ? 0x9180 : 0xB3A2);
+    return Times((wide << 4) & 0x87F087F0u, scale);
+  }
+
+  static constexpr uint32_t kUp = (127 + kTileShift) * 0x00800080u;
+  static constexpr uint32_t kDown = (127 - kTileShift) * 0x00800080u;
+
+  int part_, key_, lane_;
+  uint32_t q_[kM][kPartDims / 16][4];
+};
 
 }  // namespace tandem::kernels::cuda

@@ -16,6 +16,7 @@ void AllReduce(const AllReduceArgs& args, Stream& stream) {
   HcPostArgs post = args.post;
   post.y = args.x;
   HcPost(post, stream);
+  if (args.next.x.data != nullptr) HcPreNormQuant(args.next, stream);
 }
 
 }  // namespace cpu

@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// One-shot: a block copies its slice of x to its exchange buffer, tells the same block of every
-// peer, waits for theirs, and reads their slices.
+// One-shot, as peer_exchange.cuh has it.
 //
-// Rounds. A block's round e (its epoch, kept in memory, so that a graph's replays go on counting)
-// uses exchange buffer e mod 2. Nothing is reset: flags only grow, and a wait is for >= e. Nobody
-// is overtaken: a rank writes buffer e mod 2 again in round e + 2, which it reaches after it has
-// seen the peer's flag of round e + 1, which the peer writes after it has read round e. A slice's
-// place in the buffer depends on the block alone, so calls of different sizes may follow each
-// other. Memory. The slice is written, the block synchronises, then one thread a peer releases the
-// flag at system scope; the reader acquires it at system scope and synchronises its block. The
-// peers' slices are read past L1.
+//   Pushed   what the inboxes hold: a thread a vector, in one round.
+//   Pulled   more: rounds of a slice a block, one vector a thread while that is enough.
+// With hc_post and the next norm behind it: up to hc_post_pre's 16 tokens, that operation takes y
+// from the peers itself, a launch and a round trip to memory less; more tokens are summed first.
 #include <algorithm>
 
 #include "kernels/comm/all_reduce.h"
+#include "kernels/comm/peer_exchange.cuh"
 #include "kernels/common/cuda/launch.h"
 #include "kernels/hc/hc_mix.cuh"
 #include "kernels/ptx/grid_dependency.cuh"
@@ -20,130 +16,141 @@
 namespace tandem::kernels::cuda {
 namespace {
 
-constexpr int kThreads = 128;
-// Vectors of a thread in a round: one while that keeps the blocks within bounds, for the latency;
-// else as many as eight ranks' parts leave registers for.
-constexpr int kFewVectors = 1, kManyVectors = 2;
-static_assert(16 * kThreads * kManyVectors <= kPeerSliceBytes);
+constexpr int kPullThreads = 256;
+constexpr int kFewVectors = 1, kManyVectors = 4;  // of a thread in a round
+static_assert(16 * kPullThreads * kManyVectors <= kPullSliceBytes);
+constexpr int64_t kMostPushed = int64_t{kPushBlocks} * kPushVectors;
 
-__device__ __forceinline__ void StoreRelease(uint32_t* address, uint32_t value) {
-  asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(address), "r"(value) : "memory");
-}
-
-__device__ __forceinline__ uint32_t LoadAcquire(const uint32_t* address) {
-  uint32_t value;
-  asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(value) : "l"(address) : "memory");
-  return value;
-}
-
-__device__ __forceinline__ uint4 LoadPeer(const uint4* address) {
-  uint4 v;
-  asm volatile("ld.relaxed.sys.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(address)
-               : "memory");
-  return v;
-}
-
-// Tells the peers that this block's slice of a round is there, and waits for theirs: thread p has
-// peer p. False once a peer has not come within the limit, now or ever before.
-__device__ __forceinline__ void Meet(const PeerView& peers, uint32_t epoch) {
-  __syncthreads();
-  const int peer = static_cast<int>(threadIdx.x), block = static_cast<int>(blockIdx.x);
-  if (peer < peers.ranks && peer != peers.rank) {
-    StoreRelease(peers.flags[peer] + peers.rank * kPeerBlocks + block, epoch);
-    const uint32_t* flag = peers.flags[peers.rank] + peer * kPeerBlocks + block;
-    const int64_t start = clock64();
-    // Signed distance: the count may wrap.
-    while (static_cast<int32_t>(LoadAcquire(flag) - epoch) < 0) {
-      if (*static_cast<volatile uint32_t*>(peers.error) != 0) break;
-      if (clock64() - start > peers.limit) {
-        atomicCAS(peers.error, 0u, 1u + static_cast<uint32_t>(peer));
-        break;
-      }
-    }
-  }
-  __syncthreads();
-}
-
-// bf( Σ_r x_r ) of eight values; `own` is this rank's.
-__device__ __forceinline__ uint4 SumOfRanks(const PeerView& peers, const uint4& own,
-                                            int64_t offset) {
-  uint4 part[kMaxPeers];
-#pragma unroll
-  for (int r = 0; r < kMaxPeers; ++r) {
-    if (r >= peers.ranks) break;
-    part[r] = r == peers.rank
-                  ? own
-                  : LoadPeer(reinterpret_cast<const uint4*>(peers.exchange[r] + offset));
-  }
-  float sum[8] = {};
-#pragma unroll
-  for (int r = 0; r < kMaxPeers; ++r) {
-    if (r >= peers.ranks) break;
-    const uint32_t pairs[4] = {part[r].x, part[r].y, part[r].z, part[r].w};
-#pragma unroll
-    for (int p = 0; p < 4; ++p) {
-      sum[2 * p] = __fadd_rn(sum[2 * p], LowBf16(pairs[p]));
-      sum[2 * p + 1] = __fadd_rn(sum[2 * p + 1], HighBf16(pairs[p]));
-    }
-  }
-  return {PackBf16(sum[0], sum[1]), PackBf16(sum[2], sum[3]), PackBf16(sum[4], sum[5]),
-          PackBf16(sum[6], sum[7])};
-}
-
-// hc_post of the streams at one vector of y.
-__device__ __forceinline__ void PostStreams(const HcPostArgs& args, const uint4& y, int64_t vector,
-                                            int64_t dim) {
-  const int64_t t = vector * 8 / dim;
-  Bf16* streams = args.streams.data + t * kHcStreams * dim + (vector * 8 - t * dim);
+// What hc_post wants at one vector of y, beside it.
+struct PostInput {
+  Bf16* streams;
   uint4 x[kHcStreams];
+  float comb[kHcStreams][kHcStreams];
+  float post[kHcStreams];
+};
+
+__device__ __forceinline__ void LoadPost(const HcPostArgs& args, int64_t vector, int64_t dim,
+                                         PostInput* input) {
+  const int64_t t = vector * 8 / dim;
+  input->streams = args.streams.data + t * kHcStreams * dim + (vector * 8 - t * dim);
 #pragma unroll
-  for (int i = 0; i < kHcStreams; ++i) x[i] = *reinterpret_cast<const uint4*>(streams + i * dim);
+  for (int i = 0; i < kHcStreams; ++i) {
+    input->x[i] = *reinterpret_cast<const uint4*>(input->streams + i * dim);
+    input->post[i] = args.post.data[t * kHcStreams + i];
+#pragma unroll
+    for (int j = 0; j < kHcStreams; ++j) {
+      input->comb[j][i] = args.comb.data[(t * kHcStreams + i) * kHcStreams + j];
+    }
+  }
+}
+
+__device__ __forceinline__ void PostStreams(const PostInput& input, const uint4& y, int64_t dim) {
 #pragma unroll
   for (int j = 0; j < kHcStreams; ++j) {
-    float comb[kHcStreams];
-#pragma unroll
-    for (int i = 0; i < kHcStreams; ++i) {
-      comb[i] = args.comb.data[(t * kHcStreams + i) * kHcStreams + j];
-    }
-    *reinterpret_cast<uint4*>(streams + j * dim) =
-        PostVector(x, y, comb, args.post.data[t * kHcStreams + j]);
+    *reinterpret_cast<uint4*>(input.streams + j * dim) =
+        PostVector(input.x, y, input.comb[j], input.post[j]);
   }
+}
+
+template <bool kPost>
+__global__ void __launch_bounds__(kPushVectors)
+    AllReducePushed(AllReduceArgs args, int64_t vectors) {
+  ptx::GridDependencyLaunch();
+  ptx::GridDependencyWait();
+  const int place = static_cast<int>(threadIdx.x), block = static_cast<int>(blockIdx.x);
+  const int64_t vector = int64_t{block} * kPushVectors + place;
+  const uint32_t epoch = __ldcg(args.peers.epochs + block) + 1;
+  if (vector < vectors) {
+    const uint4 own = reinterpret_cast<const uint4*>(args.x.data)[vector];
+    Push(args.peers, own, place, epoch);
+    PostInput input;
+    if constexpr (kPost) LoadPost(args.post, vector, args.x.shape[1], &input);
+    const uint4 y = SumOfPushed(args.peers, own, place, epoch);
+    if (args.y.data != nullptr) reinterpret_cast<uint4*>(args.y.data)[vector] = y;
+    if constexpr (kPost) PostStreams(input, y, args.x.shape[1]);
+  }
+  __syncthreads();
+  if (place == 0) args.peers.epochs[block] = epoch;
 }
 
 template <bool kPost, int kVectors>
-__global__ void __launch_bounds__(kThreads, 1)
-    AllReduceKernel(AllReduceArgs args, int64_t vectors) {
+__global__ void __launch_bounds__(kPullThreads)
+    AllReducePulled(AllReduceArgs args, int64_t vectors) {
   ptx::GridDependencyLaunch();
   ptx::GridDependencyWait();
   const PeerView& peers = args.peers;
   const int block = static_cast<int>(blockIdx.x);
   const uint4* x = reinterpret_cast<const uint4*>(args.x.data);
-  uint32_t epoch = peers.epochs[block];
-  for (int64_t first = int64_t{block} * kVectors * kThreads; first < vectors;
-       first += int64_t{gridDim.x} * kVectors * kThreads) {
+  uint32_t epoch = __ldcg(peers.epochs + block);
+  for (int64_t first = int64_t{block} * kVectors * kPullThreads; first < vectors;
+       first += int64_t{gridDim.x} * kVectors * kPullThreads) {
     ++epoch;
-    const int64_t slice = (int64_t{epoch % 2} * kPeerBlocks + block) * kPeerSliceBytes;
-    uint4 own[kVectors];
+    const int64_t slice = (int64_t{epoch % 2} * kPullBlocks + block) * kPullSliceBytes;
+    uint4 own[kVectors] = {};
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {
-      const int place = v * kThreads + static_cast<int>(threadIdx.x);
+      const int place = v * kPullThreads + static_cast<int>(threadIdx.x);
       if (first + place >= vectors) continue;
       own[v] = x[first + place];
       reinterpret_cast<uint4*>(peers.exchange[peers.rank] + slice)[place] = own[v];
     }
     Meet(peers, epoch);
+    // What lies beyond the end is summed as well, of an old round, and goes nowhere.
+    const int64_t mine = slice + 16 * static_cast<int>(threadIdx.x);
+    if constexpr (kVectors == 1) {
+      own[0] = SumOfPulled(peers, own[0], mine);
+    } else {
+      SumPulled(peers, mine, 16 * kPullThreads, own);
+    }
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {
-      const int place = v * kThreads + static_cast<int>(threadIdx.x);
-      if (first + place >= vectors) continue;
-      const uint4 y = SumOfRanks(peers, own[v], slice + 16 * place);
-      if (args.y.data != nullptr) reinterpret_cast<uint4*>(args.y.data)[first + place] = y;
-      if constexpr (kPost) PostStreams(args.post, y, first + place, args.x.shape[1]);
+      const int64_t vector = first + v * kPullThreads + static_cast<int>(threadIdx.x);
+      if (vector >= vectors) continue;
+      const uint4& y = own[v];
+      if (args.y.data != nullptr) reinterpret_cast<uint4*>(args.y.data)[vector] = y;
+      if constexpr (kPost) {
+        PostInput input;
+        LoadPost(args.post, vector, args.x.shape[1], &input);
+        PostStreams(input, y, args.x.shape[1]);
+      }
     }
   }
   if (threadIdx.x == 0) peers.epochs[block] = epoch;
+}
+
+template <bool kPost>
+void Reduce(const AllReduceArgs& args, Stream& stream) {
+  const int64_t vectors = args.x.size() / 8;
+  if (vectors <= kMostPushed) {
+    Launch({.name = "all_reduce",
+            .grid = dim3(Blocks(vectors, kPushVectors)),
+            .threads = kPushVectors},
+           stream, AllReducePushed<kPost>, args, vectors);
+    return;
+  }
+  const bool few = vectors <= int64_t{kPullBlocks} * kPullThreads * kFewVectors;
+  const int64_t of_block = int64_t{few ? kFewVectors : kManyVectors} * kPullThreads;
+  Launch({.name = "all_reduce",
+          .grid = dim3(std::min<unsigned>(Blocks(vectors, of_block), kPullBlocks)),
+          .threads = kPullThreads},
+         stream, few ? AllReducePulled<kPost, kFewVectors> : AllReducePulled<kPost, kManyVectors>,
+         args, vectors);
+}
+
+void ReduceThenNext(const AllReduceArgs& args, Stream& stream) {
+  HcPostPreArgs rest{.post = args.post, .next = args.next};
+  rest.post.y = args.x;
+  if (args.x.shape[0] <= kMostPeerTokens) {
+    rest.peers = args.peers;
+    HcPostPre(rest, stream);
+    return;
+  }
+  Scratch scratch(stream);
+  const TensorView<Bf16, 2> y = {scratch.Take<Bf16>(args.x.size()),
+                                 {args.x.shape[0], args.x.shape[1]}};
+  Reduce<false>({.x = args.x, .y = y, .peers = args.peers}, stream);
+  rest.post.y = y;
+  HcPostPre(rest, stream);
 }
 
 }  // namespace
@@ -151,23 +158,10 @@ __global__ void __launch_bounds__(kThreads, 1)
 void AllReduce(const AllReduceArgs& args, Stream& stream) {
   CheckAllReduce(args);
   KERNEL_CHECK_MULTIPLE(args.x.shape[1], 8);
-  const bool post = args.post.streams.data != nullptr;
-  if (post) KERNEL_CHECK_EQ(args.post.streams.shape[1], kHcStreams);
-  const int64_t vectors = args.x.size() / 8;
-  const bool few = vectors <= int64_t{kPeerBlocks} * kThreads * kFewVectors;
-  // All blocks of all ranks must run at once, so they are few.
-  const unsigned blocks = std::min<unsigned>(
-      Blocks(vectors, int64_t{few ? kFewVectors : kManyVectors} * kThreads), kPeerBlocks);
-  const LaunchConfig config = {.name = "all_reduce", .grid = dim3(blocks), .threads = kThreads};
-  if (post) {
-    Launch(config, stream,
-           few ? AllReduceKernel<true, kFewVectors> : AllReduceKernel<true, kManyVectors>, args,
-           vectors);
-  } else {
-    Launch(config, stream,
-           few ? AllReduceKernel<false, kFewVectors> : AllReduceKernel<false, kManyVectors>, args,
-           vectors);
-  }
+  if (args.next.x.data != nullptr) return ReduceThenNext(args, stream);
+  if (args.post.streams.data == nullptr) return Reduce<false>(args, stream);
+  KERNEL_CHECK_EQ(args.post.streams.shape[1], kHcStreams);
+  Reduce<true>(args, stream);
 }
 
 }  // namespace tandem::kernels::cuda

@@ -8,11 +8,13 @@
 namespace tandem::kernels {
 namespace {
 
-constexpr int64_t kExchangeBytes = 2 * kPeerBlocks * kPeerSliceBytes;
-constexpr int64_t kFlagBytes = kMaxPeers * kPeerBlocks * int64_t{sizeof(uint32_t)};
-constexpr int64_t kEpochBytes = kPeerBlocks * int64_t{sizeof(uint32_t)};
+// One allocation a rank, in this order.
+constexpr int64_t kExchangeBytes = 2 * kPullBlocks * kPullSliceBytes;
+constexpr int64_t kInboxBytes = int64_t{2} * kMaxPeers * kPushBlocks * 2 * kPushVectors * 16;
+constexpr int64_t kFlagBytes = kMaxPeers * kPullBlocks * int64_t{sizeof(uint32_t)};
+constexpr int64_t kEpochBytes = kPushBlocks * int64_t{sizeof(uint32_t)};
 constexpr int64_t kErrorBytes = sizeof(uint32_t);
-constexpr int64_t kBytes = kExchangeBytes + kFlagBytes + kEpochBytes + kErrorBytes;
+constexpr int64_t kBytes = kExchangeBytes + kInboxBytes + kFlagBytes + kEpochBytes + kErrorBytes;
 
 // Makes the device current for a scope.
 class OnDevice {
@@ -66,9 +68,10 @@ std::unique_ptr<PeerGroup> PeerGroup::Create(const std::vector<int>& devices, in
     PeerView view = {.rank = rank, .ranks = ranks, .limit = limit};
     for (int peer = 0; peer < ranks; ++peer) {
       view.exchange[peer] = group->memory_[peer];
-      view.flags[peer] = reinterpret_cast<uint32_t*>(group->memory_[peer] + kExchangeBytes);
+      view.inbox[peer] = view.exchange[peer] + kExchangeBytes;
+      view.flags[peer] = reinterpret_cast<uint32_t*>(view.inbox[peer] + kInboxBytes);
     }
-    uint8_t* own = group->memory_[rank] + kExchangeBytes + kFlagBytes;
+    uint8_t* own = view.inbox[rank] + kInboxBytes + kFlagBytes;
     view.epochs = reinterpret_cast<uint32_t*>(own);
     view.error = reinterpret_cast<uint32_t*>(own + kEpochBytes);
     group->views_.push_back(view);
@@ -83,7 +86,6 @@ PeerGroup::~PeerGroup() {
 uint32_t PeerGroup::Error(int rank) const {
   const OnDevice on(devices_[rank]);
   uint32_t error = 0;
-  KERNEL_CHECK_EQ(cudaDeviceSynchronize(), cudaSuccess);
   KERNEL_CHECK_EQ(cudaMemcpy(&error, views_[rank].error, sizeof(error), cudaMemcpyDefault),
                   cudaSuccess);
   return error;

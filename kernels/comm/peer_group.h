@@ -2,12 +2,13 @@
 // PeerGroup: the memory through which the ranks of a tensor-parallel group exchange, one process
 // with a GPU a rank, peer access on.
 //
-// Every rank has, on its own device: two exchange buffers of kPeerBlocks slices, which the others
-// read; flags that the others write; and its own counts. A block of an operation talks to the same
-// block of the other ranks only. All ranks must run the same operations of the same sizes in the
-// same order; a rank that does not is noticed by its peers after `limit` clock cycles: they record
-// an error, wait no more from then on, and what they compute is worthless. Ranks may share a
-// device, for tests. Owned by whoever makes it, outlives every stream that uses its views.
+// Every rank has, on its own device: an inbox and flags that the others write, exchange buffers
+// that they read, and its own counts (peer_exchange.cuh); 13 MB in all. A block of an operation
+// talks to the same block of the other ranks only. All ranks must run the same operations of the
+// same sizes in the same order; a rank that does not is noticed by its peers after `limit` clock
+// cycles: they record an error, wait no more from then on, and what they compute is worthless.
+// Ranks may share a device, for tests, while all their blocks fit on it (pulled: two ranks'). Owned
+// by whoever makes it, outlives every stream that uses its views.
 #pragma once
 
 #include <cstdint>
@@ -17,18 +18,23 @@
 namespace tandem::kernels {
 
 inline constexpr int kMaxPeers = 8;
-inline constexpr int kPeerBlocks = 64;            // at most, of one launch
-inline constexpr int64_t kPeerSliceBytes = 8192;  // of a block, at a time
+// All blocks of a launch must run at once on every device, so they are few.
+inline constexpr int kPullBlocks = 128;
+inline constexpr int64_t kPullSliceBytes = 16384;  // of a block, at a time
+inline constexpr int kPushBlocks = 256;
+inline constexpr int kPushVectors = 64;  // of a block: sixteen bytes, half of what is written
 
 // What one rank's operations are given; plain pointers, copied into kernels.
 struct PeerView {
   int rank = 0;
   int ranks = 1;
-  uint8_t* exchange[kMaxPeers] = {};  // of every rank: [2][kPeerBlocks][kPeerSliceBytes]
-  uint32_t* flags[kMaxPeers] = {};    // of every rank: [kMaxPeers][kPeerBlocks], by who wrote
-  uint32_t* epochs = nullptr;         // this rank's: [kPeerBlocks] rounds done
-  uint32_t* error = nullptr;          // this rank's: 1 + the peer that did not come, or 0
-  int64_t limit = 0;                  // clock cycles
+  uint8_t* exchange[kMaxPeers] = {};  // of every rank: [2][kPullBlocks][kPullSliceBytes]
+  // Of every rank: [2][kMaxPeers][kPushBlocks][2][kPushVectors][16], by who wrote.
+  uint8_t* inbox[kMaxPeers] = {};
+  uint32_t* flags[kMaxPeers] = {};  // of every rank: [kMaxPeers][kPullBlocks], by who wrote
+  uint32_t* epochs = nullptr;       // this rank's: [kPushBlocks] rounds done
+  uint32_t* error = nullptr;        // this rank's: 1 + the peer that did not come, or 0
+  int64_t limit = 0;                // clock cycles
 };
 
 class PeerGroup {
@@ -40,7 +46,7 @@ class PeerGroup {
   PeerGroup& operator=(const PeerGroup&) = delete;
 
   const PeerView& view(int rank) const { return views_[rank]; }
-  // 1 + the peer for which a rank waited in vain, or 0. Waits for the rank's device.
+  // 1 + the peer for which a rank waited in vain, or 0: of what has run.
   uint32_t Error(int rank) const;
 
  private:

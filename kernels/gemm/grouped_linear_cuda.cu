@@ -16,7 +16,7 @@ void GroupedLinearOfFewTokens(const GroupedLinearArgs& args, Stream& stream) {
                               .y = args.y.data,
                               .tokens = args.x.shape[0]};
   if (args.weight.format == WeightFormat::kFp8) {
-    StreamLinear<Bf16Dequant<WeightFormat::kFp8>, Bf16>("grouped_linear", product, stream);
+    StreamLinear<StreamFp8Bf16, Bf16>("grouped_linear", product, stream);
   } else {
     StreamBf16<Bf16>("grouped_linear", product, stream);
   }

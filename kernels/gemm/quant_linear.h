@@ -7,9 +7,9 @@
 // Numerics  every product is exact in fp32. Reference: fp64 sum, one rounding. Others: fp32 sums of
 //           128 products from zero, those added in fp32 in ascending k; |error| before the rounding
 //           ≤ (127 + K/128)·2^-24·Σ|q·s·W|. A row's bits do not depend on T.
-//           CUDA: so in each of up to 16 parts of K (by N and K alone), parts added in ascending
-//           order; FP4 scales stand behind every 32 products. T > 64: tile_linear.h. The weight
-//           must be prepared.
+//           CUDA: so in each of up to 16 parts of K (by N and K alone), parts added in pairs, pairs
+//           in ascending order; FP4 scales stand behind every 32 products. T > 64: tile_linear.h.
+//           The weight must be prepared.
 // Cost      NK bytes of weights (half for FP4), 2·T·N·K flop: memory-bound below T ≈ 300 on H200
 // Roofline  N=32768, K=1024 (wq_b): T=1 → 33.6 MB → 7 µs at 4.8 TB/s; T=8192 → 0.55 TFLOP → 280 µs
 //           at 1,979 TFLOP/s

@@ -16,7 +16,7 @@ void QuantLinearOfFewTokens(const QuantLinearArgs& args, Stream& stream) {
                               .y = args.y.data,
                               .tokens = args.q.shape[0]};
   if (args.weight.format == WeightFormat::kFp8) {
-    StreamLinear<F16Dequant<WeightFormat::kFp8>, Bf16>("quant_linear", product, stream);
+    StreamLinear<StreamFp8, Bf16>("quant_linear", product, stream);
   } else {
     StreamLinear<F16Dequant<WeightFormat::kFp4>, Bf16>("quant_linear", product, stream);
   }

@@ -3,17 +3,17 @@
 //
 // A warp takes kRows row tiles (atom.cuh) and a part of K. Weights go through a ring of its own in
 // shared memory, the first of them before the kernel waits for the one before it; then inputs are
-// read and multiplied as the weights arrive. K is cut into `split` parts; a part's steps are summed
-// in ascending order from zero, then the parts in ascending order through shared memory. The split
-// depends on the weight's shape and the card alone, so a row's bits do not depend on T. Internal to
-// kernels/gemm.
+// read and multiplied as the weights arrive. K is cut into parts (stream_plan.h); a part's steps
+// are summed in ascending order from zero, then parts in pairs, then those in ascending order
+// through shared memory. Parts depend on the weight's shape and the card alone, so a row's bits do
+// not depend on T. Internal to kernels/gemm.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/common/cuda/launch.h"
 #include "kernels/common/dtype.h"
-#include "kernels/gemm/atom.cuh"
+#include "kernels/gemm/stream_atom.cuh"
 #include "kernels/gemm/stream_plan.h"
 #include "kernels/ptx/async_stream.cuh"
 #include "kernels/ptx/grid_dependency.cuh"
@@ -40,13 +40,14 @@ class StreamWalk {
   static constexpr int kStepBytes = kRows * Atom::kLoads * kWarpLoadBytes;
 
   // Steps begin .. end−1 of K, end > begin. Starts the copies of weights.
-  __device__ StreamWalk(const WeightView& w, int64_t row_tile, int begin, int end, uint8_t* ring)
+  __device__ StreamWalk(const WeightView& w, int row_tile, int begin, int end, uint8_t* ring)
       : left_(end - begin), ring_(ring + kLoadBytes * ThreadLane()) {
     const int64_t row_loads = LoadsPerRow(Atom::kFormat, w.k);
     loads_left_ = static_cast<int>(row_loads) - Atom::kLoads * begin;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      codes_[r] = w.codes + ((row_tile + r) * row_loads + Atom::kLoads * begin) * kWarpLoadBytes +
+      codes_[r] = w.codes +
+                  (int64_t{row_tile + r} * row_loads + Atom::kLoads * begin) * kWarpLoadBytes +
                   kLoadBytes * ThreadLane();
       scale_rows_[r] = Atom::ScaleRow(w, row_tile + r, ThisLane()) + begin * Atom::kScaleBytes;
       row_scale_[r] = Atom::LoadRowScale(scale_rows_[r]);
@@ -195,11 +196,10 @@ __device__ __forceinline__ void StoreOutput(Bf16* y, int64_t at, float value) {
   y[at] = RoundToBf16(value);
 }
 
-// What the rows of a row tile are multiplied with.
+// What the rows of a group are multiplied with.
 template <typename Atom>
-__device__ __forceinline__ InputView InputsOf(const StreamArgs& args, int64_t row_tile) {
+__device__ __forceinline__ InputView InputsOf(const StreamArgs& args, int group) {
   constexpr int kInputBytes = sizeof(typename Atom::Unit) / kUnitCodes;
-  const int64_t group = row_tile * kTileRows / args.group_rows;
   return {.x = static_cast<const uint8_t*>(args.x) + group * args.weight.k * kInputBytes,
           .scale = args.scale,
           .x_stride = static_cast<uint32_t>(args.x_stride * kInputBytes),
@@ -227,20 +227,22 @@ __device__ __forceinline__ void PrefetchInputs(const InputView& in, int begin, i
   }
 }
 
-// The sums of all parts of a row tile, `sums` [part][token][row], in ascending order to the
-// outputs; thread `thread` of `threads`.
+// The sums of all parts of a row tile, `sums` [part][token][row], in order to the outputs; thread
+// `thread` of the row tile's warps.
 template <typename Output, int kRows>
 __device__ __forceinline__ void StoreSums(const StreamArgs& args, const StreamPlan& plan,
-                                          int64_t row_tile, const float* sums, int thread,
-                                          int threads) {
+                                          int row_tile, const float* sums, int thread) {
   constexpr int kBlockRows = kRows * kTileRows;
   const int tokens = static_cast<int>(args.tokens), part_sums = tokens * kSumStride<kRows>;
-  for (int i = thread; i < tokens * kBlockRows; i += threads) {
+  for (int i = thread; i < tokens * kBlockRows; i += 32 << plan.split_bits) {
     const int row = i % kBlockRows, token = i / kBlockRows;
     const float* at = sums + token * kSumStride<kRows> + row;
-    float sum = at[0];
-    for (int part = 1; part < plan.split; ++part) sum += at[part * part_sums];
-    const int64_t n = row_tile * kTileRows + row;
+    float sum = plan.split_bits == 0 ? at[0] : at[0] + at[part_sums];
+#pragma unroll 4
+    for (int part = 2; part < 1 << plan.split_bits; part += 2) {
+      sum += at[part * part_sums] + at[(part + 1) * part_sums];
+    }
+    const int64_t n = int64_t{row_tile} * kTileRows + row;
     if (n < args.weight.n) {
       StoreOutput(static_cast<Output*>(args.y), token * args.weight.n + n, sum);
     }
@@ -256,9 +258,9 @@ TANDEM_HOST_DEVICE constexpr int StepsOf(int64_t k) {
 
 // Registers that a kernel holds without use, so that each thread has more than 64 and a second
 // block of 16 warps does not fit beside the first on Hopper. Where the next launch's block fits, a
-// chain of launches is slower: on H100 at N=K=4096 and one token, wo_a took 8.6 µs with 62
-// registers and 7.7 with 86. Why is not known. Not measured on SM120, where shared memory already
-// allows one block only.
+// chain of launches is slower (wo_a, one token: H100 8.6 µs to 7.7, H200 8.5 to 6.3): its copies
+// take bandwidth from those that the kernel at hand still waits for, and are done when memory then
+// idles, between two launches. On SM120 shared memory allows one block only.
 template <int kCount>
 struct HeldRegisters {
   uint32_t held[kCount];
@@ -274,56 +276,62 @@ struct HeldRegisters {
   }
 };
 
-// A block has row_warps·split warps; warp = row warp · split + part of K. Shared memory: sums [row
-// warp][part][token][row], then the warps' rings.
+// A block has row_warps·split warps; warp = row warp · split + part of K. Block x: rows of a group;
+// y: group. Shared memory: sums [row warp][part][token][row], then the warps' rings. Nothing is
+// divided before the copies of weights begin: at one token they wait for that.
 template <typename Atom, typename Output, int kRows, int kColumns, int kDepth, int kRegisters>
 __global__ void __maxnreg__(kRegisters) StreamKernel(StreamArgs args, StreamPlan plan) {
   ptx::GridDependencyLaunch();
   using Walk = StreamWalk<Atom, kRows, kColumns, kDepth>;
   extern __shared__ __align__(16) float shared[];
   const int warp = static_cast<int>(threadIdx.x) / 32, tokens = static_cast<int>(args.tokens);
-  const int row_warp = warp / plan.split, part = warp % plan.split;
+  const int row_warp = warp >> plan.split_bits, part = warp - (row_warp << plan.split_bits);
   const int part_sums = tokens * kSumStride<kRows>;
-  const int64_t row_tile = (int64_t{blockIdx.x} * plan.row_warps + row_warp) * kRows;
-  float* sums = shared + row_warp * plan.split * part_sums;
+  const int group = static_cast<int>(blockIdx.y);
+  const int group_tiles = (static_cast<int>(args.group_rows) + kTileRows - 1) / kTileRows;
+  const int group_tile = (static_cast<int>(blockIdx.x) * plan.row_warps + row_warp) * kRows;
+  const int row_tile = group * group_tiles + group_tile;
+  float* sums = shared + row_warp * (part_sums << plan.split_bits);
   // FP8 inputs take more than 64 without.
   constexpr bool kHolds = sizeof(typename Atom::Unit) == 16;
   const HeldRegisters<kHolds ? 24 : 1> held;
-  if (row_tile < RowTiles(args.weight.n)) {
-    uint8_t* ring = reinterpret_cast<uint8_t*>(shared + plan.row_warps * plan.split * part_sums) +
-                    warp * kDepth * Walk::kStepBytes;
+  if (group_tile < group_tiles) {
+    uint8_t* ring =
+        reinterpret_cast<uint8_t*>(shared + plan.row_warps * (part_sums << plan.split_bits)) +
+        warp * kDepth * Walk::kStepBytes;
     const int steps = StepsOf<Atom>(args.weight.k);
-    const int begin = steps * part / plan.split, end = steps * (part + 1) / plan.split;
-    const InputView in = InputsOf<Atom>(args, row_tile);
+    const int begin = steps * part >> plan.split_bits;
+    const int end = steps * (part + 1) >> plan.split_bits;
     Walk walk(args.weight, row_tile, begin, end, ring);
+    const InputView in = InputsOf<Atom>(args, group);
     if (row_warp == 0) PrefetchInputs<Atom>(in, begin, end);
     ptx::GridDependencyWait();
     float total[kRows][kColumns][4] = {};
     walk.Run(in, begin, total);
-    held.Release(plan.split == 0, shared);
+    held.Release(tokens == 0, shared);
     KeepSums<kRows, kColumns>(total, tokens, sums + part * part_sums);
   }
-  if (plan.split == 1) {
+  if (plan.split_bits == 0) {
     __syncwarp();
   } else {
     __syncthreads();
   }
-  if (row_tile < RowTiles(args.weight.n)) {
+  if (group_tile < group_tiles) {
     StoreSums<Output, kRows>(args, plan, row_tile, sums,
-                             static_cast<int>(threadIdx.x) - 32 * row_warp * plan.split,
-                             32 * plan.split);
+                             static_cast<int>(threadIdx.x) - (row_warp << (5 + plan.split_bits)));
   }
 }
 
 template <typename Atom, typename Output, int kRows, int kColumns, int kDepth, int kRegisters>
 void LaunchStream(const char* name, const StreamArgs& args, const StreamPlan& plan,
                   Stream& stream) {
-  const int64_t row_groups = (RowTiles(args.weight.n) + kRows - 1) / kRows;
-  const int64_t warps = plan.row_warps * plan.split;
+  const int64_t row_groups = (RowTiles(args.group_rows) + kRows - 1) / kRows;
+  const int64_t warps = int64_t{plan.row_warps} << plan.split_bits;
   const int64_t warp_bytes = args.tokens * kSumStride<kRows> * int64_t{sizeof(float)} +
                              kDepth * StreamWalk<Atom, kRows, kColumns, kDepth>::kStepBytes;
   Launch({.name = name,
-          .grid = dim3(Blocks(row_groups, plan.row_warps)),
+          .grid = dim3(Blocks(row_groups, plan.row_warps),
+                       static_cast<unsigned>(args.weight.n / args.group_rows)),
           .threads = static_cast<int>(32 * warps),
           .shared_bytes = warps * warp_bytes},
          stream, StreamKernel<Atom, Output, kRows, kColumns, kDepth, kRegisters>, args, plan);

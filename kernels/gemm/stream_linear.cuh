@@ -30,22 +30,11 @@ StreamArgs SliceOf(StreamArgs args, int64_t first, int64_t count) {
   return args;
 }
 
-// At most 64 tokens whose input is aligned to 16 bytes: 64 at once where registers (FP8 codes want
-// too many) and shared memory allow, else 32 and 32. Ring depths are what shared memory allows.
-template <typename Atom, typename Output>
-void WideStreamLinear(const char* name, const StreamArgs& args, const StreamPlan& plan,
-                      Stream& stream) {
-  if constexpr (Atom::kFormat == WeightFormat::kBf16) {
-    if (args.tokens > 32 && WideSharedBytes<Atom, 8, 4>(plan) <= kMaxSharedBytes) {
-      LaunchWideStream<Atom, Output, 8, 4>(name, args, plan, stream);
-      return;
-    }
-  }
-  constexpr int kDepth = sizeof(typename Atom::Unit) == 8 ? 4 : 2;
-  InSlicesOfTokens(args.tokens, 32, [&](int64_t first, int64_t count) {
-    LaunchWideStream<Atom, Output, 4, kDepth>(name, SliceOf<Atom, Output>(args, first, count), plan,
-                                              stream);
-  });
+// Whether the wide kernel takes a product, of kHalves·32 tokens a block.
+template <typename Atom, int kHalves>
+bool FitsWide(const StreamArgs& args, const WidePlan& plan) {
+  return (args.group_rows == args.weight.n || args.group_rows % kWideRowCount == 0) &&
+         WideShared<Atom, kHalves>::Bytes(plan.teams, plan.part_steps) <= kMaxSharedBytes;
 }
 
 // y = x·Wᵀ for 1 .. kStreamTokens tokens.
@@ -53,16 +42,17 @@ template <typename Atom, typename Output>
 void StreamLinear(const char* name, const StreamArgs& args, Stream& stream) {
   constexpr bool kSmallOnly = Atom::kFormat == WeightFormat::kFp4 || Atom::kRagged;
   constexpr int kDepth = 2, kRegisters = 96;
-  StreamPlan plan =
-      PlanStream(RowTiles(args.weight.n), StepsOf<Atom>(args.weight.k), Multiprocessors());
-  // A block's rows are of one group of inputs.
-  while (args.group_rows % (kTileRows * plan.row_warps) != 0 && args.group_rows < args.weight.n) {
-    plan.row_warps /= 2;
-  }
-  const bool aligned = reinterpret_cast<uintptr_t>(args.x) % 16 == 0;
+  const int64_t steps = StepsOf<Atom>(args.weight.k);
+  const StreamPlan plan = PlanStream(RowTiles(args.weight.n), steps, Multiprocessors());
   if constexpr (!kSmallOnly) {
-    if (args.tokens > 16 && aligned) {
-      WideStreamLinear<Atom, Output>(name, args, plan, stream);
+    const bool aligned = reinterpret_cast<uintptr_t>(args.x) % 16 == 0;
+    const WidePlan wide = PlanWide(plan, steps);
+    if (args.tokens > 32 && aligned && FitsWide<Atom, 2>(args, wide)) {
+      LaunchWideStream<Atom, Output, 2>(name, args, wide, stream);
+      return;
+    }
+    if (args.tokens > 16 && aligned && FitsWide<Atom, 1>(args, wide)) {
+      LaunchWideStream<Atom, Output, 1>(name, args, wide, stream);
       return;
     }
   }
@@ -80,9 +70,9 @@ void StreamLinear(const char* name, const StreamArgs& args, Stream& stream) {
 template <typename Output>
 void StreamBf16(const char* name, const StreamArgs& args, Stream& stream) {
   if (args.weight.k % 64 == 0 && reinterpret_cast<uintptr_t>(args.x) % 16 == 0) {
-    StreamLinear<Bf16Dequant<WeightFormat::kBf16>, Output>(name, args, stream);
+    StreamLinear<StreamBf16Bf16<>, Output>(name, args, stream);
   } else {
-    StreamLinear<Bf16Dequant<WeightFormat::kBf16, true>, Output>(name, args, stream);
+    StreamLinear<StreamBf16Bf16<true>, Output>(name, args, stream);
   }
 }
 

@@ -3,6 +3,7 @@
 // Internal to kernels/hc. The views' shapes are checked by the operations.
 #pragma once
 
+#include "kernels/comm/peer_group.h"
 #include "kernels/common/dtype.h"
 #include "kernels/common/stream.h"
 #include "kernels/hc/hc_pre_norm_quant.h"
@@ -21,6 +22,7 @@ struct HcJob {
   const float* post_in = nullptr;
   const float* comb_in = nullptr;
   Bf16* streams = nullptr;  // written only with y
+  PeerView peers;           // of more ranks than one: y is this rank's part
 
   const float* fn = nullptr;
   const float* base = nullptr;
@@ -64,7 +66,7 @@ void RunHcJob(const HcJob& job, Stream& stream);
 // Its two halves (hc_mix.cuh, hc_finish.cuh); `name` is the operation's, for errors.
 struct HcMixArgs;
 struct HcFinishArgs;
-void RunHcMix(const char* name, const HcMixArgs& args, Stream& stream);
+void RunHcMix(const HcJob& job, const HcMixArgs& args, Stream& stream);
 void RunHcFinish(const char* name, const HcFinishArgs& args, Stream& stream);
 
 }  // namespace tandem::kernels::cuda

@@ -25,7 +25,7 @@ void RunHcJob(const HcJob& job, Stream& stream) {
   const int64_t entries = grouped ? (chunks + kHcGroup - 1) / kHcGroup : chunks;
   Scratch scratch(stream);
   float* partial = scratch.Take<float>(job.tokens * entries * kHcPartial);
-  RunHcMix(job.name,
+  RunHcMix(job,
            {.y = job.y,
             .post = job.post_in,
             .comb = job.comb_in,

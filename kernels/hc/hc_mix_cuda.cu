@@ -1,115 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // The mixing product's kernels.
 //
-//   HcRows     up to 16 tokens: a block a chunk, a warp a stream of it and eight mixes, so that
-//   fn's
-//              megabyte and a half comes in at once, before the kernel before has ended.
+//   HcRows     up to 16 tokens: hc_rows.cuh.
 //   HcTiles    up to some hundred: a block has one chunk, split once for the 16 tokens of each
-//   warp. HcGroups   more: the weights are split once for all (HcSplit); a block has a group of
-//   chunks,
+//              warp.
+//   HcGroups   more: the weights are split once for all (HcSplit); a block has a group of chunks,
 //              the next one's streams and weights on their way while it multiplies.
 #include "kernels/common/cuda/launch.h"
 #include "kernels/hc/hc_job.h"
 #include "kernels/hc/hc_mix.cuh"
+#include "kernels/hc/hc_rows.cuh"
 
 namespace tandem::kernels::cuda {
 namespace {
 
-constexpr int kPadded = 40;  // floats of a row of partial sums in shared memory
 constexpr int kTileWarps = 4;
 constexpr int kSplitPlaces = 3;  // uint4 of a lane's weights
 constexpr int kSplitThreads = 128;
-
-// One of 16 rows with all that hc_post of one stream wants of it.
-struct PostRow {
-  uint4 x[kHcStreams] = {};
-  uint4 y = {};
-  float comb[kHcStreams] = {};
-  float post = 0;
-};
-
-__device__ __forceinline__ void LoadPostRow(const HcMixArgs& args, int t, int stream, int d,
-                                            PostRow* row) {
-  const Bf16* x = args.streams + int64_t{t} * kHcStreams * args.dim + d;
-#pragma unroll
-  for (int i = 0; i < kHcStreams; ++i) row->x[i] = LoadL2(x + i * args.dim);
-  row->y = LoadL2(args.y + int64_t{t} * args.dim + d);
-#pragma unroll
-  for (int i = 0; i < kHcStreams; ++i) {
-    row->comb[i] = args.comb[(t * kHcStreams + i) * kHcStreams + stream];
-  }
-  row->post = args.post[t * kHcStreams + stream];
-}
-
-// The stream's eight dims of rows g and g + 8, after hc_post if there is one. With it every warp
-// has read its rows before any writes: the whole block takes part.
-template <bool kPost>
-__device__ __forceinline__ void LoadRows(const HcMixArgs& args, int tile, int stream, int d,
-                                         uint4 (&x)[2]) {
-  const int g = static_cast<int>(threadIdx.x) % 32 / 4;
-  if constexpr (!kPost) {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int t = g + 8 * h;
-      x[h] = t < args.tokens
-                 ? LoadL2(args.streams + (int64_t{t} * kHcStreams + stream) * args.dim + d)
-                 : uint4{};
-    }
-  } else {
-    PostRow row[2];
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      if (g + 8 * h < args.tokens) LoadPostRow(args, g + 8 * h, stream, d, &row[h]);
-      x[h] = {};
-      if (8 * h < args.tokens) x[h] = PostVector(row[h].x, row[h].y, row[h].comb, row[h].post);
-    }
-    __syncthreads();
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int t = g + 8 * h;
-      if (tile != 0 || t >= args.tokens) continue;
-      Bf16* out = args.streams + (int64_t{t} * kHcStreams + stream) * args.dim + d;
-      *reinterpret_cast<uint4*>(out) = x[h];
-    }
-  }
-}
-
-template <bool kPost, int kTiles>
-__global__ void __launch_bounds__(32 * kHcStreams * kTiles) HcRows(HcMixArgs args) {
-  __shared__ float sums[kHcStreams][kHcRows][kPadded];
-  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-  const int stream = warp % kHcStreams, tile = warp / kHcStreams;
-  const int chunk = static_cast<int>(blockIdx.x);
-  const int d = chunk * kHcChunk + lane % 4 * 8;
-  const SplitWeights weights = Split(LoadWeights(args, 8 * tile + lane / 4, stream, d));
-  ptx::GridDependencyLaunch();
-  ptx::GridDependencyWait();
-  uint4 x[2];
-  LoadRows<kPost>(args, tile, stream, d, x);
-  float sum[4];
-  StreamProduct(x[0], x[1], weights, sum);
-  float(&rows)[kHcRows][kPadded] = sums[stream];
-  const int g = lane / 4, n = 8 * tile + lane % 4 * 2;
-  rows[g][n] = sum[0];
-  rows[g][n + 1] = sum[1];
-  rows[g + 8][n] = sum[2];
-  rows[g + 8][n + 1] = sum[3];
-  if (tile == 0) {
-    const float low = StreamSquares(x[0]), high = StreamSquares(x[1]);
-    if (lane % 4 == 0) {
-      rows[g][kHcSquare] = low;
-      rows[g + 8][kHcSquare] = high;
-    }
-  }
-  __syncthreads();
-  if (lane > kHcSquare) return;
-  for (int t = warp; t < args.tokens; t += static_cast<int>(blockDim.x) / 32) {
-    const float all =
-        __fadd_rn(__fadd_rn(__fadd_rn(sums[0][t][lane], sums[1][t][lane]), sums[2][t][lane]),
-                  sums[3][t][lane]);
-    args.partial[(int64_t{t} * args.entries + chunk) * kHcPartial + lane] = all;
-  }
-}
 
 // The weights of one chunk into shared memory, split.
 template <int kTiles>
@@ -328,7 +235,8 @@ __global__ void __launch_bounds__(32 * kTileWarps) HcGroups(HcMixArgs args, cons
 }
 
 template <bool kPost, int kTiles>
-void Mix(const char* name, const HcMixArgs& args, Stream& stream) {
+void Mix(const HcJob& job, const HcMixArgs& args, Stream& stream) {
+  const char* name = job.name;
   const unsigned chunks = Blocks(args.dim, kHcChunk);
   const unsigned tiles = Blocks(args.tokens, kTileWarps * kHcRows);
   if (args.entries < static_cast<int>(chunks)) {
@@ -344,8 +252,14 @@ void Mix(const char* name, const HcMixArgs& args, Stream& stream) {
             .threads = 32 * kTileWarps},
            stream, HcGroups<kPost, kTiles>, args, split);
   } else if (args.tokens <= kHcRows) {
-    Launch({.name = name, .grid = dim3(chunks), .threads = 32 * kHcStreams * kTiles}, stream,
-           HcRows<kPost, kTiles>, args);
+    const LaunchConfig config = {
+        .name = name, .grid = dim3(chunks), .threads = 32 * kHcStreams * kTiles};
+    if (job.peers.ranks == 1) {
+      Launch(config, stream, HcRows<kPost, kTiles>, args);
+    } else if constexpr (kPost) {
+      KERNEL_CHECK_LE(static_cast<int>(chunks), kPushBlocks);
+      Launch(config, stream, HcPeerRows<kTiles>, args, job.peers);
+    }
   } else {
     Launch({.name = name, .grid = dim3(chunks, tiles), .threads = 32 * kTileWarps}, stream,
            HcTiles<kPost, kTiles>, args);
@@ -354,13 +268,13 @@ void Mix(const char* name, const HcMixArgs& args, Stream& stream) {
 
 }  // namespace
 
-void RunHcMix(const char* name, const HcMixArgs& args, Stream& stream) {
+void RunHcMix(const HcJob& job, const HcMixArgs& args, Stream& stream) {
   if (args.mixes == kHcStreams) {
-    Mix<false, 1>(name, args, stream);
+    Mix<false, 1>(job, args, stream);
   } else if (args.y == nullptr) {
-    Mix<false, 3>(name, args, stream);
+    Mix<false, 3>(job, args, stream);
   } else {
-    Mix<true, 3>(name, args, stream);
+    Mix<true, 3>(job, args, stream);
   }
 }
 

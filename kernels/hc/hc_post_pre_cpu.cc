@@ -6,6 +6,7 @@ namespace cpu {
 
 void HcPostPre(const HcPostPreArgs& args, Stream& stream) {
   CheckHcPostPre(args);
+  KERNEL_CHECK_EQ(args.peers.ranks, 1);
   HcPost(args.post, stream);
   HcPreNormQuant(args.next, stream);
 }
@@ -16,6 +17,7 @@ namespace fast {
 
 void HcPostPre(const HcPostPreArgs& args, Stream& stream) {
   CheckHcPostPre(args);
+  KERNEL_CHECK_EQ(args.peers.ranks, 1);
   cpu::HcPost(args.post, stream);
   HcPreNormQuant(args.next, stream);
 }

@@ -11,6 +11,7 @@ void HcPostPre(const HcPostPreArgs& args, Stream& stream) {
   job.y = args.post.y.data;
   job.post_in = args.post.post.data;
   job.comb_in = args.post.comb.data;
+  job.peers = args.peers;
   RunHcJob(job, stream);
 }
 

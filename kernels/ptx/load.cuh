@@ -20,4 +20,9 @@ __device__ __forceinline__ void PrefetchL2(const void* address) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
 }
 
+// Asks for it to be in L1.
+__device__ __forceinline__ void PrefetchL1(const void* address) {
+  asm volatile("prefetch.global.L1 [%0];" ::"l"(address));
+}
+
 }  // namespace tandem::kernels::ptx

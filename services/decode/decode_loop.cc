@@ -2,7 +2,6 @@
 #include "services/decode/decode_loop.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -198,8 +197,7 @@ absl::Status DecodeLoop::CopyPiece(const WriteKvCommand& command) {
                         absl::StrCat("within the extent's ", extent.bytes, " bytes, got offset ",
                                      piece.offset(), " and ", piece.data().size(), " bytes"));
   }
-  std::memcpy(storage_->view().base + extent.offset + piece.offset(), piece.data().data(),
-              piece.data().size());
+  storage_->Write(extent.offset + piece.offset(), piece.data());
   return absl::OkStatus();
 }
 

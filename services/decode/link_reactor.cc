@@ -109,6 +109,7 @@ absl::Status LinkReactor::OnHello(const v1::LinkHello& hello) {
     loop_.storage().WriteTest(link_, pattern_);
     offer.set_shm_name(shared->name());
     offer.set_shm_bytes(shared->size());
+    offer.set_gpu_memory(storage.gpu_memory());
     offer.set_pool_offset(KvStorage::kPoolOffset);
     offer.set_test_offset(KvStorage::TestOffset(link_));
     offer.set_test_pattern(pattern_);

@@ -18,17 +18,18 @@ namespace tandem {
 namespace {
 
 absl::StatusOr<std::unique_ptr<KvStorage>> MakePool(const v1::DecodeConfig& config,
-                                                    const ModelConfig& model) {
+                                                    const WorkerEngine& worker) {
   ASSIGN_OR_RETURN(const KvLayout layout,
-                   KvLayout::Create(model, {.pages = static_cast<int>(config.pages()),
-                                            .slots = static_cast<int>(config.slots())}));
+                   KvLayout::Create(worker.config(), {.pages = static_cast<int>(config.pages()),
+                                                      .slots = static_cast<int>(config.slots())}));
   const int removed = SharedMemory::RemoveAbandoned();
   if (removed > 0) LogInfo("removed-abandoned-pools", {{"count", removed}});
-  absl::StatusOr<std::unique_ptr<KvStorage>> pool = KvStorage::CreateShared(layout);
+  absl::StatusOr<std::unique_ptr<KvStorage>> pool =
+      KvStorage::CreateShared(layout, worker.backend());
   if (pool.ok()) return pool;
   // Rows will travel as bytes; a prefill worker that insists on shared memory refuses the link.
   LogWarning("pool-not-shared", {{"why", std::string(pool.status().message())}});
-  return KvStorage::CreatePrivate(layout);
+  return KvStorage::CreatePrivate(layout, worker.backend());
 }
 
 absl::Status Run(const v1::DecodeConfig& config) {
@@ -41,7 +42,7 @@ absl::Status Run(const v1::DecodeConfig& config) {
       MakeWorkerEngine(config.worker(), {.tokens_per_step = batch_max,
                                          .chunks_per_step = batch_max,
                                          .pool_tokens = int64_t{config.pages()} * kPageTokens}));
-  ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> pool, MakePool(config, worker.config()));
+  ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> pool, MakePool(config, worker));
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry,
                    MetricsRegistry::Create({.role = ProcessRole::kDecode,
                                             .model_name = config.worker().model_name(),

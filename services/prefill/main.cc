@@ -17,12 +17,14 @@
 namespace tandem {
 namespace {
 
-absl::StatusOr<StagingPool> MakeStaging(const v1::PrefillConfig& config, const ModelConfig& model) {
+absl::StatusOr<StagingPool> MakeStaging(const v1::PrefillConfig& config,
+                                        const WorkerEngine& worker) {
   const int pages = static_cast<int>(config.staging_pages());
   const int slots = static_cast<int>(config.staging_slots());
   ASSIGN_OR_RETURN(const KvLayout layout,
-                   KvLayout::Create(model, {.pages = pages, .slots = slots}));
-  ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> storage, KvStorage::CreatePrivate(layout));
+                   KvLayout::Create(worker.config(), {.pages = pages, .slots = slots}));
+  ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> storage,
+                   KvStorage::CreatePrivate(layout, worker.backend()));
   return StagingPool{.id = 0, .storage = std::move(storage), .pages = PagePool(pages, slots)};
 }
 
@@ -54,7 +56,7 @@ absl::Status Run(const v1::PrefillConfig& config) {
                                          .tokens_per_step = chunk,
                                          .chunks_per_step = std::min(
                                              chunk, static_cast<int>(config.requests_max()))}));
-  ASSIGN_OR_RETURN(StagingPool staging, MakeStaging(config, worker.config()));
+  ASSIGN_OR_RETURN(StagingPool staging, MakeStaging(config, worker));
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry,
                    MetricsRegistry::Create({.role = ProcessRole::kPrefill,
                                             .model_name = config.worker().model_name(),

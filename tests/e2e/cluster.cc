@@ -37,7 +37,8 @@ Cluster::Cluster(const ClusterOptions& options) : decode_pages_(options.decode_p
     Write(name, absl::StrCat("worker { listen: \"127.0.0.1:", process.port,
                              "\" metrics_listen: \"127.0.0.1:", process.metrics_port,
                              "\" model_dir: \"", model_dir, "\" drain_timeout { seconds: 10 } ",
-                             options.worker_extra, " }\n", extra, "\n"));
+                             "device: DEVICE_" TANDEM_CLUSTER_DEVICE " ", options.worker_extra,
+                             " }\n", extra, "\n"));
     absl::StrAppend(role == "prefill" ? &prefills : &decodes, role,
                     "_workers: \"127.0.0.1:", process.port, "\"\n");
   };

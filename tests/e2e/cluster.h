@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -18,6 +19,12 @@
 #include "tandem/v1/worker.grpc.pb.h"
 
 namespace tandem {
+
+// Where the workers compute: CPU, or CUDA in what is built to run beside a GPU.
+#ifndef TANDEM_CLUSTER_DEVICE
+#define TANDEM_CLUSTER_DEVICE "CPU"
+#endif
+inline constexpr bool kClusterOnGpu = std::string_view(TANDEM_CLUSTER_DEVICE) == "CUDA";
 
 // Small enough for any /dev/shm.
 inline constexpr uint32_t kDecodePages = 96;

@@ -3,7 +3,8 @@
 // answers it, within the design's tolerances (section 3), on checkpoints of any shape, and the
 // numbers are the same to the bit for every chunk size and channel kind. Method: golden_tiny.json
 // and golden_random_a.json, and shapes/ for other sizes; the log-probabilities of all prompt tokens
-// and of greedy decoding.
+// and of greedy decoding. In services_cuda_test the workers compute on a GPU, where equality is
+// within the tolerances.
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -134,6 +135,8 @@ TEST_P(GoldenTest, EveryPromptIsAnsweredAsTheReleasedCodeDoes) {
     std::cout << setting << " " << name << "\n";
     CheckPrompt(outcome, golden, shape.tolerance);
     CheckAnswer(outcome, golden, shape.tolerance, answers);
+    // A GPU's sums depend on how many tokens a step has.
+    if (kClusterOnGpu) continue;
     const auto [first, fresh] = FirstSeen().try_emplace(shape.golden + name, outcome);
     EXPECT_EQ(outcome.prompt_logprobs, first->second.prompt_logprobs) << name;
     EXPECT_EQ(outcome.only().tokens, first->second.only().tokens) << name;

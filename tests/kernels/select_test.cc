@@ -28,5 +28,11 @@ TEST(SelectTablesTest, HaveTheirOwnNames) {
   EXPECT_EQ(std::string(SelectKernels(Device::kCpuReference).name), "cpu_reference");
 }
 
+TEST(SelectTablesTest, AGpuThatIsNotThereIsExplained) {
+  const Gpu gpu = SelectGpu(1 << 20);
+  EXPECT_EQ(gpu.backend, nullptr);
+  EXPECT_FALSE(gpu.why.empty());
+}
+
 }  // namespace
 }  // namespace tandem::kernels

@@ -2,10 +2,12 @@
 // Launch: the one way in which an operation's launcher starts its kernel.
 //
 // Every kernel is launched with programmatic stream serialisation: it may begin while the one
-// before it in the stream still runs. Hence the rule of every kernel, without exception: each of
-// its blocks calls ptx::GridDependencyWait() before it reads or writes anything but weights and
-// its own registers and shared memory. A kernel that follows another may so load its weights in
-// the other's tail. A launch error is recorded in the stream under the kernel's name.
+// before it in the stream still runs. Hence the rule of every kernel: each of its blocks calls
+// ptx::GridDependencyWait() before it reads or writes anything but weights and its own registers
+// and shared memory. A kernel that follows another may so load its weights in the other's tail.
+// One exception: behind a kernel of the same operation that lets it begin only after its own wait,
+// it may read what was written before that kernel (attention/indexer_score.cuh). A launch error is
+// recorded in the stream under the kernel's name.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -8,6 +8,7 @@
 #include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
 #include "google/protobuf/text_format.h"
+#include "services/runtime/base/fnv1a.h"
 #include "services/runtime/base/log.h"
 
 namespace tandem {
@@ -88,12 +89,7 @@ void LogEffectiveConfig(const google::protobuf::Message& config) {
 }
 
 std::string ConfigHash(const google::protobuf::Message& config) {
-  // FNV-1a: absl's hash is another one in every process.
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : OneLine(config)) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  }
-  return absl::StrCat(absl::Hex(hash, absl::kZeroPad16));
+  return absl::StrCat(absl::Hex(Fnv1a(OneLine(config)), absl::kZeroPad16));
 }
 
 }  // namespace tandem

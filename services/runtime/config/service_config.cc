@@ -69,11 +69,30 @@ absl::Status ValidateSim(const v1::SimConfig& sim) {
 
 void ApplyWorkerDefaults(v1::WorkerConfig& worker) {
   if (worker.model_name().empty()) worker.set_model_name(FolderName(worker.model_dir()));
-  if (worker.kernels() == v1::KERNELS_UNSPECIFIED) worker.set_kernels(v1::KERNELS_CPU);
+  if (worker.device() == v1::DEVICE_UNSPECIFIED) worker.set_device(v1::DEVICE_CPU);
+  if (worker.device() == v1::DEVICE_CUDA) {
+    if (!worker.has_gpu()) worker.set_gpu(0);
+  } else if (worker.kernels() == v1::KERNELS_UNSPECIFIED) {
+    worker.set_kernels(v1::KERNELS_CPU);
+  }
   if (!worker.has_drain_timeout()) *worker.mutable_drain_timeout() = ToProto(absl::Seconds(30));
   ApplyMetricsDefaults(worker);
   if (worker.engine() == v1::ENGINE_UNSPECIFIED) worker.set_engine(v1::ENGINE_MODEL);
   if (worker.engine() == v1::ENGINE_SIM) ApplySimDefaults(*worker.mutable_sim());
+}
+
+void CheckDevice(const v1::WorkerConfig& worker, FieldCheck& check) {
+  if (!v1::Device_IsValid(worker.device())) check.Fail("device", "is no known device");
+  if (!v1::Kernels_IsValid(worker.kernels())) check.Fail("kernels", "is no known kernel table");
+  if (worker.device() == v1::DEVICE_CUDA) {
+    if (worker.kernels() != v1::KERNELS_UNSPECIFIED)
+      check.Fail("kernels", "is for device: DEVICE_CPU only");
+    if (worker.engine() == v1::ENGINE_SIM)
+      check.Fail("device", "DEVICE_CUDA is for engine: ENGINE_MODEL only");
+    check.InRange("gpu", worker.gpu(), {.min = 0, .max = 1023});
+  } else if (worker.has_gpu()) {
+    check.Fail("gpu", "is for device: DEVICE_CUDA only");
+  }
 }
 
 absl::Status ValidateWorker(const v1::WorkerConfig& worker) {
@@ -83,12 +102,12 @@ absl::Status ValidateWorker(const v1::WorkerConfig& worker) {
   CheckHealthListen(worker, check);
   check.NotEmpty("model_dir", worker.model_dir());
   check.NotEmpty("model_name", worker.model_name());
-  if (!v1::Kernels_IsValid(worker.kernels())) check.Fail("kernels", "is no known kernel table");
   if (worker.has_context_tokens_max()) {
     check.InRange("context_tokens_max", worker.context_tokens_max(), {.min = 2, .max = 1U << 24});
   }
   check.Positive("drain_timeout", worker.drain_timeout());
   if (!v1::Engine_IsValid(worker.engine())) check.Fail("engine", "is no known engine");
+  CheckDevice(worker, check);
   if (worker.engine() != v1::ENGINE_SIM && worker.has_sim())
     check.Fail("sim", "is for engine: ENGINE_SIM only");
   RETURN_IF_ERROR(check.status());

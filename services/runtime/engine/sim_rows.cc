@@ -5,19 +5,19 @@
 #include <cstring>
 
 #include "kernels/common/paged_rows.h"
+#include "services/runtime/base/fnv1a.h"
 
 namespace tandem {
 namespace {
 
 constexpr uint32_t kMagic = 0x4d495354;  // "TSIM"
-constexpr uint64_t kNoIds = 0xcbf29ce484222325U;
 constexpr size_t kIdBytes = sizeof(int32_t);
 // The most positions that one row stands for must fit into its values.
 static_assert(kPageTokens / 2 * kIdBytes <= kernels::kKvRowDataBytes);
 
-// FNV-1a, an id at a time.
+// The fingerprint of a prompt, an id at a time.
 uint64_t Chain(uint64_t hash, int32_t id) {
-  return (hash ^ static_cast<uint32_t>(id)) * 0x100000001b3U;
+  return Fnv1aNext(hash, static_cast<uint32_t>(id));
 }
 
 }  // namespace
@@ -26,7 +26,7 @@ uint64_t Chain(uint64_t hash, int32_t id) {
 struct SimRows::Header {
   uint32_t magic = 0;
   uint32_t tokens = 0;  // of the prompt, so far
-  uint64_t hash = kNoIds;
+  uint64_t hash = kFnv1aBasis;
   uint64_t cursor = 0;  // position of the id that the answer repeats next
 };
 
@@ -97,7 +97,7 @@ bool SimRows::Holds(int64_t position) {
     return false;
   }
   if (position > tokens) return true;
-  uint64_t hash = kNoIds;
+  uint64_t hash = kFnv1aBasis;
   for (int64_t i = 0; i < tokens; ++i) hash = Chain(hash, Read(i, tokens));
   if (hash == header.hash) return true;
   header.magic = 0;

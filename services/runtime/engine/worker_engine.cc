@@ -41,8 +41,27 @@ absl::StatusOr<WorkerEngine> Simulated(const v1::WorkerConfig& config,
                   .step = FromProto(prefill ? sim.prefill_step() : sim.decode_step()),
                   .token = FromProto(prefill ? sim.prefill_token() : sim.decode_sequence())}));
   LogWarning("engine-simulated", {{"model", config.model_name()}});
-  return WorkerEngine{
-      .loaded = nullptr, .engine = std::move(engine), .context_tokens_max = context};
+  WorkerEngine out;
+  out.engine = std::move(engine);
+  out.context_tokens_max = context;
+  return out;
+}
+
+// What the config names; `gpu` becomes the owner of a GPU's memory.
+absl::StatusOr<kernels::KernelSet> KernelsOf(const v1::WorkerConfig& config,
+                                             std::unique_ptr<kernels::Backend>& gpu) {
+  if (config.device() != v1::DEVICE_CUDA) {
+    const bool reference = config.kernels() == v1::KERNELS_CPU_REFERENCE;
+    return kernels::SelectKernels(reference ? kernels::Device::kCpuReference
+                                            : kernels::Device::kCpu);
+  }
+  kernels::Gpu selected = kernels::SelectGpu(static_cast<int>(config.gpu()));
+  if (selected.backend == nullptr) {
+    return absl::FailedPreconditionError(absl::StrCat("worker.device: ", selected.why));
+  }
+  gpu = std::move(selected.backend);
+  LogInfo("device", {{"device", gpu->Describe()}});
+  return kernels::KernelSet(*selected.table, *gpu);
 }
 
 }  // namespace
@@ -50,21 +69,18 @@ absl::StatusOr<WorkerEngine> Simulated(const v1::WorkerConfig& config,
 absl::StatusOr<WorkerEngine> MakeWorkerEngine(const v1::WorkerConfig& config,
                                               const WorkerEngineOptions& options) {
   if (config.engine() == v1::ENGINE_SIM) return Simulated(config, options);
-  const bool reference = config.kernels() == v1::KERNELS_CPU_REFERENCE;
-  const kernels::KernelTable& table =
-      kernels::SelectKernels(reference ? kernels::Device::kCpuReference : kernels::Device::kCpu);
-  ASSIGN_OR_RETURN(std::unique_ptr<LoadedModel> loaded,
-                   LoadedModel::Load(config.model_dir(), table));
-  ASSIGN_OR_RETURN(const int64_t context,
-                   ContextTokens(config, loaded->config(), options.pool_tokens));
-  ASSIGN_OR_RETURN(std::unique_ptr<ModelEngine> engine,
-                   ModelEngine::Create(
-                       {.config = loaded->config(), .weights = loaded->weights(), .kernels = table},
-                       {.max_tokens_per_step = options.tokens_per_step,
-                        .max_chunks_per_step = options.chunks_per_step,
-                        .max_positions = context}));
-  return WorkerEngine{
-      .loaded = std::move(loaded), .engine = std::move(engine), .context_tokens_max = context};
+  WorkerEngine out;
+  ASSIGN_OR_RETURN(const kernels::KernelSet kernels, KernelsOf(config, out.gpu));
+  ASSIGN_OR_RETURN(out.loaded, LoadedModel::Load(config.model_dir(), kernels));
+  ASSIGN_OR_RETURN(out.context_tokens_max,
+                   ContextTokens(config, out.loaded->config(), options.pool_tokens));
+  ASSIGN_OR_RETURN(out.engine, ModelEngine::Create({.config = out.loaded->config(),
+                                                    .weights = out.loaded->weights(),
+                                                    .kernels = kernels},
+                                                   {.max_tokens_per_step = options.tokens_per_step,
+                                                    .max_chunks_per_step = options.chunks_per_step,
+                                                    .max_positions = out.context_tokens_max}));
+  return out;
 }
 
 uint64_t RandomId() {

@@ -15,11 +15,14 @@
 namespace tandem {
 
 struct WorkerEngine {
-  std::unique_ptr<LoadedModel> loaded;  // null if simulated
-  std::unique_ptr<Engine> engine;       // borrows it; destroyed first
-  int64_t context_tokens_max = 0;       // the longest sequence, prompt and answer
+  std::unique_ptr<kernels::Backend> gpu;  // null on a CPU
+  std::unique_ptr<LoadedModel> loaded;    // null if simulated
+  std::unique_ptr<Engine> engine;         // borrows both; destroyed first
+  int64_t context_tokens_max = 0;         // the longest sequence, prompt and answer
 
   const ModelConfig& config() const { return engine->config(); }
+  // Where the engine expects its KV pool.
+  kernels::Backend& backend() const { return gpu != nullptr ? *gpu : kernels::HostBackend(); }
 };
 
 struct WorkerEngineOptions {
@@ -30,8 +33,8 @@ struct WorkerEngineOptions {
 };
 
 // Loads the checkpoint, or for ENGINE_SIM its config.json alone. Errors: those of LoadedModel,
-// Model and SimEngine; INVALID_ARGUMENT when worker.context_tokens_max is more than model or pool
-// hold.
+// Model and SimEngine; FAILED_PRECONDITION when there is no such GPU; INVALID_ARGUMENT when
+// worker.context_tokens_max is more than model or pool hold.
 absl::StatusOr<WorkerEngine> MakeWorkerEngine(const v1::WorkerConfig& config,
                                               const WorkerEngineOptions& options);
 

@@ -10,6 +10,7 @@
 #include "kernels/attention/compressor.h"
 #include "kernels/common/paged_rows.h"
 #include "services/runtime/base/check.h"
+#include "services/runtime/base/fnv1a.h"
 #include "services/runtime/base/status_macros.h"
 
 namespace tandem {
@@ -122,12 +123,6 @@ KvLayerLayout PlaceLayer(LayerKind kind, KvLayout::Size size, uint64_t& end) {
       Place(end, swa ? 0 : (csa ? kCsaState : kHcaState).bytes(), swa ? 0 : size.slots);
   layer.indexer_states = Place(end, csa ? kIndexerState.bytes() : 0, csa ? size.slots : 0);
   return layer;
-}
-
-uint64_t Fnv1a(absl::string_view text) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (const char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3u;
-  return hash;
 }
 
 absl::Status CheckRange(absl::string_view field, int value, int max) {

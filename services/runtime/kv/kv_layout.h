@@ -109,7 +109,8 @@ class KvLayout {
   uint64_t hash_ = 0;
 };
 
-// A pool's memory with its layout. Both are borrowed; `base` is at least 256-byte aligned.
+// A pool's memory with its layout. Both are borrowed; `base` is at least 256-byte aligned, and is
+// memory of the engine's backend: a GPU's, perhaps.
 struct KvView {
   std::byte* base = nullptr;
   const KvLayout* layout = nullptr;

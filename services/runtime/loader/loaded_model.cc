@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <new>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -19,12 +18,17 @@ namespace {
 
 using kernels::LinearWeight;
 
-constexpr size_t kPreparedAlignment = 64;
+// Where prepared weights of one group may begin.
+constexpr int64_t kAlign = 256;
+
+// Linears whose prepared forms lie side by side: one, or the experts of a layer, which kernels find
+// by their distance (kernels/moe/moe_experts.h).
+using Group = std::vector<LinearWeight*>;
 
 // Every linear layer, in the order of the forward pass.
-std::vector<LinearWeight*> Linears(Weights& weights) {
-  std::vector<LinearWeight*> out;
-  const auto add = [&out](auto&... linears) { (out.push_back(&linears), ...); };
+std::vector<Group> Linears(Weights& weights) {
+  std::vector<Group> out;
+  const auto add = [&out](auto&... linears) { (out.push_back({&linears}), ...); };
   for (LayerWeights& layer : weights.layers) {
     AttentionWeights& a = layer.attn;
     add(a.wq_a, a.wq_b, a.wkv, a.wo_a, a.wo_b);
@@ -34,11 +38,34 @@ std::vector<LinearWeight*> Linears(Weights& weights) {
       add(a.indexer->compressor.wkv, a.indexer->compressor.wgate);
     }
     add(layer.ffn.gate);
-    for (kernels::ExpertWeights& expert : layer.ffn.experts) add(expert.w1, expert.w3, expert.w2);
+    Group& experts = out.emplace_back();
+    for (kernels::ExpertWeights& expert : layer.ffn.experts) {
+      experts.insert(experts.end(), {&expert.w1, &expert.w3, &expert.w2});
+    }
     add(layer.ffn.shared_experts.w1, layer.ffn.shared_experts.w3, layer.ffn.shared_experts.w2);
   }
   add(weights.head);
   return out;
+}
+
+// Calls `visit` for the view of every tensor that is no linear.
+template <typename Visit>
+void ForEachTensor(Weights& weights, Visit visit) {
+  const auto hyper = [&visit](HyperConnectionWeights& w) {
+    visit(w.fn), visit(w.base), visit(w.scale);
+  };
+  const auto compressor = [&visit](CompressorWeights& w) { visit(w.ape), visit(w.norm); };
+  visit(weights.embed);
+  for (LayerWeights& layer : weights.layers) {
+    hyper(layer.hc_attn), hyper(layer.hc_ffn);
+    visit(layer.attn_norm), visit(layer.ffn_norm);
+    visit(layer.attn.q_norm), visit(layer.attn.kv_norm), visit(layer.attn.attn_sink);
+    if (layer.attn.compressor) compressor(*layer.attn.compressor);
+    if (layer.attn.indexer) compressor(layer.attn.indexer->compressor);
+    visit(layer.ffn.gate_bias), visit(layer.ffn.gate_tid2eid);
+  }
+  hyper(weights.hc_head);
+  visit(weights.norm);
 }
 
 uint64_t CheckpointBytes(const LinearWeight& weight) {
@@ -72,43 +99,73 @@ class Progress {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<LoadedModel>> LoadedModel::Load(
-    const std::string& folder, const kernels::KernelTable& kernels) {
+absl::StatusOr<std::unique_ptr<LoadedModel>> LoadedModel::Load(const std::string& folder,
+                                                               const kernels::KernelSet& kernels) {
   ASSIGN_OR_RETURN(ModelConfig config, ModelConfig::FromFolder(folder));
   ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(folder));
   ASSIGN_OR_RETURN(BoundWeights bound, BindWeights(checkpoint, config));
-  std::unique_ptr<LoadedModel> out(
-      new LoadedModel(std::move(config), std::move(checkpoint), std::move(bound)));
-  RETURN_IF_ERROR(out->Prepare(kernels));
+  std::unique_ptr<LoadedModel> out(new LoadedModel(
+      {.config = std::move(config), .checkpoint = std::move(checkpoint), .bound = std::move(bound)},
+      kernels.backend));
+  RETURN_IF_ERROR(out->Prepare(kernels.table));
+  if (!kernels.backend.ReadsHost()) RETURN_IF_ERROR(out->Upload());
   return out;
 }
 
-LoadedModel::LoadedModel(ModelConfig config, Checkpoint checkpoint, BoundWeights bound)
-    : config_(std::move(config)), checkpoint_(std::move(checkpoint)), bound_(std::move(bound)) {}
+LoadedModel::LoadedModel(Parts parts, kernels::Backend& backend)
+    : config_(std::move(parts.config)),
+      checkpoint_(std::move(parts.checkpoint)),
+      bound_(std::move(parts.bound)),
+      memory_(backend) {}
 
-absl::Status LoadedModel::Prepare(const kernels::KernelTable& kernels) {
-  const std::vector<LinearWeight*> linears = Linears(bound_.weights);
-  Progress progress(linears.size());
+absl::StatusOr<uint8_t*> LoadedModel::Take(int64_t bytes) {
+  const int64_t before = memory_.bytes();
+  uint8_t* const at = memory_.Take(bytes);
+  if (at != nullptr) return at;
+  return absl::ResourceExhaustedError(
+      absl::StrCat("weights: no memory for ", bytes, " bytes after ", before));
+}
+
+absl::Status LoadedModel::Prepare(const kernels::KernelTable& table) {
+  const std::vector<Group> groups = Linears(bound_.weights);
+  size_t count = 0;
+  for (const Group& group : groups) count += group.size();
+  Progress progress(count);
+  size_t done = 0;
   uint64_t read = 0;
-  for (size_t i = 0; i < linears.size(); ++i) {
-    const int64_t bytes = kernels.prepared_bytes(*linears[i]);
-    if (bytes > 0) {
-      const size_t room = static_cast<size_t>(bytes) + kPreparedAlignment;
-      prepared_.emplace_back(new (std::nothrow) uint8_t[room]);
-      if (prepared_.back() == nullptr) {
-        return absl::ResourceExhaustedError(absl::StrCat(
-            "weights: no memory for ", room, " prepared bytes after ", prepared_bytes_));
-      }
-      void* at = prepared_.back().get();
-      size_t space = room;
-      std::align(kPreparedAlignment, static_cast<size_t>(bytes), at, space);
-      kernels.prepare_linear(linears[i], {static_cast<uint8_t*>(at), static_cast<size_t>(bytes)});
+  for (const Group& group : groups) {
+    std::vector<int64_t> room;
+    int64_t total = 0;
+    for (const LinearWeight* linear : group) {
+      room.push_back((table.prepared_bytes(*linear) + kAlign - 1) / kAlign * kAlign);
+      total += room.back();
     }
-    prepared_bytes_ += static_cast<uint64_t>(bytes);
-    read += CheckpointBytes(*linears[i]);
-    progress.Advance(i + 1, read);
+    uint8_t* at = nullptr;
+    if (total > 0) {
+      ASSIGN_OR_RETURN(at, Take(total));
+    }
+    for (size_t i = 0; i < group.size(); ++i) {
+      if (room[i] > 0) table.prepare_linear(group[i], {at, static_cast<size_t>(room[i])});
+      at += room[i];
+      read += CheckpointBytes(*group[i]);
+      progress.Advance(++done, read);
+    }
   }
   return absl::OkStatus();
+}
+
+absl::Status LoadedModel::Upload() {
+  absl::Status status;
+  ForEachTensor(bound_.weights, [&](auto& view) {
+    if (view.data == nullptr || !status.ok()) return;
+    const int64_t bytes = view.size() * static_cast<int64_t>(sizeof(*view.data));
+    const absl::StatusOr<uint8_t*> at = Take(bytes);
+    status = at.status();
+    if (!status.ok()) return;
+    memory_.backend().CopyNow({.to = *at, .from = view.data, .bytes = bytes});
+    view.data = reinterpret_cast<decltype(view.data)>(*at);
+  });
+  return status;
 }
 
 }  // namespace tandem

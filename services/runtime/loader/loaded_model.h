@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// LoadedModel: a checkpoint folder, bound, checked and prepared for one kernel table; what a worker
+// LoadedModel: a checkpoint folder, bound, checked and prepared for one kernel set; what a worker
 // holds.
 //
-// Owns the mapping, the prepared weights and the views into both; not movable, because models
-// borrow weights(). Thread-safe once loaded. Load writes its progress to the log, at most one line
+// Owns the mapping, what was made of it in the backend's memory, and the views into both: prepared
+// linears, and on a GPU every other tensor as well. Not movable, because models borrow weights().
+// Thread-safe once loaded. Load writes its progress to the log, at most one line
 // a second. Errors: those of ModelConfig, Checkpoint and BindWeights; RESOURCE_EXHAUSTED when
-// prepared weights do not fit.
+// weights do not fit.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "kernels/kernel_table.h"
+#include "kernels/common/backend/memory.h"
+#include "kernels/kernel_set.h"
 #include "services/runtime/loader/checkpoint.h"
 #include "services/runtime/loader/weight_binder.h"
 #include "services/runtime/model/model_config.h"
@@ -25,25 +27,31 @@ namespace tandem {
 class LoadedModel {
  public:
   static absl::StatusOr<std::unique_ptr<LoadedModel>> Load(const std::string& folder,
-                                                           const kernels::KernelTable& kernels);
+                                                           const kernels::KernelSet& kernels);
   LoadedModel(const LoadedModel&) = delete;
   LoadedModel& operator=(const LoadedModel&) = delete;
 
   const ModelConfig& config() const { return config_; }
   const Weights& weights() const { return bound_.weights; }
-  // Of the checkpoint, and of the forms that the table's prepare_linear made beside it.
+  // Of the checkpoint, and of what was made of it beside.
   uint64_t checkpoint_bytes() const { return checkpoint_.bytes(); }
-  uint64_t prepared_bytes() const { return prepared_bytes_; }
+  uint64_t prepared_bytes() const { return static_cast<uint64_t>(memory_.bytes()); }
 
  private:
-  LoadedModel(ModelConfig config, Checkpoint checkpoint, BoundWeights bound);
-  absl::Status Prepare(const kernels::KernelTable& kernels);
+  struct Parts {
+    ModelConfig config;
+    Checkpoint checkpoint;
+    BoundWeights bound;
+  };
+  LoadedModel(Parts parts, kernels::Backend& backend);
+  absl::Status Prepare(const kernels::KernelTable& table);
+  absl::Status Upload();
+  absl::StatusOr<uint8_t*> Take(int64_t bytes);
 
   const ModelConfig config_;
   const Checkpoint checkpoint_;
   BoundWeights bound_;
-  std::vector<std::unique_ptr<uint8_t[]>> prepared_;
-  uint64_t prepared_bytes_ = 0;
+  kernels::Memory memory_;
 };
 
 }  // namespace tandem

@@ -61,7 +61,7 @@ kernels::CompressorArgs CompressorInput(const Context& c, const CompressorWeight
           .ape = w.ape,
           .norm = w.norm,
           .norm_eps = static_cast<float>(c.config.rms_norm_eps),
-          .frequencies = {c.frequencies.compress, {kRopeDim / 2}},
+          .frequencies = c.frequencies.compress,
           .batch = c.step.batch,
           .state = {reinterpret_cast<float*>(At(c, states)),
                     {states.count, 2, ratio == 4 ? 8 : ratio, w.ape.shape[1]}}};

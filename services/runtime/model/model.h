@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Model: the DeepSeek-V4 forward pass over a shared paged KV pool, on one kernel table.
+// Model: the DeepSeek-V4 forward pass over a shared paged KV pool, on one kernel table and its
+// backend: the host's, where a step has run when Forward returns, or a GPU's, where it is queued.
 //
 // One Forward is one engine step: chunks of different sequences, decode chunks of one token and
 // prefill chunks of many alike. The result of a token never depends on the chunking, on its
 // neighbours in the step, or on where its pages and slot lie: bit for bit. Working memory is taken
 // in Create; a step takes none of tensor size.
 //
-// Borrows the weights and the kernel table; both outlive it. Not thread-safe.
+// Weights, pool and working memory lie where the backend allocates. Borrows the weights and the
+// kernel set's parts; all outlive it. Not thread-safe.
 // Contract breaches (unknown token id, page or slot out of range, too many tokens) are bugs and
 // stop the process: callers check what clients send against config(), limits() and the layout.
 // Source: specification 3 (forward pass); names as there.
@@ -18,7 +20,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "kernels/kernel_table.h"
+#include "kernels/kernel_set.h"
 #include "services/runtime/kv/kv_layout.h"
 #include "services/runtime/model/model_config.h"
 #include "services/runtime/model/step.h"
@@ -26,24 +28,46 @@
 
 namespace tandem {
 
-// The next-token logits after token `token` of chunk `chunk` (both indices of the step's span).
+// A token whose next-token logits are wanted: token `token` of chunk `chunk` (both indices of the
+// step's span).
 struct LogitsRow {
   int chunk = 0;
   int token = 0;
-  absl::Span<const float> logits;  // [vocab_size], valid during the call only
 };
-using LogitsSink = absl::FunctionRef<void(const LogitsRow&)>;
+
+// Some of a step's wanted rows. `logits` are the kernels' memory, and valid for what the sink
+// queues on the model's stream.
+struct LogitsBlock {
+  absl::Span<const LogitsRow> rows;
+  kernels::TensorView<const float, 2> logits;  // [rows, vocab_size]
+};
+using LogitsSink = absl::FunctionRef<void(const LogitsBlock&)>;
 
 class Model {
  public:
-  // INVALID_ARGUMENT when a limit is out of range.
+  // INVALID_ARGUMENT when a limit is out of range; RESOURCE_EXHAUSTED when there is no memory for a
+  // step.
   static absl::StatusOr<std::unique_ptr<Model>> Create(const ModelConfig& config,
                                                        const Weights& weights,
-                                                       const kernels::KernelTable& kernels,
+                                                       const kernels::KernelSet& kernels,
                                                        const StepLimits& limits);
 
-  // Runs the step: reads and writes the chunks' pages and slots in `kv`, and calls `sink` once for
-  // every requested row, in the order of chunks and tokens.
+  // A step, part by part: what it is made of, behind what `inputs` holds, which has step_room()
+  // left; nothing is queued.
+  Step Describe(absl::Span<const SequenceChunk> chunks, const KvView& kv, kernels::Mirror& inputs);
+  int64_t step_room() const { return StepRoom(limits_); }
+  // Queues its operations on stream(), behind the copy of its inputs: they read and write the
+  // chunks' pages and slots in `kv`, and `sink` is called for blocks that together hold every
+  // requested row, in the order of chunks and tokens. Steps of one StepShape whose chunks want the
+  // same rows queue the same operations on the same addresses.
+  struct Running {
+    absl::Span<const SequenceChunk> chunks;
+    const Step& step;
+    const KvView& kv;
+  };
+  void Queue(const Running& run, LogitsSink sink);
+
+  // All of it, for callers with no inputs of their own. No chunks: nothing.
   void Forward(absl::Span<const SequenceChunk> chunks, const KvView& kv, LogitsSink sink);
 
   // One layer alone, from given streams (bf16 bits, [T, 4, D] over the chunks in order), in place.
@@ -51,23 +75,36 @@ class Model {
   void RunLayer(int layer, absl::Span<const SequenceChunk> chunks, const KvView& kv,
                 absl::Span<uint16_t> streams);
 
+  // Steps, and what their caller adds to them, run in its order.
+  kernels::Stream& stream() { return stream_; }
+  const kernels::KernelSet& kernels() const { return kernels_; }
   const ModelConfig& config() const { return config_; }
   const StepLimits& limits() const { return limits_; }
 
  private:
-  Model(const ModelConfig& config, const Weights& weights, const kernels::KernelTable& kernels,
+  // Neighbours among the step's tokens.
+  struct Run {
+    int64_t first = 0;
+    int64_t count = 0;
+  };
+  class HeadRows;
+
+  Model(const ModelConfig& config, const Weights& weights, const kernels::KernelSet& kernels,
         const StepLimits& limits);
-  Step Begin(absl::Span<const SequenceChunk> chunks, const KvView& kv);
+  Context ContextOf(const Step& step, const KvView& kv);
   void Head(absl::Span<const SequenceChunk> chunks, const Streams& streams, LogitsSink sink);
-  void HeadBlock(absl::Span<LogitsRow> rows, const Streams& gathered, LogitsSink sink);
+  Streams Gather(absl::Span<const Run> runs, const Streams& streams);
+  void HeadBlock(absl::Span<const LogitsRow> rows, const Streams& streams, LogitsSink sink);
 
   const ModelConfig config_;
   const Weights& weights_;
-  const kernels::KernelTable& kernels_;
+  const kernels::KernelSet kernels_;
   const StepLimits limits_;
+  kernels::Memory memory_;
   const RopeBases frequencies_;
   kernels::Stream stream_;
   Workspace work_;
+  kernels::Mirror inputs_;
   // The head runs over blocks of rows, so that prompt log-probabilities of a long chunk need no
   // more memory.
   Buffer<kernels::Bf16> head_streams_;  // [rows, 4, D]

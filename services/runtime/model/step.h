@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Step and Workspace: what the parts of the forward pass share while one engine step runs.
 //
-// Workspace is the working memory of the largest step, taken once. Step describes the running one:
-// its tokens as one batch of T over all chunks, and what every layer of a kind would compute alike:
-// angles, and lists of visible rows. Context is how a part reaches everything; it is passed by
-// reference and owns nothing. Not thread-safe.
+// Workspace is the working memory of the largest step, taken once where the kernels work. Step
+// describes the running one: its tokens as one batch of T over all chunks, and what every layer of
+// a kind would compute alike: angles, and lists of visible rows. The host writes the former into a
+// Mirror, so that it reaches a device by one copy; kernels make the latter. Context is how a part
+// reaches everything; it is passed by reference and owns nothing. Not thread-safe.
 #pragma once
 
+#include <compare>
 #include <cstdint>
-#include <initializer_list>
-#include <vector>
 
 #include "absl/types/span.h"
+#include "kernels/common/backend/memory.h"
+#include "kernels/common/backend/mirror.h"
 #include "kernels/common/batch.h"
-#include "kernels/kernel_table.h"
-#include "services/runtime/base/check.h"
+#include "kernels/kernel_set.h"
 #include "services/runtime/kv/kv_layout.h"
 #include "services/runtime/model/model_config.h"
 #include "services/runtime/model/weights.h"
@@ -46,23 +47,7 @@ struct StepLimits {
 using BfMatrix = kernels::TensorView<kernels::Bf16, 2>;
 using Streams = kernels::TensorView<kernels::Bf16, 3>;  // [T, 4, D]
 
-// Memory of one tensor at its largest; View gives it the running step's shape.
-template <typename T>
-class Buffer {
- public:
-  explicit Buffer(int64_t capacity) : data_(static_cast<size_t>(capacity)) {}
-
-  template <typename... Extents>
-  kernels::TensorView<T, sizeof...(Extents)> View(Extents... extents) {
-    kernels::TensorView<T, sizeof...(Extents)> view{.data = data_.data(),
-                                                    .shape = {static_cast<int64_t>(extents)...}};
-    CHECK_LE(view.size(), static_cast<int64_t>(data_.size()));
-    return view;
-  }
-
- private:
-  std::vector<T> data_;
-};
+using kernels::Buffer;
 
 // The quantised input of FP8 linears; several of them share one.
 struct QuantInput {
@@ -71,7 +56,7 @@ struct QuantInput {
 };
 
 struct Workspace {
-  Workspace(const ModelConfig& config, const StepLimits& limits);
+  Workspace(const ModelConfig& config, const StepLimits& limits, kernels::Memory& memory);
 
   QuantInput QuantOf(int64_t tokens, int64_t width) {
     return {quant.View(tokens, width), quant_scale.View(tokens, width / kernels::kActGroup)};
@@ -97,25 +82,22 @@ struct Workspace {
   Buffer<uint8_t> index_q4;               // [T, index_n_heads, 64]
   Buffer<kernels::Ue8m0> index_q4_scale;  // [T, index_n_heads, 4]
   Buffer<float> index_proj;               // [T, index_n_heads]
-  // what the step is made of
-  Buffer<int32_t> tokens, positions, sequence, token_index;  // [T]
-  Buffer<int32_t> begin, slot;                               // [S + 1], [S]
-  Buffer<int32_t> pages;                                     // [S, P]
-  Buffer<float> rope, compress_rope;                         // [2, T, 32] cosines, then sines
-  Buffer<int32_t> ring_index, chunk_index;                   // [T, 127], [T, 128]
-  Buffer<int32_t> csa_index, hca_index;                      // [T, most rows]
+  // what all layers of a kind share
+  Buffer<float> rope, compress_rope;        // [2, T, 32] cosines, then sines
+  Buffer<int32_t> ring_index, chunk_index;  // [T, 127], [T, 128]
+  Buffer<int32_t> csa_index, hca_index;     // [T, most rows]
 };
 
 struct RopeAngles {
-  FloatMatrix cos;  // [T, 32]
-  FloatMatrix sin;  // [T, 32]
+  kernels::TensorView<float, 2> cos;  // [T, 32]
+  kernels::TensorView<float, 2> sin;  // [T, 32]
 };
 
 // RopeFrequencies of both kinds of layers.
 struct RopeBases {
-  explicit RopeBases(const ModelConfig& config);
-  float main[32];      // ratio 0
-  float compress[32];  // all others
+  RopeBases(const ModelConfig& config, kernels::Memory& memory);
+  FloatVector main;      // [32] ratio 0
+  FloatVector compress;  // [32] all others
 };
 
 struct Step {
@@ -125,13 +107,23 @@ struct Step {
       token_index;  // [T] 0, 1, …: row t of the chunk rows is token t's
   RopeAngles rope;
   RopeAngles compress_rope;
-  kernels::TensorView<const int32_t, 2> ring_index;   // window rows of earlier steps
-  kernels::TensorView<const int32_t, 2> chunk_index;  // window rows of this step
-  kernels::TensorView<const int32_t, 2> hca_index;    // every visible HCA row
-  int64_t csa_rows = 0;                               // how many CSA rows a token selects at most
+  kernels::TensorView<int32_t, 2> ring_index;   // window rows of earlier steps
+  kernels::TensorView<int32_t, 2> chunk_index;  // window rows of this step
+  kernels::TensorView<int32_t, 2> hca_index;    // every visible HCA row
+  int64_t csa_rows = 0;                         // how many CSA rows a token selects at most
 
   int64_t size() const { return batch.tokens(); }
 };
+
+// All that differs between the operations of two steps, but for the values in their inputs. The
+// lists' lengths are rounded up, so that few shapes occur.
+struct StepShape {
+  int64_t tokens = 0, sequences = 0, pages = 0;
+  int64_t ring = 0, chunk = 0, csa = 0, hca = 0;  // columns of the lists of rows
+
+  friend auto operator<=>(const StepShape&, const StepShape&) = default;
+};
+StepShape ShapeOf(const Step& step);
 
 struct Context {
   const ModelConfig& config;
@@ -143,9 +135,20 @@ struct Context {
   const KvView& kv;
 };
 
-// Lays the chunks out as one batch in `work` and fills what all layers share.
-Step BeginStep(absl::Span<const SequenceChunk> chunks, const ModelConfig& config,
-               const RopeBases& frequencies, const kernels::KernelTable& kernels,
-               kernels::Stream& stream, Workspace& work);
+// The room that the largest step's description takes in a Mirror.
+int64_t StepRoom(const StepLimits& limits);
+
+// Lays the chunks out as one batch behind what `inputs` holds, and says where kernels will put what
+// all layers share. Queues nothing.
+struct StepParts {
+  const ModelConfig& config;
+  const StepLimits& limits;
+  Workspace& work;
+  kernels::Mirror& inputs;
+};
+Step DescribeStep(absl::Span<const SequenceChunk> chunks, const StepParts& parts);
+
+// Fills what all layers share, once the inputs are there.
+void PrepareStep(const Context& c);
 
 }  // namespace tandem

@@ -21,8 +21,8 @@ namespace tandem {
 class GrpcChannel::Call final : public grpc::ClientWriteReactor<v1::WriteKvRequest> {
  public:
   Call(v1::DecodeService::StubInterface& stub, const LeaseKey& key, int tokens,
-       const std::byte* base, std::vector<KvExtent> extents)
-      : base_(base), extents_(std::move(extents)) {
+       const KvStorage& storage, std::vector<KvExtent> extents)
+      : storage_(storage), extents_(std::move(extents)) {
     for (const KvExtent& extent : extents_) bytes_ += extent.bytes;
     *message_.mutable_lease() = ToProto(key);
     message_.set_tokens(tokens);
@@ -83,7 +83,9 @@ class GrpcChannel::Call final : public grpc::ClientWriteReactor<v1::WriteKvReque
     const uint64_t count = std::min(kWriteKvBytesMax, extent.bytes - offset_);
     message_.set_extent(extent_);
     message_.set_offset(offset_);
-    message_.set_data(base_ + extent.offset + offset_, count);
+    std::string& data = *message_.mutable_data();
+    data.resize(count);
+    storage_.Read(extent.offset + offset_, absl::MakeSpan(data));
     offset_ += count;
     if (offset_ == extent.bytes) {
       ++extent_;
@@ -95,7 +97,7 @@ class GrpcChannel::Call final : public grpc::ClientWriteReactor<v1::WriteKvReque
   grpc::ClientContext context_;
   v1::WriteKvRequest message_;
   v1::WriteKvResponse response_;
-  const std::byte* const base_;
+  const KvStorage& storage_;
   const std::vector<KvExtent> extents_;
   uint64_t bytes_ = 0;
   uint32_t extent_ = 0;  // of the next message
@@ -126,7 +128,7 @@ absl::StatusOr<KvPlace> GrpcChannel::Open(const Grant& lease, int tokens) {
 uint64_t GrpcChannel::Write(const LeaseKey& key, int tokens) {
   Transfer& transfer = transfers_.at(key.lease_id);
   const KvPlacement placement{.slot = transfer.memory.slot, .pages = transfer.memory.pages};
-  transfer.call = std::make_unique<Call>(stub_, key, tokens, staging_.storage->view().base,
+  transfer.call = std::make_unique<Call>(stub_, key, tokens, *staging_.storage,
                                          staging_.storage->layout().Extents(placement, tokens));
   return transfer.call->bytes();
 }

@@ -157,12 +157,17 @@ class LinkClient::Reactor final
         const KvLayout layout,
         KvLayout::Create(*options_.config, {.pages = static_cast<int>(offer.pages()),
                                             .slots = static_cast<int>(offer.slots())}));
+    const uint64_t in_object = offer.gpu_memory().empty() ? layout.bytes() : 0;
     if (offer.pool_offset() != KvStorage::kPoolOffset ||
-        offer.shm_bytes() != KvStorage::kPoolOffset + layout.bytes() ||
+        offer.shm_bytes() != KvStorage::kPoolOffset + in_object ||
         offer.test_offset() != KvStorage::TestOffset(offer.link_id())) {
       return absl::FailedPreconditionError("the offered pool has other sizes than its layout");
     }
-    ASSIGN_OR_RETURN(mapped_, KvStorage::OpenShared(layout, offer.shm_name(), offer.link_id()));
+    ASSIGN_OR_RETURN(mapped_, KvStorage::OpenShared(layout,
+                                                    {.name = offer.shm_name(),
+                                                     .gpu_memory = offer.gpu_memory(),
+                                                     .mapper_id = offer.link_id()},
+                                                    *options_.backend));
     if (mapped_->ReadTest(offer.link_id()) != offer.test_pattern()) {
       mapped_.reset();
       return absl::DataLossError(

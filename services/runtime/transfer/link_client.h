@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 
+#include "kernels/common/backend/backend.h"
 #include "services/runtime/model/model_config.h"
 #include "services/runtime/transfer/link_event.h"
 #include "tandem/v1/worker.grpc.pb.h"
@@ -28,6 +29,8 @@ class LinkClient {
     v1::KvChannelKind preferred = v1::KV_CHANNEL_KIND_SHARED;
     bool strict = false;                  // a downgrade is an error
     const ModelConfig* config = nullptr;  // borrowed
+    // Where prompts are computed; borrowed.
+    kernels::Backend* backend = &kernels::HostBackend();
     std::function<void(LinkEvent)> post;
   };
   // `stub` outlives the client.

@@ -9,28 +9,12 @@
 #include "services/tools/request_flags.h"
 #include "services/tools/verbs.h"
 #include "tests/services/router/router_harness.h"
+#include "tests/services/tools/run_verb.h"
 
 namespace tandem {
 namespace {
 
 using testing::HasSubstr;
-
-struct Said {
-  int code = 0;
-  std::string out;
-  std::string err;
-};
-
-template <typename Verb>
-Said RunVerb(Verb verb, const std::vector<std::string>& arguments) {
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  Said said;
-  said.code = verb(arguments);
-  said.out = testing::internal::GetCapturedStdout();
-  said.err = testing::internal::GetCapturedStderr();
-  return said;
-}
 
 std::string Target(RouterHarness& harness) {
   return absl::StrCat("127.0.0.1:", harness.router().port());

@@ -5,11 +5,11 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
-#include "kernels/common/contract.h"
 #include "kernels/kernel_table.h"
-#include "tests/bench/kernels/cuda/bench.h"
+#include "tests/bench/kernels/cuda/inputs.h"
 
 namespace tandem::kernels {
 namespace {
@@ -62,14 +62,6 @@ uint8_t* RandomRows(int64_t pages, uint64_t seed) {
   return rows;
 }
 
-int32_t* OnDevice(const std::vector<int32_t>& list) {
-  const auto bytes = static_cast<int64_t>(list.size() * sizeof(int32_t));
-  auto* copy = reinterpret_cast<int32_t*>(RandomBytes(bytes, 1));
-  KERNEL_CHECK_EQ(cudaMemcpy(copy, list.data(), static_cast<size_t>(bytes), cudaMemcpyHostToDevice),
-                  cudaSuccess);
-  return copy;
-}
-
 BenchCase Attention(const Shape& s) {
   const int64_t keys = s.ring + s.chunk + s.rows;
   const int64_t vector_bytes = 2 * 2 * s.tokens * s.heads * kHeadDim;
@@ -95,8 +87,8 @@ BenchCase Attention(const Shape& s) {
         uint8_t* rows = RandomRows(sets * pool_pages, 5);
         const int64_t window = s.ring + s.chunk;
         int32_t* ring =
-            OnDevice(s.prefill ? WindowLists(s.tokens) : RandomLists(s.tokens, window, raw, true));
-        int32_t* chosen = OnDevice(RandomLists(s.tokens, s.rows, pool, !s.prefill));
+            Upload(s.prefill ? WindowLists(s.tokens) : RandomLists(s.tokens, window, raw, true));
+        int32_t* chosen = Upload(RandomLists(s.tokens, s.rows, pool, !s.prefill));
         return [=](int64_t set, Stream& stream) {
           const int64_t at = set * s.tokens * s.heads * kHeadDim;
           SparseAttentionArgs args{.q = {q + at, {s.tokens, s.heads, kHeadDim}},
@@ -128,7 +120,7 @@ BenchCase Finish(int64_t tokens, int64_t heads) {
             uint8_t* rows = RandomBytes(sets * pages * kPage, 5);
             std::vector<int32_t> list(tokens);
             for (int64_t t = 0; t < tokens; ++t) list[t] = static_cast<int32_t>(t);
-            int32_t* index = OnDevice(list);
+            int32_t* index = Upload(list);
             return [=](int64_t set, Stream& stream) {
               kCudaKernels.qkv_finish(
                   {.q = {q + set * n, {tokens, heads, kHeadDim}},
@@ -143,6 +135,107 @@ BenchCase Finish(int64_t tokens, int64_t heads) {
             };
           }};
 }
+
+// A step's rows: written, listed, and committed to the ring. A sequence of `context` tokens each.
+struct RowCase {
+  int64_t sequences = 0, tokens = 0, context = 0;
+  int64_t all() const { return sequences * tokens; }
+  int64_t blocks() const { return (all() + kBlockRows - 1) / kBlockRows; }
+  Batch batch() const {
+    return UploadBatch(sequences, tokens, context - tokens, context / kPageTokens);
+  }
+};
+
+BenchCase KvWrite(const RowCase& c) {
+  return {.name = "kv_write",
+          .tokens = c.all(),
+          .bytes = c.all() * (2 * kHeadDim + kKvRowBytes + 4),
+          .make = [=](int64_t sets) {
+            const int64_t n = c.all() * kHeadDim, bytes = c.blocks() * kPage;
+            auto* kv = reinterpret_cast<Bf16*>(RandomBytes(2 * sets * n, 1));
+            uint8_t* rows = RandomBytes(sets * bytes, 2);
+            std::vector<int32_t> list(c.all());
+            std::iota(list.begin(), list.end(), 0);
+            const int32_t* index = Upload(list);
+            return [=](int64_t set, Stream& stream) {
+              kCudaKernels.kv_write({.kv = {kv + set * n, {c.all(), kHeadDim}},
+                                     .index = {index, {c.all()}},
+                                     .rows = {.base = rows + set * bytes, .pages = c.blocks()}},
+                                    stream);
+            };
+          }};
+}
+
+BenchCase WindowIndex(const RowCase& c) {
+  return {.name = "window_index",
+          .tokens = c.all(),
+          .bytes = c.all() * 4 * 255,
+          .make = [=](int64_t sets) {
+            const Batch batch = c.batch();
+            auto* lists = reinterpret_cast<int32_t*>(RandomBytes(sets * c.all() * 4 * 255, 1));
+            return [=](int64_t set, Stream& stream) {
+              int32_t* ring = lists + set * c.all() * 255;
+              kCudaKernels.window_index({.batch = batch,
+                                         .ring = {ring, {c.all(), 127}},
+                                         .chunk = {ring + c.all() * 127, {c.all(), kWindow}}},
+                                        stream);
+            };
+          }};
+}
+
+BenchCase WindowCommit(const RowCase& c) {
+  const int64_t kept = c.sequences * std::min<int64_t>(c.tokens, kWindow);
+  return {.name = "window_commit",
+          .tokens = c.all(),
+          .bytes = 2 * kKvRowBytes * kept,
+          .set_bytes = c.blocks() * kPage,
+          .make = [=](int64_t sets) {
+            const Batch batch = c.batch();
+            const int64_t bytes = c.blocks() * kPage, ring = 2 * c.sequences;
+            uint8_t* chunk = RandomBytes(sets * bytes, 1);
+            uint8_t* rings = RandomBytes(ring * kPage, 2);
+            return [=](int64_t set, Stream& stream) {
+              kCudaKernels.window_commit(
+                  {.batch = batch,
+                   .chunk = {.base = chunk + set * bytes, .pages = c.blocks()},
+                   .ring = {.base = rings, .pages = ring}},
+                  stream);
+            };
+          }};
+}
+
+BenchCase CompressedIndex(const RowCase& c, int ratio) {
+  const int64_t most = c.context / ratio;
+  return {.name = "compressed_index ratio=" + std::to_string(ratio),
+          .tokens = c.all(),
+          .bytes = 4 * c.all() * most,
+          .make = [=](int64_t sets) {
+            const Batch batch = c.batch();
+            auto* lists = reinterpret_cast<int32_t*>(RandomBytes(4 * sets * c.all() * most, 1));
+            return [=](int64_t set, Stream& stream) {
+              kCudaKernels.compressed_index(
+                  {.batch = batch,
+                   .ratio = ratio,
+                   .rows = {lists + set * c.all() * most, {c.all(), most}}},
+                  stream);
+            };
+          }};
+}
+
+const Cases kRows("rows", [] {
+  std::vector<BenchCase> cases;
+  const RowCase one = {.sequences = 1, .tokens = 1, .context = 8192};
+  const RowCase batch = {.sequences = 64, .tokens = 1, .context = 8192};
+  const RowCase chunk = {.sequences = 1, .tokens = 4096, .context = 8192};
+  for (const RowCase& c : {one, batch, chunk}) {
+    cases.push_back(KvWrite(c));
+    cases.push_back(WindowIndex(c));
+    cases.push_back(WindowCommit(c));
+    cases.push_back(CompressedIndex(c, 128));
+  }
+  cases.push_back(CompressedIndex({.sequences = 64, .tokens = 1, .context = 1 << 20}, 128));
+  return cases;
+});
 
 const Cases kAttention("attention", [] {
   std::vector<BenchCase> cases;

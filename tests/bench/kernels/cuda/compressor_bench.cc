@@ -1,44 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: the compressors at their three sizes. Method: bench.h; decode steps in which every sequence
 // ends a window (the dearest step), and a prefill of one sequence from its start.
-#include <cuda_runtime_api.h>
-
-#include <numeric>
+#include <algorithm>
 
 #include "kernels/kernel_table.h"
-#include "tests/bench/kernels/cuda/bench.h"
+#include "tests/bench/kernels/cuda/inputs.h"
 
 namespace tandem::kernels {
 namespace {
 
 constexpr int64_t kPages = 32;  // a sequence's: 8,192 tokens
-
-const int32_t* ToDevice(const std::vector<int32_t>& values) {
-  const auto bytes = static_cast<int64_t>(4 * values.size());
-  uint8_t* memory = RandomBytes(bytes, 1);
-  (void)cudaMemcpy(memory, values.data(), static_cast<size_t>(bytes), cudaMemcpyHostToDevice);
-  return reinterpret_cast<const int32_t*>(memory);
-}
-
-// `sequences` of `tokens` each from position `first`.
-Batch MakeBatch(int64_t sequences, int64_t tokens, int32_t first) {
-  std::vector<int32_t> positions, sequence, begin = {0}, slot, pages(sequences * kPages);
-  for (int32_t s = 0; s < sequences; ++s) {
-    for (int32_t i = 0; i < tokens; ++i) {
-      positions.push_back(first + i);
-      sequence.push_back(s);
-    }
-    begin.push_back(static_cast<int32_t>(positions.size()));
-    slot.push_back(s);
-  }
-  std::iota(pages.begin(), pages.end(), 0);
-  const auto t = static_cast<int64_t>(positions.size());
-  return {.positions = {ToDevice(positions), {t}},
-          .sequence = {ToDevice(sequence), {t}},
-          .begin = {ToDevice(begin), {sequences + 1}},
-          .slot = {ToDevice(slot), {sequences}},
-          .pages = {ToDevice(pages), {sequences, kPages}}};
-}
 
 float* Floats(int64_t n) {
   return reinterpret_cast<float*>(RandomBytes(4 * n, 5));
@@ -64,7 +35,7 @@ BenchCase Compressor(const Shape& shape, int64_t sequences, int64_t tokens, int3
           .flop = 0,
           .make = [=](int64_t sets) {
             const int64_t state = CompressorStateSize(shape.ratio, shape.dim) * sequences;
-            const Batch batch = MakeBatch(sequences, tokens, first);
+            const Batch batch = UploadBatch(sequences, tokens, first, kPages);
             float *u = Floats(sets * t * width), *g = Floats(sets * t * width);
             float *ape = Floats(shape.ratio * width), *states = Floats(sets * state);
             auto* norm = reinterpret_cast<Bf16*>(Floats(shape.dim));

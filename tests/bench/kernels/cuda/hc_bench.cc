@@ -5,7 +5,7 @@
 #include <random>
 
 #include "kernels/kernel_table.h"
-#include "tests/bench/kernels/cuda/bench.h"
+#include "tests/bench/kernels/cuda/inputs.h"
 
 namespace tandem::kernels {
 namespace {
@@ -102,6 +102,56 @@ BenchCase Hc(Op op, int64_t t, int64_t d) {
             return [=](int64_t set, Stream& stream) { Queue(op, sets, set, stream); };
           }};
 }
+
+BenchCase HcEmbed(int64_t t, int64_t d) {
+  constexpr int64_t kVocabulary = 129280;
+  return {.name = "hc_embed D=" + std::to_string(d),
+          .tokens = t,
+          .bytes = 2 * d * t * (1 + kM),
+          .make = [=](int64_t sets) {
+            std::vector<int32_t> ids;
+            for (int64_t i = 0; i < sets * t; ++i) {
+              ids.push_back(static_cast<int32_t>(i * 2654435761 % kVocabulary));
+            }
+            const int32_t* tokens = Upload(ids);
+            const auto* embed = Sets::Make<Bf16>(kVocabulary * d);
+            auto* streams = Sets::Make<Bf16>(sets * t * kM * d);
+            return [=](int64_t set, Stream& stream) {
+              kCudaKernels.hc_embed({.tokens = {tokens + set * t, {t}},
+                                     .embed = {embed, {kVocabulary, d}},
+                                     .streams = {streams + set * t * kM * d, {t, kM, d}}},
+                                    stream);
+            };
+          }};
+}
+
+BenchCase HcHead(int64_t t, int64_t d) {
+  return {.name = "hc_head D=" + std::to_string(d),
+          .tokens = t,
+          .bytes = 2 * d * t * (1 + kM) + 4 * kM * kM * d,
+          .flop = 2 * kM * kM * d * t,
+          .make = [=](int64_t count) {
+            const Sets sets(count, t, d);
+            return [=](int64_t set, Stream& stream) {
+              const HcPreNormQuantArgs a = sets.Fused(set);
+              kCudaKernels.hc_head({.streams = a.streams,
+                                    .fn = {a.fn.data, {kM, kM * d}},
+                                    .base = {a.base.data, {kM}},
+                                    .scale = {a.scale.data, {1}},
+                                    .norm_eps = a.norm_eps,
+                                    .hc_eps = a.hc_eps,
+                                    .x = a.x},
+                                   stream);
+            };
+          }};
+}
+
+const Cases kEnds("hc_ends", [] {
+  std::vector<BenchCase> cases;
+  for (const int64_t tokens : {1, 64, 4096}) cases.push_back(HcEmbed(tokens, 4096));
+  for (const int64_t tokens : {1, 64}) cases.push_back(HcHead(tokens, 4096));
+  return cases;
+});
 
 const Cases kHc("hc", [] {
   std::vector<BenchCase> cases;

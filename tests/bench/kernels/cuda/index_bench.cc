@@ -6,25 +6,14 @@
 #include <string>
 #include <vector>
 
-#include "kernels/common/contract.h"
 #include "kernels/kernel_table.h"
-#include "tests/bench/kernels/cuda/bench.h"
+#include "tests/bench/kernels/cuda/inputs.h"
 
 namespace tandem::kernels {
 namespace {
 
 constexpr int64_t kHeads = 64;
 constexpr int64_t kTopk = 512;
-
-template <typename T>
-T* Upload(const std::vector<T>& values) {
-  const auto bytes = static_cast<int64_t>(values.size() * sizeof(T));
-  uint8_t* device = RandomBytes(bytes, 1);
-  KERNEL_CHECK_EQ(
-      cudaMemcpy(device, values.data(), static_cast<size_t>(bytes), cudaMemcpyHostToDevice),
-      cudaSuccess);
-  return reinterpret_cast<T*>(device);
-}
 
 std::vector<uint8_t> SomeScales(int64_t n) {
   std::vector<uint8_t> scales(static_cast<size_t>(n));
@@ -40,7 +29,8 @@ struct Input {
   uint8_t *pool, *q;
   Ue8m0* q_scale;
   float* proj;
-  int32_t *positions, *sequence, *begin, *slot, *table, *rows;
+  Batch batch;
+  int32_t* rows;
 };
 
 Input MakeInput(int64_t sets, int64_t sequences, int64_t tokens, int64_t context) {
@@ -59,21 +49,7 @@ Input MakeInput(int64_t sets, int64_t sequences, int64_t tokens, int64_t context
   std::vector<float> proj(static_cast<size_t>(all * kHeads));
   for (size_t i = 0; i < proj.size(); ++i) proj[i] = static_cast<float>(i % 7) - 2.0f;
   in.proj = Upload(proj);
-  std::vector<int32_t> positions, sequence, begin{0}, slot, table;
-  for (int64_t s = 0; s < sequences; ++s) {
-    for (int64_t i = 0; i < tokens; ++i) {
-      positions.push_back(static_cast<int32_t>(context - tokens + i));
-      sequence.push_back(static_cast<int32_t>(s));
-    }
-    begin.push_back(static_cast<int32_t>((s + 1) * tokens));
-    slot.push_back(static_cast<int32_t>(s));
-    for (int64_t p = 0; p < pages; ++p) table.push_back(static_cast<int32_t>(s * pages + p));
-  }
-  in.positions = Upload(positions);
-  in.sequence = Upload(sequence);
-  in.begin = Upload(begin);
-  in.slot = Upload(slot);
-  in.table = Upload(table);
+  in.batch = UploadBatch(sequences, tokens, context - tokens, pages);
   in.rows = reinterpret_cast<int32_t*>(RandomBytes(4 * all * kTopk, 13));
   return in;
 }
@@ -85,7 +61,7 @@ BenchCase IndexerTopk(const std::string& name, int64_t sequences, int64_t tokens
           .tokens = all,
           .bytes = bytes,
           .flop = 2 * all * rows * kHeads * kIndexDim,
-          .bar = tokens == 1 ? 0.7 : 0,
+          .bar = tokens == 1 && context == 256 * 1024 ? 0.7 : 0,
           .make = [=](int64_t sets) {
             const Input in = MakeInput(sets, sequences, tokens, context);
             return [=](int64_t set, Stream& stream) {
@@ -95,11 +71,7 @@ BenchCase IndexerTopk(const std::string& name, int64_t sequences, int64_t tokens
                    .q_scale = {in.q_scale, {all, kHeads, kIndexRowScales}},
                    .proj = {in.proj, {all, kHeads}},
                    .weight_scale = 0.011f,
-                   .batch = {.positions = {in.positions, {all}},
-                             .sequence = {in.sequence, {all}},
-                             .begin = {in.begin, {in.sequences + 1}},
-                             .slot = {in.slot, {in.sequences}},
-                             .pages = {in.table, {in.sequences, in.pages}}},
+                   .batch = in.batch,
                    .keys = {.base = in.pool + set * pages * kIndexPageBytes, .pages = pages},
                    .rows = {in.rows, {all, kTopk}}},
                   stream);

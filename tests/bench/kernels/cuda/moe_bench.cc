@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: the mixture of experts at Flash's and Pro's shards of TP=2, for the tokens of a decode
 // step. Method: bench.h; the bytes are those of the distinct experts of the routes that run.
-#include <cuda_runtime_api.h>
-
 #include <algorithm>
 #include <random>
 #include <set>
 
 #include "kernels/gemm/fragment_order.h"
 #include "kernels/kernel_table.h"
-#include "tests/bench/kernels/cuda/bench.h"
+#include "tests/bench/kernels/cuda/inputs.h"
 
 namespace tandem::kernels {
 namespace {
@@ -57,14 +55,6 @@ int64_t MeanBytes(const Shape& s, int64_t tokens) {
 }
 int64_t Flop(const Shape& s, int64_t tokens) {
   return 6 * tokens * (kTopk + 1) * s.dim * s.inner;
-}
-
-template <typename T>
-T* ToDevice(const std::vector<T>& values) {
-  const auto size = static_cast<int64_t>(values.size() * sizeof(T));
-  uint8_t* device = RandomBytes(size, 1);
-  (void)cudaMemcpy(device, values.data(), static_cast<size_t>(size), cudaMemcpyHostToDevice);
-  return reinterpret_cast<T*>(device);
 }
 
 // Experts e = 0 .. count−1 evenly spaced.
@@ -117,9 +107,9 @@ void MakeRouter(Inputs& in, int64_t set) {
       x.push_back(ToBf16(sum));
     }
   }
-  in.x.push_back(ToDevice(x));
-  in.ids.push_back(ToDevice(ids));
-  in.tables.push_back(ToDevice(std::vector<int64_t>(ids.begin(), ids.end())));
+  in.x.push_back(Upload(x));
+  in.ids.push_back(Upload(ids));
+  in.tables.push_back(Upload(std::vector<int64_t>(ids.begin(), ids.end())));
   LinearWeight router{.format = WeightFormat::kBf16,
                       .n = s.experts,
                       .k = s.dim,
@@ -136,11 +126,11 @@ Inputs MakeInputs(const Shape& s, int64_t tokens, int64_t sets) {
   in.routed = Experts(WeightFormat::kFp4, s, s.experts);
   in.shared = Experts(WeightFormat::kFp8, s, sets);
   for (int64_t set = 0; set < sets; ++set) MakeRouter(in, set);
-  in.weight = ToDevice(std::vector<float>(static_cast<size_t>(tokens * kTopk), 0.25f));
-  in.bias = ToDevice(std::vector<float>(static_cast<size_t>(s.experts), 0.0f));
+  in.weight = Upload(std::vector<float>(static_cast<size_t>(tokens * kTopk), 0.25f));
+  in.bias = Upload(std::vector<float>(static_cast<size_t>(s.experts), 0.0f));
   std::vector<int32_t> token_ids;
   for (int64_t t = 0; t < tokens; ++t) token_ids.push_back(static_cast<int32_t>(t));
-  in.token_ids = ToDevice(token_ids);
+  in.token_ids = Upload(token_ids);
   in.y = reinterpret_cast<Bf16*>(RandomBytes(2 * tokens * s.dim, 7));
   return in;
 }
@@ -201,8 +191,8 @@ BenchCase GateScore(int64_t tokens) {
             for (int64_t i = 0; i < sets * tokens * 256; ++i) {
               logits.push_back(static_cast<float>(random() % 10000) * 1e-3f - 5);
             }
-            const float* l = ToDevice(logits);
-            const float* bias = ToDevice(std::vector<float>(256, 0.5f));
+            const float* l = Upload(logits);
+            const float* bias = Upload(std::vector<float>(256, 0.5f));
             auto* experts = reinterpret_cast<int32_t*>(RandomBytes(4 * tokens * kTopk, 1));
             auto* weight = reinterpret_cast<float*>(RandomBytes(4 * tokens * kTopk, 1));
             return [=](int64_t set, Stream& stream) {
@@ -212,6 +202,36 @@ BenchCase GateScore(int64_t tokens) {
                                        .experts = {experts, {tokens, kTopk}},
                                        .weight = {weight, {tokens, kTopk}}},
                                       stream);
+            };
+          }};
+}
+
+BenchCase GateHash(int64_t tokens) {
+  constexpr int64_t kVocabulary = 129280;
+  return {.name = "gate_hash E=256",
+          .tokens = tokens,
+          .bytes = tokens * (4 * kTopk + 4 + 16 * kTopk),
+          .set_bytes = 4 * 256 * tokens,
+          .make = [=](int64_t sets) {
+            std::vector<int64_t> table;
+            for (int64_t i = 0; i < kVocabulary * kTopk; ++i) table.push_back(i * 2654435761 % 256);
+            std::vector<int32_t> ids;
+            for (int64_t i = 0; i < sets * tokens; ++i) {
+              ids.push_back(static_cast<int32_t>(i * 2654435761 % kVocabulary));
+            }
+            const int64_t* tid2eid = Upload(table);
+            const int32_t* tokens_of = Upload(ids);
+            auto* logits = reinterpret_cast<float*>(RandomBytes(4 * sets * tokens * 256, 1));
+            auto* experts = reinterpret_cast<int32_t*>(RandomBytes(4 * tokens * kTopk, 1));
+            auto* weight = reinterpret_cast<float*>(RandomBytes(4 * tokens * kTopk, 1));
+            return [=](int64_t set, Stream& stream) {
+              kCudaKernels.gate_hash({.logits = {logits + set * tokens * 256, {tokens, 256}},
+                                      .tokens = {tokens_of + set * tokens, {tokens}},
+                                      .tid2eid = {tid2eid, {kVocabulary, kTopk}},
+                                      .routed_scaling_factor = 1.5f,
+                                      .experts = {experts, {tokens, kTopk}},
+                                      .weight = {weight, {tokens, kTopk}}},
+                                     stream);
             };
           }};
 }
@@ -258,6 +278,7 @@ const Cases kProCases("moe_pro", [] {
 const Cases kGateCases("moe_gate", [] {
   std::vector<BenchCase> cases;
   for (const int64_t tokens : {1, 8, 4096}) cases.push_back(GateScore(tokens));
+  for (const int64_t tokens : {1, 4096}) cases.push_back(GateHash(tokens));
   cases.push_back(Swiglu(6, 2048));
   cases.push_back(Swiglu(24576, 2048));
   return cases;

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: sampling over Flash's vocabulary, and the small quantisers. Method: bench.h; logits from
 // −8 to 8, so that no row is peaked.
-#include <cuda_runtime_api.h>
-
 #include <string>
 #include <vector>
 
-#include "kernels/common/contract.h"
 #include "kernels/kernel_table.h"
-#include "tests/bench/kernels/cuda/bench.h"
+#include "tests/bench/kernels/cuda/inputs.h"
 
 namespace tandem::kernels {
 namespace {
@@ -19,12 +16,7 @@ template <typename T>
 T* Fill(int64_t n, T (*value)(int64_t i)) {
   std::vector<T> values(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i) values[static_cast<size_t>(i)] = value(i);
-  const auto bytes = static_cast<int64_t>(values.size() * sizeof(T));
-  uint8_t* device = RandomBytes(bytes, 1);
-  KERNEL_CHECK_EQ(
-      cudaMemcpy(device, values.data(), static_cast<size_t>(bytes), cudaMemcpyHostToDevice),
-      cudaSuccess);
-  return reinterpret_cast<T*>(device);
+  return Upload(values);
 }
 
 float* Logits(int64_t n) {
@@ -99,6 +91,48 @@ BenchCase TopLogprobs(int64_t tokens, int64_t k) {
           }};
 }
 
+// Requests that have produced `seen` distinct tokens each.
+BenchCase Penalties(int64_t rows, int64_t seen) {
+  return {.name = "penalties seen=" + std::to_string(seen),
+          .tokens = rows,
+          .bytes = rows * seen * 16,
+          .set_bytes = 4 * rows * kVocabulary,
+          .make = [=](int64_t sets) {
+            std::vector<int32_t> begin, token;
+            for (int64_t i = 0; i <= rows; ++i) begin.push_back(static_cast<int32_t>(i * seen));
+            for (int64_t i = 0; i < rows * seen; ++i) {
+              token.push_back(static_cast<int32_t>(i % seen * (kVocabulary / seen)));
+            }
+            float* logits = Logits(sets * rows * kVocabulary);
+            const int32_t *begins = Upload(begin), *tokens = Upload(token);
+            const int32_t* counts = Upload(std::vector<int32_t>(token.size(), 2));
+            const float* half = Upload(std::vector<float>(static_cast<size_t>(rows), 0.5f));
+            return [=](int64_t set, Stream& stream) {
+              kCudaKernels.penalties(
+                  {.logits = {logits + set * rows * kVocabulary, {rows, kVocabulary}},
+                   .begin = {begins, {rows + 1}},
+                   .token = {tokens, {rows * seen}},
+                   .count = {counts, {rows * seen}},
+                   .repetition = {half, {rows}},
+                   .presence = {half, {rows}},
+                   .frequency = {half, {rows}}},
+                  stream);
+            };
+          }};
+}
+
+BenchCase Uniform(int64_t rows) {
+  return {.name = "uniform", .tokens = rows, .bytes = 20 * rows, .make = [=](int64_t /*sets*/) {
+            auto* seeds = reinterpret_cast<uint64_t*>(RandomBytes(16 * rows, 1));
+            auto* u = reinterpret_cast<float*>(RandomBytes(4 * rows, 2));
+            return [=](int64_t /*set*/, Stream& stream) {
+              kCudaKernels.uniform(
+                  {.seed = {seeds, {rows}}, .counter = {seeds + rows, {rows}}, .u = {u, {rows}}},
+                  stream);
+            };
+          }};
+}
+
 BenchCase ActQuant(int64_t tokens, int64_t k) {
   return {.name = "act_quant K=" + std::to_string(k),
           .tokens = tokens,
@@ -161,7 +195,9 @@ const Cases kSampling("sampling", [] {
                                 Sample("top_p=.95", 64, NoTopK, TopP95, 0),
                                 TopLogprobs(1, 20),
                                 TopLogprobs(64, 20),
-                                TopLogprobs(64, 0)};
+                                TopLogprobs(64, 0),
+                                Penalties(64, 4096),
+                                Uniform(64)};
 });
 
 const Cases kQuant("quant", [] {

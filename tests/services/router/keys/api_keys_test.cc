@@ -3,15 +3,13 @@
 // changes nothing. Method: files and a clock of the test.
 #include "services/router/keys/api_keys.h"
 
-#include <unistd.h>
-
 #include <filesystem>
-#include <fstream>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "services/runtime/rpc/status.h"
+#include "tests/services/runtime/loader/scratch_folder.h"
 
 namespace tandem {
 namespace {
@@ -26,11 +24,8 @@ constexpr char kOther[] = "d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2
 
 class ApiKeysTest : public ::testing::Test {
  protected:
-  ApiKeysTest() : path_(absl::StrCat(::testing::TempDir(), "/keys-", ::getpid())) {}
-  ~ApiKeysTest() override { std::filesystem::remove(path_); }
-
   void Write(const std::string& text) {
-    std::ofstream(path_ + ".new") << text;
+    WriteAll(path_ + ".new", text);
     std::filesystem::rename(path_ + ".new", path_);
   }
   void Load(const std::string& text) {
@@ -48,7 +43,8 @@ class ApiKeysTest : public ::testing::Test {
     return keys_->Admit(authorization, name);
   }
 
-  const std::string path_;
+  const ScratchFolder folder_;
+  const std::string path_ = folder_ / "keys";
   ManualClock clock_;
   std::unique_ptr<ApiKeys> keys_;
 };

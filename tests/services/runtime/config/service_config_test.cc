@@ -106,6 +106,29 @@ TEST(ServiceConfigTest, TheSimulatedEnginesTimesAreDefaultedAndBounded) {
   }
 }
 
+TEST(ServiceConfigTest, AGpuWorkerComputesAModel) {
+  const auto load = [](const std::string& more) {
+    return LoadPrefillConfig(
+        Write(absl::StrCat("worker { listen: \"h:4\" model_dir: \"m\" ", more, " }")));
+  };
+  const auto gpu = load("device: DEVICE_CUDA");
+  ASSERT_TRUE(gpu.ok()) << gpu.status();
+  EXPECT_EQ(gpu->worker().gpu(), 0U);
+  EXPECT_EQ(load("")->worker().device(), v1::DEVICE_CPU);
+  const std::vector<std::pair<std::string, std::vector<std::string>>> cases = {
+      {"gpu: 1", {"worker.gpu", "DEVICE_CUDA only"}},
+      {"device: DEVICE_CUDA gpu: 1024", {"worker.gpu", "0 to 1023", "1024"}},
+      {"device: DEVICE_CUDA kernels: KERNELS_CPU", {"worker.kernels", "DEVICE_CPU only"}},
+      {"device: DEVICE_CUDA engine: ENGINE_SIM", {"worker.device", "ENGINE_MODEL only"}},
+      {"device: 9", {"worker.device", "no known device"}}};
+  for (const auto& [text, parts] : cases) {
+    const auto config = load(text);
+    ASSERT_FALSE(config.ok()) << text;
+    for (const std::string& part : parts)
+      EXPECT_THAT(std::string(config.status().message()), HasSubstr(part)) << text;
+  }
+}
+
 TEST(ServiceConfigTest, AllowedWorkersAreEndpointsOrHostsOfAnyPort) {
   const std::string base = "worker { listen: \"h:4\" model_dir: \"m\" } ";
   for (const char* good : {"a:1", "a:*", "10.0.0.1:*", "[::1]:*", "[::1]:65535"}) {

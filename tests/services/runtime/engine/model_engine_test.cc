@@ -5,6 +5,7 @@
 #include "services/runtime/engine/model_engine.h"
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -12,6 +13,20 @@
 
 namespace tandem {
 namespace {
+
+// One row alone.
+std::pair<TokenChoice, float> Draw(const RowWish& wish, const std::vector<float>& logits) {
+  kernels::Stream stream;
+  kernels::Mirror inputs(kernels::HostBackend());
+  Draws draws(kernels::kCpuKernels, stream);
+  inputs.Reset(Draws::Room({wish}));
+  draws.Begin({wish}, inputs);
+  inputs.ToDevice(stream);
+  draws.Run({logits.data(), {1, static_cast<int64_t>(logits.size())}});
+  draws.Fetch();
+  return {wish.sampler != nullptr ? draws.Choice(0) : TokenChoice(),
+          wish.target >= 0 ? draws.TargetLogprob(0) : 0.0F};
+}
 
 TEST(ModelEngineTest, DrawsAndScoresAsTheModelDoes) {
   const LoadedModel& loaded = ModelNamed("tiny", kernels::kCpuKernels);
@@ -45,15 +60,13 @@ TEST(ModelEngineTest, DrawsAndScoresAsTheModelDoes) {
        {.tokens = tail, .start = 5, .slot = here.slot, .pages = here.pages, .sampler = &sampler}},
       pool.view());
 
-  kernels::Stream stream;
-  const Kernels kernels{.table = kernels::kCpuKernels, .stream = stream};
   ASSERT_EQ(results[0].target_logprobs.size(), second.size() - 1);
   for (size_t i = 0; i + 1 < second.size(); ++i) {
     EXPECT_EQ(results[0].target_logprobs[i],
-              LogProbability(kernels, second_rows[i], second[i + 1]));
+              Draw({.target = second[i + 1]}, second_rows[i]).second);
   }
   const auto expect = [&](const TokenChoice& choice, const std::vector<float>& logits) {
-    const TokenChoice drawn = sampler.Draw(kernels, logits);
+    const TokenChoice drawn = Draw({.sampler = &sampler}, logits).first;
     EXPECT_EQ(choice.id, drawn.id);
     EXPECT_EQ(choice.logprob, drawn.logprob);
     ASSERT_EQ(choice.top.size(), 2U);

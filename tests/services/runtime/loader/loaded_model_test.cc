@@ -68,8 +68,9 @@ class LoadedModelTest : public ::testing::Test {
     const int32_t page = 0;
     const SequenceChunk chunk{.tokens = tokens, .pages = {&page, 1}};
     int rows = 0;
-    (*model)->Forward({&chunk, 1}, {.base = memory.data(), .layout = &*layout},
-                      [&rows](const LogitsRow&) { ++rows; });
+    (*model)->Forward(
+        {&chunk, 1}, {.base = memory.data(), .layout = &*layout},
+        [&rows](const LogitsBlock& block) { rows += static_cast<int>(block.rows.size()); });
     EXPECT_EQ(rows, 1);
   }
 

@@ -46,7 +46,7 @@ TEST(AllocationTest, AStepTakesNothingFromTheHeap) {
           .tokens = all.subspan(first, count), .start = first, .slot = s, .pages = pages[s]};
     }
     const int64_t before = allocations;
-    model->Forward(absl::MakeSpan(chunks, sequences), pool.view(), [](const LogitsRow&) {});
+    model->Forward(absl::MakeSpan(chunks, sequences), pool.view(), [](const LogitsBlock&) {});
     return allocations - before;
   };
   EXPECT_GT(step(0, 64, 4), 0);  // the counter counts: kernels take their scratch here

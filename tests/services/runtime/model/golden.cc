@@ -18,7 +18,6 @@ namespace tandem {
 namespace {
 
 constexpr int kMaxTokens = 1024;
-constexpr size_t kAlignment = 256;
 
 template <typename T>
 T Value(absl::StatusOr<T> value) {
@@ -48,27 +47,33 @@ std::vector<GoldenCase> LoadGolden(const std::string& file, size_t longest) {
   return out;
 }
 
-const LoadedModel& ModelNamed(const std::string& name, const kernels::KernelTable& table) {
+const LoadedModel& ModelNamed(const std::string& name, const kernels::KernelSet& kernels) {
   static auto& loaded = *new std::map<std::pair<std::string, const kernels::KernelTable*>,
                                       std::unique_ptr<LoadedModel>>;
-  auto& entry = loaded[{name, &table}];
+  auto& entry = loaded[{name, &kernels.table}];
   if (entry == nullptr) {
     const std::string folder =
         name == "tiny" ? TANDEM_SOURCE_DIR "/deploy/models/tiny-v4" : TANDEM_GOLDEN_DIR "/" + name;
-    entry = Value(LoadedModel::Load(folder, table));
+    entry = Value(LoadedModel::Load(folder, kernels));
   }
   return *entry;
 }
 
-void Pool::Free::operator()(std::byte* p) const {
-  std::free(p);
+Pool::Pool(const ModelConfig& config, KvLayout::Size size, kernels::Backend& backend)
+    : storage_(Value(KvStorage::CreatePrivate(Value(KvLayout::Create(config, size)), backend))) {
+  // What a used pool holds: nothing may depend on it. All ones is a NaN in every format.
+  storage_->Write(0, std::string(layout().bytes(), '\xFF'));
 }
 
-Pool::Pool(const ModelConfig& config, KvLayout::Size size)
-    : layout_(Value(KvLayout::Create(config, size))),
-      memory_(static_cast<std::byte*>(std::aligned_alloc(kAlignment, layout_.bytes()))) {
-  // What a used pool holds: nothing may depend on it. All ones is a NaN in every format.
-  std::memset(memory_.get(), 0xFF, layout_.bytes());
+void AppendRows(Model& model, const LogitsBlock& block, LogitsRows2d& out) {
+  kernels::Backend& backend = model.kernels().backend;
+  CHECK(backend.Synchronize(model.stream()));
+  const int64_t vocabulary = block.logits.shape[1];
+  for (int64_t row = 0; row < block.logits.shape[0]; ++row) {
+    backend.CopyNow({.to = out.emplace_back(vocabulary).data(),
+                     .from = block.logits.row(row),
+                     .bytes = vocabulary * static_cast<int64_t>(sizeof(float))});
+  }
 }
 
 LogitsRows2d RunTokens(Model& model, Pool& pool, const RunArgs& args) {
@@ -80,18 +85,17 @@ LogitsRows2d RunTokens(Model& model, Pool& pool, const RunArgs& args) {
                               .slot = args.place.slot,
                               .pages = args.place.pages,
                               .logits = LogitsRows::kAll};
-    model.Forward({&chunk, 1}, pool.view(), [&out](const LogitsRow& row) {
-      out.emplace_back(row.logits.begin(), row.logits.end());
-    });
+    model.Forward({&chunk, 1}, pool.view(),
+                  [&](const LogitsBlock& block) { AppendRows(model, block, out); });
     done += tokens.size();
   }
   CHECK_EQ(out.size(), args.tokens.size());
   return out;
 }
 
-std::unique_ptr<Model> MakeModel(const LoadedModel& loaded, const kernels::KernelTable& table) {
+std::unique_ptr<Model> MakeModel(const LoadedModel& loaded, const kernels::KernelSet& kernels) {
   return Value(Model::Create(
-      loaded.config(), loaded.weights(), table,
+      loaded.config(), loaded.weights(), kernels,
       {.max_tokens_per_step = kMaxTokens, .max_chunks_per_step = 32, .max_positions = 1024}));
 }
 

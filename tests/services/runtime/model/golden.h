@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "services/runtime/kv/kv_storage.h"
 #include "services/runtime/loader/loaded_model.h"
 #include "services/runtime/model/model.h"
 
@@ -34,23 +35,21 @@ struct GoldenCase {
 // The cases of tests/golden/model/`file`, those of at most `longest` prompt tokens.
 std::vector<GoldenCase> LoadGolden(const std::string& file, size_t longest = 100'000);
 
-// "tiny", "random-a" … on a table; loaded once a process.
-const LoadedModel& ModelNamed(const std::string& name, const kernels::KernelTable& table);
+// "tiny", "random-a" … on a kernel set; loaded once a process.
+const LoadedModel& ModelNamed(const std::string& name, const kernels::KernelSet& kernels);
 
 // A KV pool of one model, with some sequences' places in it.
 class Pool {
  public:
-  Pool(const ModelConfig& config, KvLayout::Size size);
-  KvView view() { return {.base = memory_.get(), .layout = &layout_}; }
-  const KvLayout& layout() const { return layout_; }
-  std::byte* base() { return memory_.get(); }
+  Pool(const ModelConfig& config, KvLayout::Size size,
+       kernels::Backend& backend = kernels::HostBackend());
+  KvView view() { return storage_->view(); }
+  const KvLayout& layout() const { return storage_->layout(); }
+  std::byte* base() { return view().base; }
+  const KvStorage& storage() const { return *storage_; }
 
  private:
-  const KvLayout layout_;
-  struct Free {
-    void operator()(std::byte* p) const;
-  };
-  std::unique_ptr<std::byte[], Free> memory_;
+  const std::unique_ptr<KvStorage> storage_;
 };
 
 struct Place {
@@ -68,7 +67,10 @@ struct RunArgs {
 };
 LogitsRows2d RunTokens(Model& model, Pool& pool, const RunArgs& args);
 
-std::unique_ptr<Model> MakeModel(const LoadedModel& loaded, const kernels::KernelTable& table);
+// For a sink of Forward: the block's logits as rows on the host, behind those of `out`.
+void AppendRows(Model& model, const LogitsBlock& block, LogitsRows2d& out);
+
+std::unique_ptr<Model> MakeModel(const LoadedModel& loaded, const kernels::KernelSet& kernels);
 
 double LogProb(absl::Span<const float> logits, int32_t token);
 int32_t Argmax(absl::Span<const float> logits);

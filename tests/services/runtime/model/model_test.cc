@@ -83,8 +83,12 @@ TEST_F(ModelTest, NeighboursInAStepDoNotChangeBits) {
                         .logits = LogitsRows::kAll});
     }
     any = !chunks.empty();
-    model_->Forward(chunks, pool.view(), [&](const LogitsRow& row) {
-      got[owner[row.chunk]].emplace_back(row.logits.begin(), row.logits.end());
+    model_->Forward(chunks, pool.view(), [&](const LogitsBlock& block) {
+      LogitsRows2d rows;
+      AppendRows(*model_, block, rows);
+      for (size_t i = 0; i < rows.size(); ++i) {
+        got[owner[block.rows[i].chunk]].push_back(std::move(rows[i]));
+      }
     });
   }
   for (int s = 0; s < kSequences; ++s) EXPECT_EQ(got[s], want[s]) << s;
@@ -100,10 +104,13 @@ TEST_F(ModelTest, LogitsComeForTheRowsThatWereAskedFor) {
       {.tokens = tokens, .slot = 1, .pages = pages[1], .logits = LogitsRows::kAll},
       {.tokens = tokens, .slot = 2, .pages = pages[2], .logits = LogitsRows::kLast}};
   std::vector<std::pair<int, int>> seen;
-  model_->Forward(chunks, pool.view(), [&](const LogitsRow& row) {
-    seen.emplace_back(row.chunk, row.token);
-    EXPECT_EQ(std::vector<float>(row.logits.begin(), row.logits.end()), whole[row.token]);
+  LogitsRows2d rows;
+  model_->Forward(chunks, pool.view(), [&](const LogitsBlock& block) {
+    for (const LogitsRow& row : block.rows) seen.emplace_back(row.chunk, row.token);
+    AppendRows(*model_, block, rows);
+    ASSERT_EQ(rows.size(), seen.size());
   });
+  for (size_t i = 0; i < rows.size(); ++i) EXPECT_EQ(rows[i], whole[seen[i].second]);
   ASSERT_EQ(seen.size(), 101u);
   for (int i = 0; i < 100; ++i) EXPECT_EQ(seen[i], std::make_pair(1, i));
   EXPECT_EQ(seen.back(), std::make_pair(2, 99));
@@ -111,7 +118,7 @@ TEST_F(ModelTest, LogitsComeForTheRowsThatWereAskedFor) {
 
 TEST_F(ModelTest, AnEmptyStepDoesNothing) {
   Pool pool = MakePool({.pages = 1, .slots = 1});
-  model_->Forward({}, pool.view(), [](const LogitsRow&) { ADD_FAILURE(); });
+  model_->Forward({}, pool.view(), [](const LogitsBlock&) { ADD_FAILURE(); });
 }
 
 TEST_F(ModelTest, RefusesLimitsOutOfRange) {
@@ -131,7 +138,7 @@ TEST_F(ModelDeathTest, ContractBreachesStopTheProcess) {
   Pool pool = MakePool({.pages = 2, .slots = 1});
   const std::vector<int32_t> good = {1, 2}, pages = {0}, bad = {1, 1920}, far = {2};
   const auto forward = [&](const SequenceChunk& chunk) {
-    model_->Forward({&chunk, 1}, pool.view(), [](const LogitsRow&) {});
+    model_->Forward({&chunk, 1}, pool.view(), [](const LogitsBlock&) {});
   };
   EXPECT_DEATH(forward({.tokens = bad, .pages = pages}), "vocab_size");
   EXPECT_DEATH(forward({.tokens = good, .slot = 1, .pages = pages}), "slot");

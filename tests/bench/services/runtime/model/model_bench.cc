@@ -49,7 +49,7 @@ struct Bench {
   }
   void Forward(absl::Span<const SequenceChunk> chunks) {
     model->Forward(chunks, {.base = memory.data(), .layout = layout.get()},
-                   [](const LogitsRow& row) { benchmark::DoNotOptimize(row.logits.data()); });
+                   [](const LogitsBlock& block) { benchmark::DoNotOptimize(block.logits.data); });
   }
 
   std::unique_ptr<LoadedModel> loaded;

@@ -3,7 +3,6 @@
 // own files is said at start; changed files count. Method: a server and channels over loopback,
 // certificates of authorities made here.
 #include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +14,7 @@
 #include "services/runtime/rpc/status.h"
 #include "services/runtime/rpc/tls/pem_files.h"
 #include "tandem/v1/worker.grpc.pb.h"
+#include "tests/services/runtime/loader/scratch_folder.h"
 #include "tests/services/runtime/rpc/tls/certificates.h"
 
 namespace tandem {
@@ -32,15 +32,10 @@ class Answering final : public v1::DecodeService::Service {
 
 class TlsTest : public ::testing::Test {
  protected:
-  TlsTest() : folder_(absl::StrCat(::testing::TempDir(), "/tls-", ::getpid())) {
-    std::filesystem::create_directories(folder_);
-  }
-  ~TlsTest() override { std::filesystem::remove_all(folder_); }
-
   // Written aside and moved into place, as one would.
   std::string Write(const std::string& name, const std::string& text) {
-    const std::string path = absl::StrCat(folder_, "/", name);
-    std::ofstream(path + ".new") << text;
+    const std::string path = folder_ / name;
+    WriteAll(path + ".new", text);
     std::filesystem::rename(path + ".new", path);
     return path;
   }
@@ -84,7 +79,7 @@ class TlsTest : public ::testing::Test {
     return CheckPemFiles("tls", tls, side);
   }
 
-  const std::string folder_;
+  const ScratchFolder folder_;
   const Authority ours_{"ours"};
   const Authority theirs_{"theirs"};
   Answering service_;

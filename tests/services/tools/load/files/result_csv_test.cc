@@ -7,12 +7,12 @@
 #include <unistd.h>
 
 #include <fstream>
-#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "services/tools/read_file.h"
 #include "tests/services/tools/load/files/sample_result.h"
 
 namespace tandem {
@@ -57,11 +57,6 @@ std::string ErrorOf(const std::string& path) {
   return std::string(AppendCsv(path, {LoadResult()}).message());
 }
 
-std::string Whole(const std::string& path) {
-  std::ifstream in(path);
-  return std::string(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
-}
-
 TEST(ResultCsvTest, TheHeaderKeepsItsOrder) {
   EXPECT_THAT(
       CsvHeader(),
@@ -93,14 +88,15 @@ TEST(ResultCsvTest, RowsGatherUnderOneHeader) {
   const LoadResult result = SampleResult({.seconds = 2});
   ASSERT_TRUE(AppendCsv(path, {result}).ok());
   ASSERT_TRUE(AppendCsv(path, {result, result}).ok());
-  EXPECT_EQ(Whole(path), CsvHeader() + CsvRow(result) + CsvRow(result) + CsvRow(result));
+  EXPECT_EQ(ReadFile(path).value_or(""),
+            CsvHeader() + CsvRow(result) + CsvRow(result) + CsvRow(result));
 }
 
 TEST(ResultCsvTest, AFileOfOtherColumnsIsLeftAlone) {
   const std::string path = FreshPath("other");
   std::ofstream(path) << "time,value\n";
   EXPECT_THAT(ErrorOf(path), StartsWith(path));
-  EXPECT_EQ(Whole(path), "time,value\n");
+  EXPECT_EQ(ReadFile(path).value_or(""), "time,value\n");
   EXPECT_THAT(ErrorOf("/nowhere/a.csv"), HasSubstr("written"));
 }
 

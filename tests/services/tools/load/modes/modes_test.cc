@@ -11,17 +11,12 @@
 #include "services/tools/load/files/result_json.h"
 #include "services/tools/verbs.h"
 #include "tests/services/tools/load/drive/fake_inference.h"
+#include "tests/services/tools/run_verb.h"
 
 namespace tandem {
 namespace {
 
 using testing::HasSubstr;
-
-struct Said {
-  int code = 0;
-  std::string out;
-  std::string err;
-};
 
 Said Load(const FakeInference* server, std::vector<std::string> arguments) {
   if (server != nullptr) {
@@ -30,13 +25,7 @@ Said Load(const FakeInference* server, std::vector<std::string> arguments) {
     }
     arguments.push_back(server->target());
   }
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  Said said;
-  said.code = RunLoad(arguments);
-  said.out = testing::internal::GetCapturedStdout();
-  said.err = testing::internal::GetCapturedStderr();
-  return said;
+  return RunVerb(RunLoad, arguments);
 }
 
 std::string TempFile(const std::string& name) {

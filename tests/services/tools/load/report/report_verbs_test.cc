@@ -6,36 +6,21 @@
 #include <unistd.h>
 
 #include <fstream>
-#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "services/tools/load/files/result_csv.h"
 #include "services/tools/load/files/result_json.h"
+#include "services/tools/read_file.h"
 #include "tests/services/tools/load/files/sample_result.h"
+#include "tests/services/tools/run_verb.h"
 
 namespace tandem {
 namespace {
 
 using testing::HasSubstr;
 using testing::StartsWith;
-
-struct Said {
-  int code = 0;
-  std::string out;
-  std::string err;
-};
-
-Said Call(int (*verb)(const std::vector<std::string>&), const std::vector<std::string>& arguments) {
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  Said said;
-  said.code = verb(arguments);
-  said.out = testing::internal::GetCapturedStdout();
-  said.err = testing::internal::GetCapturedStderr();
-  return said;
-}
 
 std::string PathOf(const std::string& name) {
   return absl::StrCat(testing::TempDir(), "/verbs", getpid(), "_", name);
@@ -47,27 +32,22 @@ std::string Written(const std::string& name, const SampleLoad& load) {
   return path;
 }
 
-std::string Whole(const std::string& path) {
-  std::ifstream in(path);
-  return std::string(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
-}
-
 TEST(ReportVerbsTest, CompareAnswersByItsExitCode) {
   const std::string a = Written("a.json", {.seed = 1});
   const std::string b = Written("b.json", {.seed = 2, .slowness = 1.3});
-  EXPECT_EQ(Call(RunLoadCompare, {a, a}).code, 0);
-  const Said worse = Call(RunLoadCompare, {a, b});
+  EXPECT_EQ(RunVerb(RunLoadCompare, {a, a}).code, 0);
+  const Said worse = RunVerb(RunLoadCompare, {a, b});
   EXPECT_EQ(worse.code, 1);
   EXPECT_THAT(worse.out, HasSubstr("B is worse than A by more than 5.00 %"));
-  EXPECT_EQ(Call(RunLoadCompare, {b, a}).code, 0);
-  EXPECT_EQ(Call(RunLoadCompare, {a, "--threshold", "60", b}).code, 0);
-  EXPECT_EQ(Call(RunLoadCompare, {"--threshold=10", a, b}).code, 1);
+  EXPECT_EQ(RunVerb(RunLoadCompare, {b, a}).code, 0);
+  EXPECT_EQ(RunVerb(RunLoadCompare, {a, "--threshold", "60", b}).code, 0);
+  EXPECT_EQ(RunVerb(RunLoadCompare, {"--threshold=10", a, b}).code, 1);
 }
 
 TEST(ReportVerbsTest, EveryWrongArgumentIsNamed) {
   const std::string a = Written("a.json", {});
   const auto compare = [](const std::vector<std::string>& arguments) {
-    const Said said = Call(RunLoadCompare, arguments);
+    const Said said = RunVerb(RunLoadCompare, arguments);
     EXPECT_EQ(said.code, 2);
     return said.err;
   };
@@ -80,32 +60,32 @@ TEST(ReportVerbsTest, EveryWrongArgumentIsNamed) {
   EXPECT_THAT(compare({a, "/nowhere.json"}), HasSubstr("/nowhere.json: No such file"));
   std::ofstream(PathOf("bad.json")) << "{\"schema\": \"tandem.load/1\"}";
   EXPECT_THAT(compare({a, PathOf("bad.json")}), HasSubstr("bad.json: label: is missing"));
-  const Said said = Call(RunLoadReport, {});
+  const Said said = RunVerb(RunLoadReport, {});
   EXPECT_EQ(said.code, 2);
   EXPECT_THAT(said.err, HasSubstr("at least one result file"));
-  EXPECT_EQ(Call(RunLoadReport, {a, "--html", "/nowhere/x.html"}).code, 2);
+  EXPECT_EQ(RunVerb(RunLoadReport, {a, "--html", "/nowhere/x.html"}).code, 2);
 }
 
 TEST(ReportVerbsTest, ReportPrintsTablesOrWritesFiles) {
   const std::string a = Written("a.json", {.rate = 10});
   const std::string b = Written("b.json", {.rate = 20});
-  const Said tables = Call(RunLoadReport, {a, b});
+  const Said tables = RunVerb(RunLoadReport, {a, b});
   EXPECT_EQ(tables.code, 0);
   EXPECT_THAT(tables.out, HasSubstr("rate 10 on tiny-v4"));
   EXPECT_THAT(tables.out, HasSubstr("\nrate 20.0 "));
   const std::string page = PathOf("page.html");
   const std::string rows = PathOf("rows.csv");
   unlink(rows.c_str());
-  const Said files = Call(RunLoadReport, {a, b, "--html", page, "--csv", rows});
+  const Said files = RunVerb(RunLoadReport, {a, b, "--html", page, "--csv", rows});
   EXPECT_EQ(files.code, 0);
   EXPECT_EQ(files.out, "");
-  EXPECT_THAT(Whole(page), StartsWith("<!DOCTYPE html>"));
-  EXPECT_THAT(Whole(rows), StartsWith(CsvHeader() + "rate 10,"));
+  EXPECT_THAT(ReadFile(page).value_or(""), StartsWith("<!DOCTYPE html>"));
+  EXPECT_THAT(ReadFile(rows).value_or(""), StartsWith(CsvHeader() + "rate 10,"));
 }
 
 TEST(ReportVerbsTest, BothHaveHelp) {
-  EXPECT_THAT(Call(RunLoadCompare, {"--help"}).out, HasSubstr("--threshold PERCENT"));
-  EXPECT_THAT(Call(RunLoadReport, {"--help"}).out, HasSubstr("--html FILE"));
+  EXPECT_THAT(RunVerb(RunLoadCompare, {"--help"}).out, HasSubstr("--threshold PERCENT"));
+  EXPECT_THAT(RunVerb(RunLoadReport, {"--help"}).out, HasSubstr("--html FILE"));
 }
 
 }  // namespace

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/common/cuda/cuda_backend.h"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "kernels/common/contract.h"
+#include "kernels/common/cuda/device_stream.h"
+
+namespace tandem::kernels {
+namespace {
+
+void Must(cudaError_t error) {
+  KERNEL_CHECK_EQ(error, cudaSuccess);
+}
+
+cudaStream_t QueueOf(const Stream& stream) {
+  return static_cast<cudaStream_t>(stream.queue());
+}
+
+// Unlike a host function, a callback is also called when the device has failed: nobody waits for
+// ever.
+void CUDART_CB CallBack(cudaStream_t /*queue*/, cudaError_t /*error*/, void* data) {
+  const std::unique_ptr<std::function<void()>> done(static_cast<std::function<void()>*>(data));
+  (*done)();
+}
+
+// A CUDA graph.
+class Graph final : public Recording {
+ public:
+  Graph(cudaGraphExec_t executable, int64_t operations)
+      : executable_(executable), operations_(operations) {}
+  ~Graph() override { (void)cudaGraphExecDestroy(executable_); }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  int64_t operations() const override { return operations_; }
+  cudaGraphExec_t executable() const { return executable_; }
+
+ private:
+  const cudaGraphExec_t executable_;
+  const int64_t operations_;
+};
+
+class Cuda final : public Backend {
+ public:
+  Cuda(int index, const std::string& name) : index_(index), name_(name) {}
+  ~Cuda() override {
+    Enter();
+    for (cudaStream_t queue : queues_) (void)cudaStreamDestroy(queue);
+  }
+
+  std::string Describe() const override { return name_; }
+
+  uint8_t* Allocate(int64_t bytes) override {
+    Enter();
+    void* memory = nullptr;
+    const cudaError_t error = cudaMalloc(&memory, static_cast<size_t>(std::max<int64_t>(bytes, 1)));
+    if (error == cudaErrorMemoryAllocation) {
+      (void)cudaGetLastError();  // told to the caller; not to the next launch
+      return nullptr;
+    }
+    Must(error);
+    return static_cast<uint8_t*>(memory);
+  }
+  void Release(uint8_t* memory) override {
+    Enter();
+    Must(cudaFree(memory));
+  }
+  bool ReadsHost() const override { return false; }
+
+  std::string Export(uint8_t* memory) override {
+    Enter();
+    cudaIpcMemHandle_t handle;
+    if (cudaIpcGetMemHandle(&handle, memory) != cudaSuccess) {
+      (void)cudaGetLastError();
+      return {};
+    }
+    return {reinterpret_cast<const char*>(&handle), sizeof handle};
+  }
+  uint8_t* Import(const std::string& exported) override {
+    Enter();
+    cudaIpcMemHandle_t handle;
+    if (exported.size() != sizeof handle) return nullptr;
+    std::memcpy(&handle, exported.data(), sizeof handle);
+    void* memory = nullptr;
+    if (cudaIpcOpenMemHandle(&memory, handle, cudaIpcMemLazyEnablePeerAccess) != cudaSuccess) {
+      (void)cudaGetLastError();
+      return nullptr;
+    }
+    return static_cast<uint8_t*>(memory);
+  }
+  void Unimport(uint8_t* memory) override {
+    Enter();
+    (void)cudaIpcCloseMemHandle(memory);
+  }
+
+  uint8_t* AllocateStaging(int64_t bytes) override {
+    Enter();
+    void* memory = nullptr;
+    Must(cudaMallocHost(&memory, static_cast<size_t>(std::max<int64_t>(bytes, 1))));
+    return static_cast<uint8_t*>(memory);
+  }
+  void ReleaseStaging(uint8_t* memory) override {
+    Enter();
+    Must(cudaFreeHost(memory));
+  }
+
+  Stream MakeStream() override {
+    Enter();
+    cudaStream_t queue = nullptr;
+    Must(cudaStreamCreateWithFlags(&queue, cudaStreamNonBlocking));
+    const std::lock_guard<std::mutex> lock(mutex_);
+    queues_.push_back(queue);
+    return MakeDeviceStream(queue);
+  }
+
+  void Copy(const CopyArgs& copy, Stream& stream) override {
+    Enter();
+    Note(cudaMemcpyAsync(copy.to, copy.from, static_cast<size_t>(copy.bytes), cudaMemcpyDefault,
+                         QueueOf(stream)),
+         stream);
+  }
+  void CopyNow(const CopyArgs& copy) override {
+    Enter();
+    Must(cudaMemcpyAsync(copy.to, copy.from, static_cast<size_t>(copy.bytes), cudaMemcpyDefault,
+                         cudaStreamPerThread));
+    Must(cudaStreamSynchronize(cudaStreamPerThread));
+  }
+  void Notify(std::function<void()> done, Stream& stream) override {
+    Enter();
+    auto data = std::make_unique<std::function<void()>>(std::move(done));
+    if (Note(cudaStreamAddCallback(QueueOf(stream), CallBack, data.get(), 0), stream)) {
+      data.release();
+    } else {
+      (*data)();
+    }
+  }
+  bool Synchronize(Stream& stream) override {
+    Enter();
+    return kernels::Synchronize(stream);
+  }
+
+  std::unique_ptr<Recording> Record(const std::function<void()>& queue, Stream& stream) override {
+    Enter();
+    // Relaxed: other threads copy meanwhile, and ask this GPU for memory.
+    if (!Note(cudaStreamBeginCapture(QueueOf(stream), cudaStreamCaptureModeRelaxed), stream)) {
+      return nullptr;
+    }
+    queue();
+    cudaGraph_t graph = nullptr;
+    if (!Note(cudaStreamEndCapture(QueueOf(stream), &graph), stream)) return nullptr;
+    size_t operations = 0;
+    cudaGraphExec_t executable = nullptr;
+    const bool made = Note(cudaGraphGetNodes(graph, nullptr, &operations), stream) &&
+                      Note(cudaGraphInstantiate(&executable, graph, 0), stream);
+    (void)cudaGraphDestroy(graph);
+    if (!made) return nullptr;
+    return std::make_unique<Graph>(executable, static_cast<int64_t>(operations));
+  }
+  void Replay(const Recording& recording, Stream& stream) override {
+    Enter();
+    Note(cudaGraphLaunch(static_cast<const Graph&>(recording).executable(), QueueOf(stream)),
+         stream);
+  }
+
+ private:
+  void Enter() const { Must(cudaSetDevice(index_)); }
+  // Whether it went well; if not, the stream knows.
+  static bool Note(cudaError_t error, Stream& stream) {
+    if (error != cudaSuccess) stream.RecordError(cudaGetErrorString(error));
+    return error == cudaSuccess;
+  }
+
+  const int index_;
+  const std::string name_;
+  std::mutex mutex_;
+  std::vector<cudaStream_t> queues_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeCudaBackend(int index, const std::string& name) {
+  return std::make_unique<Cuda>(index, name);
+}
+
+}  // namespace tandem::kernels

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// The mixing product of up to 16 tokens: a block a chunk, a warp a stream of it and eight mixes, so
+// that fn's megabyte and a half comes in at once, before the kernel before has ended. With hc_post,
+// y is in memory (HcRows) or one of the ranks' parts (HcPeerRows): a thread pushes one vector of
+// the chunk to the peers and sums what they push (peer_exchange.cuh). Internal to kernels/hc.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/comm/peer_exchange.cuh"
+#include "kernels/hc/hc_mix.cuh"
+
+namespace tandem::kernels::cuda {
+
+inline constexpr int kPadded = 40;  // floats of a row of partial sums in shared memory
+inline constexpr int kRowVectors = kHcChunk / 8;
+static_assert(kHcRows * kRowVectors <= kPushVectors);
+
+// One of 16 rows with all that hc_post of one stream wants of it.
+struct PostRow {
+  uint4 x[kHcStreams] = {};
+  uint4 y = {};
+  float comb[kHcStreams] = {};
+  float post = 0;
+};
+
+__device__ __forceinline__ void LoadPostRow(const HcMixArgs& args, int t, int d, PostRow* row) {
+  const Bf16* x = args.streams + int64_t{t} * kHcStreams * args.dim + d;
+#pragma unroll
+  for (int i = 0; i < kHcStreams; ++i) row->x[i] = LoadL2(x + i * args.dim);
+}
+
+__device__ __forceinline__ void LoadPostWeights(const HcMixArgs& args, int t, int stream,
+                                                PostRow* row) {
+#pragma unroll
+  for (int i = 0; i < kHcStreams; ++i) {
+    row->comb[i] = args.comb[(t * kHcStreams + i) * kHcStreams + stream];
+  }
+  row->post = args.post[t * kHcStreams + stream];
+}
+
+// y of a block's chunk, of tokens in memory.
+struct OwnY {
+  __device__ __forceinline__ void Send(const HcMixArgs&) const {}
+  __device__ __forceinline__ void Receive(const HcMixArgs&) const {}
+  __device__ __forceinline__ uint4 Load(const HcMixArgs& args, int t, int d) const {
+    return LoadL2(args.y + int64_t{t} * args.dim + d);
+  }
+};
+
+// y as the sum of the ranks' parts: the first threads have a vector each.
+struct PeerY {
+  const PeerView& peers;
+  uint4* shared;  // [kHcRows, kRowVectors]: the own part, then the sum
+
+  // Read again where it is wanted: registers are short while the block waits.
+  __device__ __forceinline__ uint32_t Epoch() const {
+    return __ldcg(peers.epochs + blockIdx.x) + 1;
+  }
+
+  __device__ __forceinline__ bool Takes(const HcMixArgs& args) const {
+    return static_cast<int>(threadIdx.x) < args.tokens * kRowVectors;
+  }
+  __device__ __forceinline__ void Send(const HcMixArgs& args) const {
+    if (!Takes(args)) return;
+    const int place = static_cast<int>(threadIdx.x);
+    const uint4 own = LoadL2(args.y + int64_t{place / kRowVectors} * args.dim +
+                             static_cast<int>(blockIdx.x) * kHcChunk + place % kRowVectors * 8);
+    Push(peers, own, place, Epoch());
+    shared[place] = own;
+    // The block's weights, which no register is left for while it waits.
+    if (place >= args.tokens) return;
+    ptx::PrefetchL1(args.comb + place * kHcStreams * kHcStreams);
+    ptx::PrefetchL1(args.post + place * kHcStreams);
+  }
+  // The whole block; then the sums are in shared memory.
+  __device__ __forceinline__ void Receive(const HcMixArgs& args) const {
+    const int place = static_cast<int>(threadIdx.x);
+    if (Takes(args)) shared[place] = SumOfPushed(peers, shared[place], place, Epoch());
+    __syncthreads();
+    if (place == 0) peers.epochs[blockIdx.x] = Epoch();
+  }
+  __device__ __forceinline__ uint4 Load(const HcMixArgs&, int t, int d) const {
+    return shared[t * kRowVectors + d % kHcChunk / 8];
+  }
+};
+
+// The stream's eight dims of rows g and g + 8, after hc_post if there is one. With it every warp
+// has read its rows before any writes: the whole block takes part.
+template <bool kPost, typename Y>
+__device__ __forceinline__ void LoadRows(const HcMixArgs& args, int tile, int stream, int d,
+                                         const Y& y, uint4 (&x)[2]) {
+  const int g = static_cast<int>(threadIdx.x) % 32 / 4;
+  if constexpr (!kPost) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int t = g + 8 * h;
+      x[h] = t < args.tokens
+                 ? LoadL2(args.streams + (int64_t{t} * kHcStreams + stream) * args.dim + d)
+                 : uint4{};
+    }
+  } else {
+    PostRow row[2];
+    y.Send(args);
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      if (g + 8 * h < args.tokens) LoadPostRow(args, g + 8 * h, d, &row[h]);
+    }
+    y.Receive(args);
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      x[h] = {};
+      if (g + 8 * h < args.tokens) {
+        LoadPostWeights(args, g + 8 * h, stream, &row[h]);
+        row[h].y = y.Load(args, g + 8 * h, d);
+      }
+      if (8 * h < args.tokens) x[h] = PostVector(row[h].x, row[h].y, row[h].comb, row[h].post);
+    }
+    __syncthreads();
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int t = g + 8 * h;
+      if (tile != 0 || t >= args.tokens) continue;
+      Bf16* out = args.streams + (int64_t{t} * kHcStreams + stream) * args.dim + d;
+      *reinterpret_cast<uint4*>(out) = x[h];
+    }
+  }
+}
+
+template <bool kPost, int kTiles, typename Y>
+__device__ __forceinline__ void MixRows(const HcMixArgs& args, const Y& y) {
+  __shared__ float sums[kHcStreams][kHcRows][kPadded];
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  const int stream = warp % kHcStreams, tile = warp / kHcStreams;
+  const int chunk = static_cast<int>(blockIdx.x);
+  const int d = chunk * kHcChunk + lane % 4 * 8;
+  const SplitWeights weights = Split(LoadWeights(args, 8 * tile + lane / 4, stream, d));
+  ptx::GridDependencyLaunch();
+  ptx::GridDependencyWait();
+  uint4 x[2];
+  LoadRows<kPost>(args, tile, stream, d, y, x);
+  float sum[4];
+  StreamProduct(x[0], x[1], weights, sum);
+  float(&rows)[kHcRows][kPadded] = sums[stream];
+  const int g = lane / 4, n = 8 * tile + lane % 4 * 2;
+  rows[g][n] = sum[0];
+  rows[g][n + 1] = sum[1];
+  rows[g + 8][n] = sum[2];
+  rows[g + 8][n + 1] = sum[3];
+  if (tile == 0) {
+    const float low = StreamSquares(x[0]), high = StreamSquares(x[1]);
+    if (lane % 4 == 0) {
+      rows[g][kHcSquare] = low;
+      rows[g + 8][kHcSquare] = high;
+    }
+  }
+  __syncthreads();
+  if (lane > kHcSquare) return;
+  for (int t = warp; t < args.tokens; t += static_cast<int>(blockDim.x) / 32) {
+    const float all =
+        __fadd_rn(__fadd_rn(__fadd_rn(sums[0][t][lane], sums[1][t][lane]), sums[2][t][lane]),
+                  sums[3][t][lane]);
+    args.partial[(int64_t{t} * args.entries + chunk) * kHcPartial + lane] = all;
+  }
+}
+
+template <bool kPost, int kTiles>
+__global__ void __launch_bounds__(32 * kHcStreams * kTiles) HcRows(HcMixArgs args) {
+  MixRows<kPost, kTiles>(args, OwnY{});
+}
+
+template <int kTiles>
+__global__ void __launch_bounds__(32 * kHcStreams * kTiles, 2)
+    HcPeerRows(HcMixArgs args, PeerView peers) {
+  __shared__ uint4 sums[kHcRows * kRowVectors];
+  MixRows<true, kTiles>(args, PeerY{.peers = peers, .shared = sums});
+}
+
+}  // namespace tandem::kernels::cuda

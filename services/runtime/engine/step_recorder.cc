@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/runtime/engine/step_recorder.h"
+
+namespace tandem {
+namespace {
+
+// 64 batch sizes by a handful of lengths. Past that all begin anew: what is in use comes back.
+constexpr size_t kRecordingsMax = 512;
+
+}  // namespace
+
+int64_t StepRecorder::Run(const StepKey& key, const std::function<void()>& queue) {
+  const auto it = recordings_.find(key);
+  if (it == recordings_.end()) {
+    if (recordings_.size() == kRecordingsMax) recordings_.clear();
+    recordings_.emplace(key, nullptr);
+    queue();
+    return 0;
+  }
+  if (it->second == nullptr) it->second = backend_.Record(queue, stream_);
+  if (it->second == nullptr) {
+    queue();
+    return 0;
+  }
+  backend_.Replay(*it->second, stream_);
+  return it->second->operations();
+}
+
+}  // namespace tandem

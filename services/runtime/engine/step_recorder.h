@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// StepRecorder: which steps can be run again as a whole, and their recordings (CUDA graphs).
+//
+// Hundreds of small operations cost the host more time to queue than a GPU to run; a recording is
+// queued as one. A decode step can be recorded: one token of each sequence, all drawn, none
+// penalised. Steps of one key queue the same operations on the same addresses, so the key holds
+// everything else. The first step of a key runs plainly, which also allocates what its operations
+// need; the second is recorded; from then on it is replayed. Batch sizes are not rounded up: a
+// padded sequence would need a slot that nobody uses. Not thread-safe.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "kernels/common/backend/backend.h"
+#include "services/runtime/model/step.h"
+#include "services/runtime/sampling/draws.h"
+
+namespace tandem {
+
+struct StepKey {
+  StepShape step;
+  Draws::Shape draws;
+  int64_t inputs_moves = 0;  // Mirror::moves() of its inputs
+  const std::byte* pool = nullptr;
+
+  friend auto operator<=>(const StepKey&, const StepKey&) = default;
+};
+
+class StepRecorder {
+ public:
+  StepRecorder(kernels::Backend& backend, kernels::Stream& stream)
+      : backend_(backend), stream_(stream) {}
+
+  // Runs the step whose operations `queue` queues. The operations of its recording; 0: it has none.
+  int64_t Run(const StepKey& key, const std::function<void()>& queue);
+
+ private:
+  kernels::Backend& backend_;
+  kernels::Stream& stream_;
+  // Null: has run once.
+  std::map<StepKey, std::unique_ptr<kernels::Recording>> recordings_;
+};
+
+}  // namespace tandem

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: a shared pool is the same bytes on both sides, in host memory and in a device's; what does
+// not fit together is refused; a mapper is seen until it is gone. Method: both sides in one
+// process; the device is host memory that is handed over by its address.
+#include "services/runtime/kv/kv_storage.h"
+
+#include <cstring>
+#include <functional>
+#include <string>
+#include <utility>
+
+#include "gtest/gtest.h"
+
+namespace tandem {
+namespace {
+
+class FakeGpu final : public kernels::Backend {
+ public:
+  std::string Describe() const override { return "fake"; }
+  uint8_t* Allocate(int64_t bytes) override { return kernels::HostBackend().Allocate(bytes); }
+  void Release(uint8_t* memory) override { kernels::HostBackend().Release(memory); }
+  bool ReadsHost() const override { return false; }
+  std::string Export(uint8_t* memory) override {
+    return {reinterpret_cast<const char*>(&memory), sizeof memory};
+  }
+  uint8_t* Import(const std::string& exported) override {
+    uint8_t* memory = nullptr;
+    if (exported.size() == sizeof memory) std::memcpy(&memory, exported.data(), sizeof memory);
+    imported += static_cast<int>(memory != nullptr);
+    return memory;
+  }
+  void Unimport(uint8_t* /*memory*/) override { --imported; }
+  uint8_t* AllocateStaging(int64_t bytes) override { return Allocate(bytes); }
+  void ReleaseStaging(uint8_t* memory) override { Release(memory); }
+  kernels::Stream MakeStream() override { return {}; }
+  void Copy(const kernels::CopyArgs& copy, kernels::Stream& /*stream*/) override { CopyNow(copy); }
+  void CopyNow(const kernels::CopyArgs& copy) override { kernels::HostBackend().CopyNow(copy); }
+  void Notify(std::function<void()> done, kernels::Stream& /*stream*/) override { done(); }
+  bool Synchronize(kernels::Stream& stream) override { return stream.ok(); }
+  std::unique_ptr<kernels::Recording> Record(const std::function<void()>& /*queue*/,
+                                             kernels::Stream& /*stream*/) override {
+    return nullptr;
+  }
+  void Replay(const kernels::Recording& /*recording*/, kernels::Stream& /*stream*/) override {}
+
+  int imported = 0;
+};
+
+KvLayout SmallLayout() {
+  ModelConfig config;
+  config.num_hidden_layers = 2;
+  config.compress_ratios = {0, 4};
+  return *KvLayout::Create(config, {.pages = 3, .slots = 2});
+}
+
+KvStorage::Offer OfferOf(const KvStorage& storage, uint32_t mapper_id) {
+  return {
+      .name = storage.shared()->name(), .gpu_memory = storage.gpu_memory(), .mapper_id = mapper_id};
+}
+
+void ExpectOnePool(kernels::Backend& backend) {
+  const KvLayout layout = SmallLayout();
+  const auto ours = KvStorage::CreateShared(layout, backend);
+  ASSERT_TRUE(ours.ok()) << ours.status();
+  auto theirs = KvStorage::OpenShared(layout, OfferOf(**ours, 5), backend);
+  ASSERT_TRUE(theirs.ok()) << theirs.status();
+  (*ours)->WriteTest(5, std::string(KvStorage::kTestCellBytes, 'x'));
+  EXPECT_EQ((*theirs)->ReadTest(5), std::string(KvStorage::kTestCellBytes, 'x'));
+  (*theirs)->Write(layout.bytes() - 3, "row");
+  std::string row(3, ' ');
+  (*ours)->Read(layout.bytes() - 3, absl::MakeSpan(row));
+  EXPECT_EQ(row, "row");
+  EXPECT_TRUE((*ours)->shared()->MapperAlive(5));
+  theirs->reset();
+  EXPECT_FALSE((*ours)->shared()->MapperAlive(5));
+}
+
+TEST(KvStorageTest, ProcessesShareAPoolInHostMemory) {
+  ExpectOnePool(kernels::HostBackend());
+}
+
+TEST(KvStorageTest, ProcessesShareAPoolOnAGpu) {
+  FakeGpu gpu;
+  ExpectOnePool(gpu);
+  EXPECT_EQ(gpu.imported, 0);
+}
+
+TEST(KvStorageTest, MemoryOfAnotherKindIsRefused) {
+  FakeGpu gpu;
+  const KvLayout layout = SmallLayout();
+  const auto on_gpu = KvStorage::CreateShared(layout, gpu);
+  const auto on_host = KvStorage::CreateShared(layout);
+  ASSERT_TRUE(on_gpu.ok() && on_host.ok());
+  EXPECT_EQ(KvStorage::OpenShared(layout, OfferOf(**on_gpu, 5)).status().message(),
+            "the offered pool is in a GPU's memory, but cpu computes here");
+  EXPECT_EQ(KvStorage::OpenShared(layout, OfferOf(**on_host, 5), gpu).status().message(),
+            "the offered pool is in host memory, but fake computes here");
+  KvStorage::Offer bad = OfferOf(**on_gpu, 5);
+  bad.gpu_memory = "no handle";
+  EXPECT_TRUE(absl::IsFailedPrecondition(KvStorage::OpenShared(layout, bad, gpu).status()));
+}
+
+TEST(KvStorageTest, APrivatePoolIsReadAndWritten) {
+  FakeGpu gpu;
+  const KvLayout layout = SmallLayout();
+  const auto pool = KvStorage::CreatePrivate(layout, gpu);
+  ASSERT_TRUE(pool.ok());
+  EXPECT_EQ((*pool)->shared(), nullptr);
+  (*pool)->Write(100, "bytes");
+  std::string bytes(5, ' ');
+  (*pool)->Read(100, absl::MakeSpan(bytes));
+  EXPECT_EQ(bytes, "bytes");
+}
+
+}  // namespace
+}  // namespace tandem
