@@ -59,11 +59,13 @@ __device__ __forceinline__ uint32_t MultiplyBf16(uint32_t a, uint32_t b) {
 // (E4M3) too low, which a factor makes up for; subnormals come out right.
 __device__ __forceinline__ void LowBf16sOfFp4(uint32_t unit, uint32_t factor,
                                               uint32_t (&pairs)[4]) {
-  constexpr uint32_t kSign = 0x80008000u, kMagnitude = 0x01C001C0u;
-  pairs[0] = MultiplyBf16(((unit << 12) & kSign) | ((unit << 6) & kMagnitude), factor);
-  pairs[1] = MultiplyBf16(((unit << 8) & kSign) | ((unit << 2) & kMagnitude), factor);
-  pairs[2] = MultiplyBf16(((unit << 4) & kSign) | ((unit >> 2) & kMagnitude), factor);
-  pairs[3] = MultiplyBf16((unit & kSign) | ((unit >> 6) & kMagnitude), factor);
+  // A nibble s ee m, alone: one multiplication puts s and ee m at their places.
+  constexpr uint32_t kPlaces = 0x81C081C0u;
+  const uint32_t high = unit >> 8;
+  pairs[0] = MultiplyBf16(((unit & 0x000F000Fu) * 0x1040u) & kPlaces, factor);
+  pairs[1] = MultiplyBf16(((unit & 0x00F000F0u) * 0x0104u) & kPlaces, factor);
+  pairs[2] = MultiplyBf16(((high & 0x000F000Fu) * 0x1040u) & kPlaces, factor);
+  pairs[3] = MultiplyBf16(((high & 0x00F000F0u) * 0x0104u) & kPlaces, factor);
 }
 
 __device__ __forceinline__ void LowBf16sOfFp8(uint32_t low, uint32_t high, uint32_t factor,

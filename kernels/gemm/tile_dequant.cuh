@@ -28,9 +28,14 @@ class DequantOperands {
     uint32_t step[kRowTiles][2][4];  // sixteen rows and 32 columns are two steps of m16n8k16
   };
   using B = uint4;
+  static constexpr int kSteps = 2, kPieces = kFormat == WeightFormat::kBf16 ? 0 : 2 * kRowTiles;
 
   __device__ DequantOperands(const WeightRows<kRowTiles>& rows, const TokenRows<Shape>&, int steps)
-      : rows_(rows), steps_(steps) {}
+      : rows_(rows), steps_(steps) {
+    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    codes_ = warp * kRowTiles * Shape::kLoads * kWarpLoadBytes + lane * kLoadBytes;
+    words_ = Shape::kCodeBytes + warp * kRowTiles * 64 + lane / 4 * 4;
+  }
 
   // kFp8: the scales of a step; a step behind the last asks for the last.
   __device__ __forceinline__ void Ask(int step) {
@@ -45,55 +50,48 @@ class DequantOperands {
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) factor_[m] = Bf16Scale(byte_[m] + kFp8Factor);
     }
-    if constexpr (kFormat == WeightFormat::kFp4) half_ ^= 16;
+    if constexpr (kFormat == WeightFormat::kFp4) half_ ^= 0x0202u;
   }
 
   // The codes of a tile to registers; bf16 is then ready.
   __device__ __forceinline__ void LoadA(uint32_t stage, int tile, A& a) {
-    const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+    const uint32_t codes = stage + codes_;
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
-      const int row_tile = warp * kRowTiles + m;
-      const uint32_t codes = stage + row_tile * Shape::kLoads * kWarpLoadBytes + lane * kLoadBytes;
+      const uint32_t at = codes + m * Shape::kLoads * kWarpLoadBytes;
       if constexpr (kFormat == WeightFormat::kBf16) {
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
-          const uint4 r = ptx::LoadShared16(codes + j * kWarpLoadBytes);
+          const uint4 r = ptx::LoadShared16(at + j * kWarpLoadBytes);
           uint32_t(&step)[4] = a.step[m][j];
           step[0] = r.x, step[1] = r.z, step[2] = r.y, step[3] = r.w;
         }
       } else if constexpr (kFormat == WeightFormat::kFp8) {
-        raw_[m] = ptx::LoadShared16(codes + tile * kWarpLoadBytes);
+        raw_[m] = ptx::LoadShared16(at + tile * kWarpLoadBytes);
       } else if (tile == 0) {  // one load serves both tiles
-        raw_[m] = ptx::LoadShared16(codes);
-        const uint32_t words = stage + Shape::kCodeBytes + row_tile * 64 + lane / 4 * 4;
-        scale_[m][0] = ptx::LoadShared4(words) >> half_;
-        scale_[m][1] = ptx::LoadShared4(words + 32) >> half_;
+        raw_[m] = ptx::LoadShared16(at);
+        const uint32_t words = stage + words_;
+        scale_[m][0] = ptx::LoadShared4(words + m * 64);
+        scale_[m][1] = ptx::LoadShared4(words + m * 64 + 32);
       }
     }
   }
 
-  // raw_ of a row tile to its operand.
-  __device__ __forceinline__ void Convert(int tile, int m, A& a) {
+  // Rows g (of even pieces) or g + 8 of row tile piece / 2 to its operand.
+  __device__ __forceinline__ void Convert(int tile, int piece, A& a) {
     if constexpr (kFormat == WeightFormat::kBf16) return;
-    uint32_t low[4], high[4];
+    const int m = piece / 2, half = piece % 2;
     const uint4 r = raw_[m];
+    uint32_t pairs[4];
     if constexpr (kFormat == WeightFormat::kFp4) {
-      const uint32_t byte0 = (scale_[m][0] >> (8 * tile)) & 0xFFu;
-      const uint32_t byte1 = (scale_[m][1] >> (8 * tile)) & 0xFFu;
-      LowBf16sOfFp4(tile == 0 ? r.x : r.z, Bf16Scale(byte0 + kFp4Factor), low);
-      LowBf16sOfFp4(tile == 0 ? r.y : r.w, Bf16Scale(byte1 + kFp4Factor), high);
+      const uint32_t bytes = __byte_perm(scale_[m][half], 0, half_ + 0x0101u * tile);
+      LowBf16sOfFp4(tile == 0 ? (half == 0 ? r.x : r.y) : (half == 0 ? r.z : r.w),
+                    (bytes << 7) + Bf16Scale(kFp4Factor), pairs);
     } else {
-      LowBf16sOfFp8(r.x, r.y, factor_[m], low);
-      LowBf16sOfFp8(r.z, r.w, factor_[m], high);
+      LowBf16sOfFp8(half == 0 ? r.x : r.z, half == 0 ? r.y : r.w, factor_[m], pairs);
     }
 #pragma unroll
-    for (int step = 0; step < 2; ++step) {
-      a.step[m][step][0] = low[2 * step];
-      a.step[m][step][1] = high[2 * step];
-      a.step[m][step][2] = low[2 * step + 1];
-      a.step[m][step][3] = high[2 * step + 1];
-    }
+    for (int i = 0; i < 4; ++i) a.step[m][i / 2][half + i % 2 * 2] = pairs[i];
   }
 
   static __device__ __forceinline__ B LoadB(uint32_t address) {
@@ -101,24 +99,22 @@ class DequantOperands {
   }
 
   template <class P>
-  static __device__ __forceinline__ void Multiply(const A& a, const B (&b)[P::kGroup], int,
+  static __device__ __forceinline__ void Multiply(const A& a, const B (&b)[P::kGroup], int, int k,
                                                   int first, typename Shape::Sums& sums) {
 #pragma unroll
-    for (int step = 0; step < 2; ++step) {
+    for (int j = 0; j < P::kGroup; ++j) {
+      if (first + j >= P::kActive) continue;
+      const uint32_t columns[2] = {k == 0 ? b[j].x : b[j].z, k == 0 ? b[j].y : b[j].w};
 #pragma unroll
-      for (int j = 0; j < P::kGroup; ++j) {
-        if (first + j >= P::kActive) continue;
-        const uint32_t columns[2] = {step == 0 ? b[j].x : b[j].z, step == 0 ? b[j].y : b[j].w};
-#pragma unroll
-        for (int m = 0; m < kRowTiles; ++m) {
-          ptx::MmaBf16(sums[m][first + j], a.step[m][step], columns);
-        }
+      for (int m = 0; m < kRowTiles; ++m) {
+        ptx::MmaBf16(sums[m][first + j], a.step[m][k], columns);
       }
     }
   }
 
+  static constexpr float kUnit = kFormat == WeightFormat::kBf16 ? 1.0f : 0x1p40f;  // a sum's one
   static __device__ __forceinline__ float Finish(float sum) {
-    return kFormat == WeightFormat::kBf16 ? sum : sum * 0x1p40f;
+    return sum * kUnit;
   }
 
  private:
@@ -128,9 +124,11 @@ class DequantOperands {
 
   const WeightRows<kRowTiles> rows_;
   const int steps_;
+  uint32_t codes_, words_;  // offsets in a stage of the first row tile's codes and FP4 scales
   uint32_t byte_[kRowTiles], factor_[kRowTiles];
   uint32_t scale_[kRowTiles][2];
-  uint32_t half_ = 16;  // bits to drop from scale words: a stage is half of 128 columns
+  // Of the four scales of 128 columns, a stage's first, to both halves of a word.
+  uint32_t half_ = 0x4242u;
   uint4 raw_[kRowTiles];
 };
 

@@ -3,21 +3,28 @@
 //
 // A block of eight warps takes 8·16·kRowTiles rows and up to kTokens tokens. Every warp owns
 // kRowTiles tiles of 16 rows and all tokens, so that a code is made an operand once and then serves
-// kTokens/8 products. Weights and tokens come through a ring of stages in shared memory (cp.async):
+// kTokens/8 products. Weights and tokens come through a ring of stages in shared memory:
 //   stage = codes [warp, row tile, load] of 512 bytes as they stand in device memory
 //         | FP4 scales [warp, row tile] of 64 bytes
 //         | tokens [k32 tile, token] of 64 bytes (bf16) or 32 (codes)
 // A lane reads its codes and the eight columns of its token and octet with 16- and 8-byte loads,
 // without bank conflicts: fragment order lets both operands take the columns in this order.
 //
+// Who copies them is a class of its own (tile_stages.cuh, tile_ring.cuh):
+//   Begin(steps)               the first stage, when it has come; all of them are on their way
+//   Next(stage, step)          the one after the stage of that step
+//   AwaitCodes(step), AwaitTokens()  until the next stage's have come
+//   Leave(stage, step)         the stage may be filled again
+//   End()                      shared memory is free, but for a ring that goes on
 // How codes become operands is a class of its own, Shape::kMath says which (tile_dequant.cuh,
 // tile_mx.cuh); it keeps what it needs of a warp in registers:
 //   A, B               operands of a k32 tile: the warp's rows with all scales; eight tokens
 //   Ask(step), Take()  scales from device memory: asked for a step ahead; taken for the next LoadA
-//   LoadA(stage, tile, a), Convert(tile, m, a)   codes from shared memory; row tile m made ready
+//   LoadA(stage, tile, a), Convert(tile, piece, a)   codes from shared memory; one of kPieces of
+//                      them made ready
 //   LoadB(address)     a lane's part of eight tokens
-//   Multiply(a, b, tile, first, sums)            with blocks `first` and on
-//   Finish(sum)        a sum as it is meant
+//   Multiply(a, b, tile, k, first, sums)   step k of kSteps, with blocks `first` and on
+//   Finish(sum)        a sum as it is meant, kUnit times it
 // Numerics are theirs; no sum depends on the tile's size or on a token's place in it.
 // Internal to kernels/gemm and kernels/moe.
 #pragma once
@@ -29,8 +36,7 @@
 #include "kernels/gemm/tile_dequant.cuh"
 #include "kernels/gemm/tile_mx.cuh"
 #include "kernels/gemm/tile_shape.cuh"
-#include "kernels/ptx/async_copy.cuh"
-#include "kernels/ptx/grid_dependency.cuh"
+#include "kernels/gemm/tile_stages.cuh"
 
 namespace tandem::kernels::cuda {
 
@@ -40,44 +46,43 @@ using OperandsOf = std::conditional_t<Shape::kMx, MxOperands<Shape>, DequantOper
 // The product is a pipeline of groups of a few blocks of tokens: while one group multiplies, the
 // next group's tokens are on their way from shared memory and the next k32 tile's codes become
 // bf16. Two warps share a scheduler, so nothing may wait for anything that it has just asked for.
-template <class Shape>
+template <class Shape, class Stages = CopiedStages<Shape>>
 class TileProduct {
  public:
   static constexpr WeightFormat kFormat = Shape::kFormat;
-  static constexpr int kRowTiles = Shape::kRowTiles, kStages = Shape::kStages;
-  static constexpr int kTiles = Shape::kStageTiles;
+  static constexpr int kRowTiles = Shape::kRowTiles, kTiles = Shape::kStageTiles;
 
   // `columns`: of x, filled up as in fragment order.
-  __device__ TileProduct(uint8_t* shared, const WeightRows<kRowTiles>& rows,
+  __device__ TileProduct(Stages& stages, const WeightRows<kRowTiles>& rows,
                          const TokenRows<Shape>& tokens, int columns)
-      : shared_(ptx::SharedAddress(shared)),
-        rows_(rows),
-        tokens_(tokens),
+      : stages_(stages),
         steps_(columns / (kTileColumns * kTiles)),
         operands_(rows, tokens, steps_) {}
 
-  // sums += product with the first 8·kActive tokens. All threads; shared memory is free afterwards.
+  // sums += product with the first 8·kActive tokens. All threads that multiply.
   template <int kActive>
   __device__ __forceinline__ void Run(typename Shape::Sums& sums) {
-    Fill();
-    Pipeline<kActive> pipe;
+    uint32_t stage = stages_.Begin(steps_);
+    using P = Pipeline<kActive>;
+    P pipe;
     operands_.Ask(0);
     operands_.Take();
     operands_.Ask(1);
-    operands_.LoadA(shared_, 0, pipe.a[0]);
+    operands_.LoadA(stage, 0, pipe.a[0]);
 #pragma unroll
-    for (int m = 0; m < kRowTiles; ++m) operands_.Convert(0, m, pipe.a[0]);
-    LoadTokens<Pipeline<kActive>>(pipe.b[0], shared_, 0, 0);
-    uint32_t stage = shared_;
-    for (int step = 0; step < steps_; ++step) {
-      const uint32_t next = stage == shared_ + (kStages - 1) * Shape::kStageBytes
-                                ? shared_
-                                : stage + Shape::kStageBytes;
-      Step<kActive>(stage, next, step, pipe, sums);
+    for (int piece = 0; piece < Operands::kPieces; ++piece) {
+      operands_.Convert(0, piece, pipe.a[0]);
+    }
+    LoadTokens<P>(pipe.b[0], stage, 0, 0);
+    Groups<P, 0, 0, P::kSplit>(stage, stage, 0, pipe, sums);
+    const int whole = P::kSplit > 0 ? steps_ - 1 : steps_;
+    for (int step = 0; step < whole; ++step) {
+      const uint32_t next = stages_.Next(stage, step);
+      Step<P>(stage, next, step, pipe, sums);
       stage = next;
     }
-    ptx::CopyAsyncWait<0>();
-    __syncthreads();
+    if constexpr (P::kSplit > 0) Step<P, true>(stage, stage, whole, pipe, sums);
+    stages_.End();
   }
 
  private:
@@ -86,73 +91,41 @@ class TileProduct {
   template <int kActive_>
   struct Pipeline {
     static constexpr int kActive = kActive_;
-    static constexpr int kGroup = kActive < Shape::kGroup ? kActive : Shape::kGroup;
+    // What measured best on sm_90a spilled here and there on sm_120f.
+    static constexpr bool kHopper = ptx::kEmulatesMmaBlockScale;
+    static constexpr bool kRing = !std::is_same_v<Stages, CopiedStages<Shape>>;
+    static constexpr int kMost =
+        !kHopper && kRing && kFormat == WeightFormat::kFp4 ? 2 : Shape::kGroup;
+    static constexpr int kGroup = kActive < kMost ? kActive : kMost;
     static constexpr int kGroups = (kActive + kGroup - 1) / kGroup;
-    // The groups of a tile in which the next tile's rows are converted.
-    static constexpr int ConvertGroup(int m) { return m + 1 < kGroups ? m + 1 : kGroups - 1; }
+    // Where a step of the loop begins and waits: in the middle of a tile's groups. The compiler
+    // then spreads the conversion of the next tile over the products before those that want it;
+    // at the end of a tile it would let it stand together, and a scheduler's two warps would both
+    // do without products for long.
+    static constexpr bool kSplits = !Shape::kMx && Operands::kPieces > 0 && kTiles == 2 &&
+                                    (kHopper || kRing);
+    static constexpr int kSplit = kSplits && kGroups > 2 ? kGroups / 2 : 0;
+    // The next tile's codes come in group kSplit; its pieces are converted in the slots, of all
+    // groups' steps, from then on.
+    static constexpr int kSlots = kGroups * Operands::kSteps;
+    static constexpr int kFirstSlot = kSplit * Operands::kSteps + Operands::kSteps - 1;
+    static constexpr int SlotOf(int piece) {
+      constexpr int kPieces = Operands::kPieces > 0 ? Operands::kPieces : 1;
+      return kFirstSlot + piece * (kSlots - kFirstSlot) / kPieces;
+    }
     typename Operands::A a[2];          // this tile's, the next one's
     typename Operands::B b[2][kGroup];  // this group's, the next one's
   };
 
-  // Starts all stages, waits for the first.
-  __device__ __forceinline__ void Fill() {
-#pragma unroll
-    for (int s = 0; s < kStages; ++s) {
-      if (s < steps_) CopyWeights(s, shared_ + s * Shape::kStageBytes);
+  // From group kSplit of the stage's first tile to there of the next stage's.
+  template <class P, bool kLast = false>
+  __device__ __forceinline__ void Step(uint32_t stage, uint32_t next, int step, P& pipe,
+                                       typename Shape::Sums& sums) {
+    Groups<P, 0, P::kSplit, P::kGroups, kLast>(stage, next, step, pipe, sums);
+    if constexpr (kTiles == 2) {
+      Groups<P, 1, 0, P::kGroups, kLast>(stage, next, step, pipe, sums);
     }
-    ptx::GridDependencyWait();  // weights may come before it, tokens may not
-#pragma unroll
-    for (int s = 0; s < kStages; ++s) {
-      if (s < steps_) CopyTokens(shared_ + s * Shape::kStageBytes);
-      ptx::CopyAsyncCommit();
-    }
-    ptx::CopyAsyncWait<kStages - 1>();
-    __syncthreads();
-  }
-
-  template <int kActive>
-  __device__ __forceinline__ void Step(uint32_t stage, uint32_t next, int step,
-                                       Pipeline<kActive>& pipe, typename Shape::Sums& sums) {
-    using P = Pipeline<kActive>;
-#pragma unroll
-    for (int tile = 0; tile < kTiles; ++tile) {
-      constexpr int kLastGroup = P::kGroups - 1;
-      const bool last_tile = tile == kTiles - 1;
-      typename Operands::A &a = pipe.a[tile % 2], &a_next = pipe.a[(tile + 1) % 2];
-#pragma unroll
-      for (int group = 0; group < P::kGroups; ++group) {
-        const int at = tile * P::kGroups + group;
-        if (group == 0) {
-          if (last_tile) {
-            ptx::CopyAsyncWait<kStages - 2>();  // the next stage's codes are this thread's own
-            if constexpr (kFormat == WeightFormat::kFp4) __syncwarp();  // scales are its warp's
-            operands_.Take();
-            operands_.Ask(step + 2);
-            operands_.LoadA(next, 0, a_next);
-          } else {
-            operands_.LoadA(stage, tile + 1, a_next);
-          }
-        }
-        if (group < kLastGroup) {
-          LoadTokens<P>(pipe.b[(at + 1) % 2], stage, tile, group + 1);
-        } else if (!last_tile) {
-          LoadTokens<P>(pipe.b[(at + 1) % 2], stage, tile + 1, 0);
-        } else {
-          __syncthreads();  // all have read this stage, and all of the next has come
-          LoadTokens<P>(pipe.b[(at + 1) % 2], next, 0, 0);
-          if (step + kStages < steps_) {
-            CopyWeights(step + kStages, stage);
-            CopyTokens(stage);
-          }
-          ptx::CopyAsyncCommit();
-        }
-#pragma unroll
-        for (int m = 0; m < kRowTiles; ++m) {
-          if (group == P::ConvertGroup(m)) operands_.Convert((tile + 1) % kTiles, m, a_next);
-        }
-        Operands::template Multiply<P>(a, pipe.b[at % 2], tile, group * P::kGroup, sums);
-      }
-    }
+    if constexpr (!kLast) Groups<P, 0, 0, P::kSplit>(next, next, step + 1, pipe, sums);
     if constexpr (kTiles % 2 != 0) pipe.a[0] = pipe.a[1];
     if constexpr (kTiles * P::kGroups % 2 != 0) {
 #pragma unroll
@@ -160,47 +133,45 @@ class TileProduct {
     }
   }
 
-  // Copies are started in ascending order of steps.
-  __device__ __forceinline__ void CopyWeights(int step, uint32_t stage) {
-    const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  // Groups kFrom .. kTo − 1 of a tile, and what comes after them on its way: the next group's
+  // tokens, the next tile's rows; kLast: nothing after this step.
+  template <class P, int kTile, int kFrom, int kTo, bool kLast = false>
+  __device__ __forceinline__ void Groups(uint32_t stage, uint32_t next, int step, P& pipe,
+                                         typename Shape::Sums& sums) {
+    constexpr bool kLastTile = kTile == kTiles - 1, kEnds = kLastTile && kLast;
+    typename Operands::A &a = pipe.a[kTile % 2], &a_next = pipe.a[(kTile + 1) % 2];
 #pragma unroll
-    for (int m = 0; m < kRowTiles; ++m) {
-      const uint32_t to =
-          stage + (warp * kRowTiles + m) * Shape::kLoads * kWarpLoadBytes + lane * kLoadBytes;
-#pragma unroll
-      for (int load = 0; load < Shape::kLoads; ++load) {
-        ptx::CopyAsync16(to + load * kWarpLoadBytes, rows_.codes[m] + load * kWarpLoadBytes);
-      }
-      rows_.codes[m] += Shape::kLoads * kWarpLoadBytes;
-    }
-    if constexpr (kFormat == WeightFormat::kFp4) {
-      if (lane < 4 * kRowTiles) {
-        ptx::CopyAsync16(stage + Shape::kCodeBytes + warp * kRowTiles * 64 + lane * 16,
-                         rows_.piece + step / 2 * 64);
-      }
-    }
-  }
-
-  __device__ __forceinline__ void CopyTokens(uint32_t stage) {
-    const int thread = static_cast<int>(threadIdx.x);
-    const uint32_t to = stage + Shape::kCodeBytes + Shape::kScaleBytes + thread * 16;
-    if constexpr (Shape::kPieces >= kTileThreads) {
-#pragma unroll
-      for (int slot = 0; slot < Shape::kSlots; ++slot) {
-        if (tokens_.piece[slot] == nullptr) continue;
-#pragma unroll
-        for (int tile = 0; tile < kTiles; ++tile) {
-          ptx::CopyAsync16(
-              to + tile * Shape::kTokens * Shape::kTokenTileBytes + slot * kTileThreads * 16,
-              tokens_.piece[slot] + tile * Shape::kTokenTileBytes);
+    for (int group = kFrom; group < kTo; ++group) {
+      const int at = kTile * P::kGroups + group;
+      if (group == P::kSplit && !kEnds) {
+        if (kLastTile) {
+          stages_.AwaitCodes(step);
+          operands_.Take();
+          operands_.Ask(step + 2);
+          operands_.LoadA(next, 0, a_next);
+        } else {
+          operands_.LoadA(stage, kTile + 1, a_next);
         }
-        tokens_.piece[slot] += kTiles * Shape::kTokenTileBytes;
       }
-    } else {
-      const int tile = thread / Shape::kPieces;
-      if (tile >= kTiles || tokens_.piece[0] == nullptr) return;
-      ptx::CopyAsync16(to, tokens_.piece[0] + tile * Shape::kTokenTileBytes);
-      tokens_.piece[0] += kTiles * Shape::kTokenTileBytes;
+      if (group < P::kGroups - 1) {
+        LoadTokens<P>(pipe.b[(at + 1) % 2], stage, kTile, group + 1);
+      } else if (!kLastTile) {
+        LoadTokens<P>(pipe.b[(at + 1) % 2], stage, kTile + 1, 0);
+      } else {
+        stages_.AwaitTokens();
+        if (!kEnds) LoadTokens<P>(pipe.b[(at + 1) % 2], next, 0, 0);
+        stages_.Leave(stage, step);
+      }
+#pragma unroll
+      for (int k = 0; k < Operands::kSteps; ++k) {
+#pragma unroll
+        for (int piece = 0; piece < Operands::kPieces; ++piece) {
+          if (!kEnds && P::SlotOf(piece) == group * Operands::kSteps + k) {
+            operands_.Convert((kTile + 1) % kTiles, piece, a_next);
+          }
+        }
+        Operands::template Multiply<P>(a, pipe.b[at % 2], kTile, k, group * P::kGroup, sums);
+      }
     }
   }
 
@@ -218,16 +189,14 @@ class TileProduct {
     }
   }
 
-  const uint32_t shared_;
-  WeightRows<kRowTiles> rows_;  // of the step whose copy is next
-  TokenRows<Shape> tokens_;
+  Stages& stages_;
   const int steps_;
   Operands operands_;
 };
 
 // The product on just so many blocks of eight tokens as `rows` want, or one more.
-template <class Shape, int kActive, int... kMore>
-__device__ __forceinline__ void RunFor(int rows, TileProduct<Shape>& product,
+template <class Shape, int kActive, int... kMore, class Stages>
+__device__ __forceinline__ void RunFor(int rows, TileProduct<Shape, Stages>& product,
                                        typename Shape::Sums& sums) {
   if constexpr (sizeof...(kMore) > 0) {
     if (rows > 8 * kActive) return RunFor<Shape, kMore...>(rows, product, sums);

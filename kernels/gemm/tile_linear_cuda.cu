@@ -3,6 +3,7 @@
 
 #include "kernels/gemm/tile_gemm.cuh"
 #include "kernels/gemm/tile_linear.h"
+#include "kernels/gemm/tile_ring.cuh"
 #include "kernels/gemm/tile_store.cuh"
 
 namespace tandem::kernels::cuda {
@@ -21,73 +22,162 @@ struct Product {
   int tile_tokens;  // of a block
 };
 
-// blockIdx.x: rows of a group, group by group; blockIdx.y: tokens.
-template <class Shape, typename Output>
-__global__ void __launch_bounds__(kTileThreads, Shape::kBlocksPerProcessor)
-    TileLinearKernel(Product p) {
-  using Operands = OperandsOf<Shape>;
-  extern __shared__ __align__(128) uint8_t shared[];
-  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+// A tile: rows of one group, and tokens.
+struct Tile {
+  int row_tile;      // its first, of the weight
+  int row, end;      // this warp's first row; behind the group's last
+  int group;         // of columns of x
+  int first, limit;  // tokens
+
+  __device__ __forceinline__ int64_t operator()(int i, int groups) const {
+    return int64_t{first + i} * groups + group;
+  }
+};
+
+// Tile x, y of the product: rows of a group, group by group; tokens.
+template <class Shape>
+__device__ __forceinline__ Tile TileAt(const Product& p, int x, int y) {
   const int blocks = (p.group_rows + Shape::kRows - 1) / Shape::kRows;
-  const int group = static_cast<int>(blockIdx.x) / blocks;
-  const int row = group * p.group_rows + static_cast<int>(blockIdx.x) % blocks * Shape::kRows +
-                  warp * Shape::kRowTiles * kTileRows;
-  const int end = (group + 1) * p.group_rows;
-  const int first = static_cast<int>(blockIdx.y) * p.tile_tokens;
-  const int limit = min(first + p.tile_tokens, p.tokens);
+  const int group = x / blocks, row = group * p.group_rows + x % blocks * Shape::kRows;
+  const int first = y * p.tile_tokens;
+  return {.row_tile = row / kTileRows,
+          .row = row + static_cast<int>(threadIdx.x) / 32 * Shape::kRowTiles * kTileRows,
+          .end = (group + 1) * p.group_rows,
+          .group = group,
+          .first = first,
+          .limit = min(first + p.tile_tokens, p.tokens)};
+}
+
+// Row tile i of a tile. Those behind the last are not stored: any that exists will do.
+__device__ __forceinline__ int64_t RowTileAt(const Product& p, const Tile& tile, int i) {
+  return min(static_cast<int64_t>(tile.row_tile + i), RowTiles(p.n) - 1);
+}
+
+template <class Shape>
+__device__ __forceinline__ void StoreFloats(const Product& p, const Tile& tile,
+                                            const typename Shape::Sums& sums) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+  for (int j = 0; j < Shape::kBlocks; ++j) {
+    const int token = tile.first + 8 * j;
+    if (token >= tile.limit) break;
+#pragma unroll
+    for (int i = 0; i < 4 * Shape::kRowTiles; ++i) {
+      const int64_t t = token + lane % 4 * 2 + i % 2;
+      const int r = tile.row + i / 2 * 8 + lane / 4;
+      if (t < tile.limit && r < tile.end) {
+        static_cast<float*>(p.y)[t * p.n + r] = OperandsOf<Shape>::Finish(sums[i / 4][j][i % 4]);
+      }
+    }
+  }
+}
+
+template <class Shape>
+__device__ __forceinline__ void StoreBf16s(const Product& p, const Tile& tile,
+                                           const typename Shape::Sums& sums) {
+  constexpr int kMatrices = 2 * Shape::kRowTiles;
+#pragma unroll
+  for (int first = 0; first < Shape::kBlocks; first += kStoreBlocks) {
+    const int token = tile.first + 8 * first;
+    if (token >= tile.limit) break;
+    uint32_t pairs[kStoreBlocks][kMatrices];
+#pragma unroll
+    for (int i = 0; i < kMatrices * kStoreBlocks; ++i) {
+      const float(&sum)[4] = sums[i % kMatrices / 2][first + i / kMatrices];
+      pairs[i / kMatrices][i % kMatrices] = PackBf16(OperandsOf<Shape>::Finish(sum[i % 2 * 2]),
+                                                     OperandsOf<Shape>::Finish(sum[i % 2 * 2 + 1]));
+    }
+    StoreTokens(pairs, static_cast<Bf16*>(p.y) + int64_t{token} * p.n + tile.row, p.n,
+                tile.limit - token, tile.end - tile.row);
+  }
+}
+
+template <class Shape, typename Output, class Stages>
+__device__ __forceinline__ void MultiplyTile(const Product& p, const Tile& tile,
+                                             const WeightRows<Shape::kRowTiles>& rows,
+                                             const TokenRows<Shape>& tokens, Stages& stages) {
+  typename Shape::Sums sums = {};
+  TileProduct<Shape, Stages> product(stages, rows, tokens, p.columns);
+  if constexpr (Shape::kTokens == 128 && !(Shape::kMx && ptx::kEmulatesMmaBlockScale)) {
+    RunFor<Shape, 12, 14, 16>(tile.limit - tile.first, product, sums);
+  } else {
+    RunFor<Shape, Shape::kBlocks>(tile.limit - tile.first, product, sums);
+  }
+  if constexpr (sizeof(Output) == 4) {
+    StoreFloats<Shape>(p, tile, sums);
+  } else {
+    StoreBf16s<Shape>(p, tile, sums);
+  }
+}
+
+template <class Shape>
+__device__ __forceinline__ WeightRows<Shape::kRowTiles> RowsOf(const Product& p, const Tile& tile) {
   WeightRows<Shape::kRowTiles> rows;
 #pragma unroll
   for (int m = 0; m < Shape::kRowTiles; ++m) {
-    // A tile behind the last is not stored: any that exists will do.
-    const int64_t tile = min(static_cast<int64_t>(row / kTileRows + m), RowTiles(p.n) - 1);
-    SetRowTile<Shape>(rows, m, p.prepared, p.n, p.k, tile);
+    const int i = static_cast<int>(threadIdx.x) / 32 * Shape::kRowTiles + m;
+    SetRowTile<Shape>(rows, m, p.prepared, p.n, p.k, RowTileAt(p, tile, i));
   }
-  const TokenRows<Shape> tokens = TokensOf<Shape>(
-      p.x, limit - first, [&](int i) { return int64_t{first + i} * p.groups + group; });
-  typename Shape::Sums sums = {};
-  TileProduct<Shape> product(shared, rows, tokens, p.columns);
-  if constexpr (Shape::kTokens == 128) {
-    RunFor<Shape, 12, 14, 16>(limit - first, product, sums);
-  } else {
-    RunFor<Shape, Shape::kBlocks>(limit - first, product, sums);
-  }
-  ptx::GridDependencyLaunch();
-#pragma unroll
-  for (int j = 0; j < Shape::kBlocks; ++j) {
-    const int token = first + 8 * j;
-    if (token >= limit) break;
-    if constexpr (sizeof(Output) == 4) {
-#pragma unroll
-      for (int i = 0; i < 4 * Shape::kRowTiles; ++i) {
-        const int64_t t = token + lane % 4 * 2 + i % 2;
-        const int r = row + i / 2 * 8 + lane / 4;
-        if (t < limit && r < end) {
-          static_cast<float*>(p.y)[t * p.n + r] = Operands::Finish(sums[i / 4][j][i % 4]);
+  return rows;
+}
+
+// blockIdx: x, y of its tile.
+template <class Shape, typename Output>
+__global__ void __launch_bounds__(kTileThreads, Shape::kBlocksPerProcessor)
+    TileLinearKernel(Product p) {
+  extern __shared__ __align__(128) uint8_t shared[];
+  const Tile tile = TileAt<Shape>(p, static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y));
+  const WeightRows<Shape::kRowTiles> rows = RowsOf<Shape>(p, tile);
+  const TokenRows<Shape> tokens =
+      TokensOf<Shape>(p.x, tile.limit - tile.first, [&](int i) { return tile(i, p.groups); });
+  CopiedStages<Shape> stages(shared, rows, tokens);
+  MultiplyTile<Shape, Output>(p, tile, rows, tokens, stages);
+}
+
+// Every so many-th tile of `count`, `wide` side by side.
+template <class Shape, typename Output>
+__global__ void __launch_bounds__(kRingThreads, 1)
+    TileLinearRingKernel(Product p, int wide, int count) {
+  extern __shared__ __align__(128) uint8_t shared[];
+  const int begin = static_cast<int>(blockIdx.x), stride = static_cast<int>(gridDim.x);
+  RunRing<Shape::kStageBytes>(
+      shared,
+      [&](auto& place) {
+        for (int i = begin; i < count; i += stride) {
+          const Tile tile = TileAt<Shape>(p, i % wide, i / wide);
+          FillTile<Shape>(
+              place,
+              [&](int m) { return RowTileOf<Shape>(p.prepared, p.n, p.k, RowTileAt(p, tile, m)); },
+              p.x, tile.limit - tile.first, [&](int t) { return tile(t, p.groups); },
+              p.columns / (kTileColumns * Shape::kStageTiles));
         }
-      }
-    } else {
-      uint32_t pairs[2 * Shape::kRowTiles];
-#pragma unroll
-      for (int i = 0; i < 2 * Shape::kRowTiles; ++i) {
-        pairs[i] = PackBf16(Operands::Finish(sums[i / 2][j][i % 2 * 2]),
-                            Operands::Finish(sums[i / 2][j][i % 2 * 2 + 1]));
-      }
-      StoreTokens(shared + warp * kStoreBytes + j % 2 * 512, pairs,
-                  static_cast<Bf16*>(p.y) + int64_t{token} * p.n + row, p.n, limit - token,
-                  end - row);
-    }
-  }
+      },
+      [&](auto& stages) {
+        for (int i = begin; i < count; i += stride) {
+          const Tile tile = TileAt<Shape>(p, i % wide, i / wide);
+          MultiplyTile<Shape, Output>(p, tile, RowsOf<Shape>(p, tile), {}, stages);
+        }
+      });
 }
 
 template <class Shape, typename Output>
 void LaunchShape(const char* name, Product p, int tile_tokens, Stream& stream) {
   p.tile_tokens = tile_tokens;
-  Launch({.name = name,
-          .grid = dim3(Blocks(p.group_rows, Shape::kRows) * static_cast<unsigned>(p.groups),
-                       Blocks(p.tokens, tile_tokens)),
-          .threads = kTileThreads,
-          .shared_bytes = Shape::kSharedBytes},
-         stream, TileLinearKernel<Shape, Output>, p);
+  const dim3 tiles(Blocks(p.group_rows, Shape::kRows) * static_cast<unsigned>(p.groups),
+                   Blocks(p.tokens, tile_tokens));
+  if constexpr (kRings<Shape>) {
+    const unsigned count = tiles.x * tiles.y;
+    Launch({.name = name,
+            .grid = dim3(std::min(count, static_cast<unsigned>(Multiprocessors()))),
+            .threads = kRingThreads,
+            .shared_bytes = kRingBytes},
+           stream, TileLinearRingKernel<Shape, Output>, p, static_cast<int>(tiles.x),
+           static_cast<int>(count));
+  } else {
+    Launch(
+        {.name = name, .grid = tiles, .threads = kTileThreads, .shared_bytes = Shape::kSharedBytes},
+        stream, TileLinearKernel<Shape, Output>, p);
+  }
 }
 
 struct Choice {

@@ -33,6 +33,7 @@ class MxOperands {
     uint32_t row_scales, token_scales;
   };
   using B = uint2;
+  static constexpr int kSteps = 1, kPieces = kRowTiles;
 
   __device__ MxOperands(const WeightRows<kRowTiles>& rows, const TokenRows<Shape>& tokens,
                         int steps)
@@ -90,23 +91,57 @@ class MxOperands {
 
   template <class P>
   static __device__ __forceinline__ void Multiply(const A& a, const B (&b)[P::kGroup], int tile,
-                                                  int first, typename Shape::Sums& sums) {
+                                                  int, int first, typename Shape::Sums& sums) {
+    if constexpr (ptx::kEmulatesMmaBlockScale) {
+      Emulate<P>(a, b, tile, first, sums);
+    } else {
 #pragma unroll
-    for (int j = 0; j < P::kGroup; ++j) {
-      if (first + j >= P::kActive) continue;
+      for (int j = 0; j < P::kGroup; ++j) {
+        if (first + j >= P::kActive) continue;
 #pragma unroll
-      for (int m = 0; m < kRowTiles; ++m) {
-        Atom::Multiply(sums[m][first + j], a.row_tile[m], Atom::UnpackB(b[j]), a.row_scales,
-                       a.token_scales, MxSelect(m, kFp4 ? tile : 0, first + j));
+        for (int m = 0; m < kRowTiles; ++m) {
+          Atom::Multiply(sums[m][first + j], a.row_tile[m], Atom::UnpackB(b[j]), a.row_scales,
+                         a.token_scales, MxSelect(m, kFp4 ? tile : 0, first + j));
+        }
       }
     }
   }
 
+  static constexpr float kUnit = 1.0f;  // a sum's one
   static __device__ __forceinline__ float Finish(float sum) {
-    return sum;
+    return sum * kUnit;
   }
 
  private:
+  // One emulated product in a loop over the blocks of tokens, whose sums come by in a circle: a
+  // hundred of them, one after the other, took ptxas minutes.
+  template <class P>
+  static __device__ __forceinline__ void Emulate(const A& a, const B (&b)[P::kGroup], int tile,
+                                                 int first, typename Shape::Sums& sums) {
+    static_assert(P::kActive == Shape::kBlocks && P::kActive % P::kGroup == 0);
+    B tokens[P::kGroup];
+#pragma unroll
+    for (int j = 0; j < P::kGroup; ++j) tokens[j] = b[j];
+#pragma unroll 1
+    for (int j = 0; j < P::kGroup; ++j) {
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+        float done[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) done[i] = sums[m][0][i];
+        Atom::Multiply(done, a.row_tile[m], Atom::UnpackB(tokens[0]), a.row_scales, a.token_scales,
+                       MxSelect(m, kFp4 ? tile : 0, first + j));
+#pragma unroll
+        for (int i = 0; i < 4 * Shape::kBlocks; ++i) {
+          sums[m][i / 4][i % 4] =
+              i / 4 + 1 < Shape::kBlocks ? sums[m][i / 4 + 1][i % 4] : done[i % 4];
+        }
+      }
+#pragma unroll
+      for (int i = 0; i + 1 < P::kGroup; ++i) tokens[i] = tokens[i + 1];
+    }
+  }
+
   // The row tile whose scales this lane holds.
   static __device__ __forceinline__ int ScaleTile() {
     return MxScaleTile(static_cast<int>(threadIdx.x) % 32) % kRowTiles;

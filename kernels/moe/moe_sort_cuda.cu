@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "kernels/common/cuda/codec.cuh"
 #include "kernels/common/cuda/launch.h"
 #include "kernels/common/cuda/reduce.cuh"
@@ -14,12 +16,17 @@ constexpr int kCombineThreads = 256;
 constexpr int kBatch = 8;  // pairs that a thread has under way
 constexpr int kGroupsAWarp = 4;
 constexpr int kNoExpert = -1;  // in an unused slot
+// A multiprocessor writes a row's token and weight somewhere in about a cycle each: many share
+// that.
+constexpr int kPairsABlock = 1536;
+constexpr unsigned kSortBlocks = 16;
 
 struct PrepareArgs {
   MoeExpertsArgs moe;
   int first_expert;
   int expert_count;
   int tile_rows;
+  unsigned sort_blocks;
   MoeRows rows;
   QuantisedRows quantised;
 };
@@ -61,55 +68,93 @@ __device__ __forceinline__ void LoadExperts(const PrepareArgs& p, int first, int
   }
 }
 
-__device__ void SortPairs(const PrepareArgs& p) {
-  __shared__ int count[kMostExperts];  // then the next free row
-  const int thread = static_cast<int>(threadIdx.x);
-  count[thread] = 0;
-  __syncthreads();
-  const int pairs = static_cast<int>(p.moe.experts.size());
+// Adds the pairs first .. end − 1 to the counts of their experts.
+__device__ __forceinline__ void CountPairs(const PrepareArgs& p, int first, int end, int* count) {
 #pragma unroll 1  // 64 registers a thread
-  for (int base = thread; base < pairs; base += kBatch * kPrepareThreads) {
+  for (int base = first + static_cast<int>(threadIdx.x); base < end;
+       base += kBatch * kPrepareThreads) {
     int experts[kBatch];
-    LoadExperts(p, base, pairs, experts);
+    LoadExperts(p, base, end, experts);
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
       if (experts[i] >= 0) atomicAdd(&count[experts[i]], 1);
     }
   }
-  __syncthreads();
-  const int rows = count[thread];
-  const int tiles = (rows + p.tile_rows - 1) / p.tile_rows;
-  const int begin = BlockScan(rows).x;
-  const int2 scan = BlockScan(tiles);
-  const int first = scan.x;
-  if (thread == 0) *p.rows.tile_count = scan.y;
-  // Tiles of one expert are equally large, in whole blocks of eight.
-  const int step = tiles > 0 ? ((rows + tiles - 1) / tiles + 7) / 8 * 8 : 0;
-#pragma unroll 1
-  for (int i = 0; i < tiles; ++i) {
-    p.rows.tiles[first + i] = {thread, begin + i * step, min(step, rows - i * step)};
-  }
-  count[thread] = begin;
-  __syncthreads();
+}
+
+// Gives the pairs first .. end − 1 their rows; next: an expert's next free row.
+__device__ __forceinline__ void PlacePairs(const PrepareArgs& p, int first, int end, int* next) {
   const unsigned slots = static_cast<unsigned>(p.moe.experts.shape[1]);
 #pragma unroll 1  // 64 registers a thread
-  for (int base = thread; base < pairs; base += kBatch * kPrepareThreads) {
+  for (int base = first + static_cast<int>(threadIdx.x); base < end;
+       base += kBatch * kPrepareThreads) {
     int experts[kBatch], row[kBatch];
-    LoadExperts(p, base, pairs, experts);
+    LoadExperts(p, base, end, experts);
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
-      row[i] = experts[i] >= 0 ? atomicAdd(&count[experts[i]], 1) : -1;
+      row[i] = experts[i] >= 0 ? atomicAdd(&next[experts[i]], 1) : -1;
     }
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
       const int pair = base + i * kPrepareThreads;
-      if (pair >= pairs) break;
+      if (pair >= end) break;
       p.rows.row_of[pair] = row[i];
       if (row[i] < 0) continue;
       p.rows.token[row[i]] = static_cast<int32_t>(static_cast<unsigned>(pair) / slots);
       p.rows.weight[row[i]] = p.moe.weight[pair];
     }
   }
+}
+
+// The tiles of the expert of this thread, largest first among all experts', so that the last ones
+// that are multiplied are small. Tiles of one expert are equally large, in whole blocks of eight.
+__device__ void CutTiles(const PrepareArgs& p, int begin, int rows) {
+  __shared__ int sizes[kMostExperts];    // of an expert's tiles
+  __shared__ int numbers[kMostExperts];  // how many, by rank
+  const int thread = static_cast<int>(threadIdx.x);
+  const int tiles = (rows + p.tile_rows - 1) / p.tile_rows;
+  const int step = tiles > 0 ? ((rows + tiles - 1) / tiles + 7) / 8 * 8 : 0;
+  sizes[thread] = step;
+  __syncthreads();
+  int rank = 0;
+  for (int e = 0; e < p.expert_count; ++e) {
+    rank += sizes[e] > step || (sizes[e] == step && e < thread);
+  }
+  if (thread >= p.expert_count) rank = thread;
+  numbers[rank] = tiles;
+  __syncthreads();
+  const int2 scan = BlockScan(numbers[thread]);
+  if (thread == 0) *p.rows.tile_count = scan.y;
+  numbers[thread] = scan.x;
+  __syncthreads();
+  const int first = numbers[rank];
+#pragma unroll 1
+  for (int i = 0; i < tiles; ++i) {
+    p.rows.tiles[first + i] = {thread, begin + i * step, min(step, rows - i * step)};
+  }
+}
+
+// Block `part` of `parts` places its share of the pairs; every one counts them all.
+__device__ void SortPairs(const PrepareArgs& p, int part, int parts) {
+  __shared__ int count[kMostExperts];  // then the next free row
+  const int thread = static_cast<int>(threadIdx.x);
+  const int pairs = static_cast<int>(p.moe.experts.size());
+  const int share = (pairs + parts - 1) / parts;
+  const int first = min(share * part, pairs), end = min(first + share, pairs);
+  count[thread] = 0;
+  __syncthreads();
+  CountPairs(p, 0, first, count);
+  __syncthreads();
+  const int before = count[thread];
+  __syncthreads();
+  CountPairs(p, first, pairs, count);
+  __syncthreads();
+  const int rows = count[thread];
+  const int begin = BlockScan(rows).x;
+  count[thread] = begin + before;
+  __syncthreads();
+  PlacePairs(p, first, end, count);
+  if (part == 0) CutTiles(p, begin, rows);
 }
 
 // A lane's four values of a group of 128, quantised; the warp takes a group.
@@ -161,15 +206,16 @@ __device__ void QuantiseGroups(const Bf16* x, const QuantisedRows& to, int64_t f
   }
 }
 
-// Block 0 sorts; the others quantise.
+// The first blocks sort; the others quantise.
 __global__ void __launch_bounds__(kPrepareThreads, 1) PrepareKernel(PrepareArgs p) {
   ptx::GridDependencyWait();
   ptx::GridDependencyLaunch();
-  if (blockIdx.x == 0) {
-    SortPairs(p);
+  if (blockIdx.x < p.sort_blocks) {
+    SortPairs(p, static_cast<int>(blockIdx.x), static_cast<int>(p.sort_blocks));
     return;
   }
-  const int64_t warp = (blockIdx.x - 1) * int64_t{kPrepareThreads / 32} + threadIdx.x / 32;
+  const int64_t warp =
+      (blockIdx.x - p.sort_blocks) * int64_t{kPrepareThreads / 32} + threadIdx.x / 32;
   QuantiseGroups(p.moe.x.data, p.quantised, warp * kGroupsAWarp, p.moe.x.size() / kActGroup);
 }
 
@@ -227,14 +273,17 @@ __global__ void __launch_bounds__(kCombineThreads) CombineKernel(CombineArgs p) 
 void MoePrepare(const MoeExpertsArgs& args, int tile_rows, const MoeRows& rows,
                 const QuantisedRows& quantised, Stream& stream) {
   const int64_t groups = args.x.size() / kActGroup;
+  const unsigned sort_blocks =
+      std::clamp(Blocks(args.experts.size(), kPairsABlock), 1u, kSortBlocks);
   Launch({.name = "moe prepare",
-          .grid = dim3(1 + Blocks(groups, kPrepareThreads / 32 * kGroupsAWarp)),
+          .grid = dim3(sort_blocks + Blocks(groups, kPrepareThreads / 32 * kGroupsAWarp)),
           .threads = kPrepareThreads},
          stream, PrepareKernel,
          PrepareArgs{.moe = args,
                      .first_expert = static_cast<int>(args.first_expert),
                      .expert_count = static_cast<int>(args.routed.shape[0]),
                      .tile_rows = tile_rows,
+                     .sort_blocks = sort_blocks,
                      .rows = rows,
                      .quantised = quantised});
 }
