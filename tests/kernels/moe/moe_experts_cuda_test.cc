@@ -62,7 +62,7 @@ class MoeExpertsCudaTest : public OnDevice {
     Route(count, ids, weight);
     const Tensor<Bf16, 2> expected = Expected(experts, x, ids, weight);
     const Tensor<Bf16, 2> actual = Run(experts, x.view, ids, weight);
-    ExpectNear(actual.values, expected.values, 0.02 * SizeOf(expected.values));
+    ExpectExpertsNear(actual.values, expected.values);
     EXPECT_TRUE(Run(experts, x.view, ids, weight).values == actual.values);
   }
   Random random{std::random_device{}()};
@@ -110,7 +110,7 @@ TEST_F(MoeExpertsCudaTest, SkipsSlotsThatNameNoExpertHere) {
     for (int k = 0; k < 3; ++k) ids[21 + k] = -1;  // the last token has the shared expert only
     const Tensor<Bf16, 2> expected = Expected(experts, x, ids, weight, first);
     const Tensor<Bf16, 2> actual = Run(experts, x.view, ids, weight, first);
-    ExpectNear(actual.values, expected.values, 0.02 * SizeOf(expected.values));
+    ExpectExpertsNear(actual.values, expected.values);
   }
 }
 
@@ -126,7 +126,7 @@ TEST_F(MoeExpertsCudaTest, AnExpertMayHaveMorePairsThanTokens) {
   ids[60] = 1;
   const Tensor<Bf16, 2> expected = Expected(experts, x, ids, weight);
   const Tensor<Bf16, 2> actual = Run(experts, x.view, ids, weight);
-  ExpectNear(actual.values, expected.values, 0.02 * SizeOf(expected.values));
+  ExpectExpertsNear(actual.values, expected.values);
 }
 
 // Shared memory around the 48 KB that a launch has without asking.

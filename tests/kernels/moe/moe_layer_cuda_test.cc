@@ -58,7 +58,7 @@ class MoeLayerCudaTest : public OnDevice {
     args.y = again;
     for (int i = 0; i < 20; ++i) cuda.moe_layer(args, stream);
     Wait();
-    ExpectNear(dy.Fetch().values, expected.values, 0.02 * SizeOf(expected.values));
+    ExpectExpertsNear(dy.Fetch().values, expected.values);
     EXPECT_TRUE(dy.Fetch().values == again.Fetch().values);
   }
   Random random{std::random_device{}()};
