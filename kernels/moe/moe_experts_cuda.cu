@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
+#include "kernels/common/cuda/launch.h"
 #include "kernels/moe/moe_experts.h"
 #include "kernels/moe/moe_experts_small.h"
 #include "kernels/moe/moe_tiles.h"
+#include "kernels/moe/quantised_rows.cuh"
+#include "kernels/ptx/grid_dependency.cuh"
 
 namespace tandem::kernels::cuda {
 namespace {
@@ -15,14 +18,31 @@ bool TilesHaveFormat(const MoeExpertsArgs& args) {
          args.shared.w1.format == WeightFormat::kFp8;
 }
 
+constexpr int kWarps = 4;
+
+__global__ void __launch_bounds__(32 * kWarps)
+    QuantiseKernel(TensorView<const Bf16, 2> x, HalfRows rows) {
+  ptx::GridDependencyLaunch();
+  ptx::GridDependencyWait();
+  QuantiseRows(x, static_cast<int>(blockIdx.x * kWarps + threadIdx.x / 32), rows);
+}
+
 void Small(const MoeExpertsArgs& args, Stream& stream) {
+  const int64_t tokens = args.x.shape[0], dim = args.x.shape[1];
+  Scratch scratch(stream);
+  const HalfRows rows{.codes = scratch.Take<uint16_t>(tokens * dim),
+                      .scales = scratch.Take<float>(tokens * dim / kGroupColumns)};
+  Launch({.name = "moe_experts quantise",
+          .grid = dim3(Blocks(QuantiseWarps(tokens, dim), kWarps)),
+          .threads = 32 * kWarps},
+         stream, QuantiseKernel, args.x, rows);
   const Routes routes{.experts = args.experts.data,
                       .weight = args.weight.data,
                       .tokens = static_cast<int32_t>(args.x.shape[0]),
                       .topk = static_cast<int32_t>(args.experts.shape[1]),
                       .first_expert = static_cast<int32_t>(args.first_expert),
                       .expert_count = static_cast<int32_t>(args.routed.shape[0])};
-  MoeExpertsSmall(args, routes, stream);
+  MoeExpertsSmall(args, routes, rows, stream);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// moe_experts for a few tokens on a device: two kernels, each expert's weights read once.
+// moe_experts for a few quantised tokens on a device: two kernels, each expert's weights read once.
 //
 // Up to SmallTokens(topk) tokens at a time. `routed` and `shared` are prepared (cuda::
 // PrepareLinear), all routed experts alike and evenly spaced in device memory.
@@ -34,7 +34,14 @@ struct Routes {
   int32_t first_expert = 0, expert_count = 0;
 };
 
-// `args` without experts and weight where the routes have scores.
-void MoeExpertsSmall(const MoeExpertsArgs& args, const Routes& routes, Stream& stream);
+// x quantised (act_quant), in device memory.
+struct HalfRows {
+  uint16_t* codes = nullptr;  // [T, D] codes as f16, exact
+  float* scales = nullptr;    // [T, D/128]
+};
+
+// `args` without experts and weight where the routes have scores; its x has become `x`.
+void MoeExpertsSmall(const MoeExpertsArgs& args, const Routes& routes, const HalfRows& x,
+                     Stream& stream);
 
 }  // namespace tandem::kernels::cuda

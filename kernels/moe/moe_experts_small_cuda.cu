@@ -4,6 +4,7 @@
 #include "kernels/common/cuda/launch.h"
 #include "kernels/moe/moe_experts_small.h"
 #include "kernels/moe/plan.cuh"
+#include "kernels/moe/staged_input.cuh"
 #include "kernels/moe/swiglu.cuh"
 #include "kernels/moe/tile_pair.cuh"
 #include "kernels/ptx/grid_dependency.cuh"
@@ -13,11 +14,10 @@ namespace {
 
 // Kernel 1 makes h[pair] = swiglu(w1·x, w3·x), kernel 2 y = Σ w2·h; plan.cuh says what a pair is.
 struct Arguments {
-  const Bf16* x = nullptr;  // [T, D]
+  HalfRows x;  // [T, D]
   Routes routes;
   MatrixSet w1[2], w3[2], w2[2];  // routed, shared
   int32_t dim = 0, inner = 0, shared_inner = 0;
-  bool prefetch = false;  // the shared expert's weights, before the wait
   float limit = 0;
   Bf16* h = nullptr;         // [T·K, I]
   Bf16* shared_h = nullptr;  // [T, J]
@@ -37,6 +37,70 @@ struct GateSums {
   float part[kGateWarps][2][kColumns * kTileColumn];
 };
 
+// Rows of x in device memory as a warp's input, from group `first` on.
+class RowInput {
+ public:
+  __device__ __forceinline__ RowInput(const Arguments& args, const Columns& columns, int topk,
+                                      int first) {
+    const int lane = static_cast<int>(threadIdx.x) % 32, c = lane % 4;
+    const int groups = args.dim / kGroupColumns;
+    const int row = columns.of(lane / 4) / topk;
+    codes_ = reinterpret_cast<const uint4*>(args.x.codes + int64_t{row} * args.dim +
+                                            first * kGroupColumns + kUnitCodes * c);
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      scales_[j] = args.x.scales + columns.of(2 * c + j) / topk * groups + first;
+    }
+  }
+  template <int kSlotColumns>
+  __device__ __forceinline__ void Prepare(int) const {}
+  template <int kSlotColumns>
+  __device__ __forceinline__ const uint4* Codes(int slot) const {
+    return codes_ + kSlotColumns / kUnitCodes * slot;
+  }
+  __device__ __forceinline__ float2 Scales(int group) const {
+    return {scales_[0][group], scales_[1][group]};
+  }
+
+ private:
+  const uint4* codes_;
+  const float* scales_[2];
+};
+
+// A row tile of h of one expert; the shared expert's come first, as they have twice the bytes.
+struct Item {
+  int entry = -1;  // of the plan; −1: the shared expert
+  int tile = 0;
+  int first = 0;  // of this warp's groups
+  int slots = 0;
+  bool fp4 = false;
+
+  __device__ bool is_shared() const { return entry < 0; }
+};
+
+// Item `number`; returns what this warp reads of it.
+__device__ __forceinline__ Part ItemAt(const Arguments& args, const Plan& plan, int number,
+                                       Item& item) {
+  const int shared_tiles = args.shared_inner / kTileRows, tiles = args.inner / kTileRows;
+  item = {.tile = number};
+  int expert = 0;
+  if (number >= shared_tiles) {
+    item.entry = (number - shared_tiles) / tiles;
+    item.tile = (number - shared_tiles) - item.entry * tiles;
+    if (item.entry >= plan.count) return {};  // beyond the last one
+    expert = plan.expert(item.entry);
+  }
+  const MatrixSet& w1 = args.w1[item.is_shared()];
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int share = (w1.groups + kGateWarps - 1) / kGateWarps;
+  item.first = min(share * warp, w1.groups);
+  const Part part = MakePart(w1, args.w3[item.is_shared()], expert, item.tile, item.tile,
+                             item.first, min(item.first + share, w1.groups));
+  item.slots = part.slots;
+  item.fp4 = part.fp4;
+  return part;
+}
+
 // Sums the warps' parts in order and writes swiglu of them.
 __device__ __forceinline__ void GateUpEnd(const Arguments& args, const float (&sum)[2][4],
                                           const Columns& columns, const Plan& plan, bool is_shared,
@@ -53,7 +117,7 @@ __device__ __forceinline__ void GateUpEnd(const Arguments& args, const float (&s
   __syncthreads();
   const int column = static_cast<int>(threadIdx.x) / kTileRows;
   const int row = static_cast<int>(threadIdx.x) % kTileRows;
-  const int pair = __shfl_sync(0xFFFFFFFFu, columns.mine, column);
+  const int pair = columns.of(column);
   if (column >= columns.count) return;
   float a = 0, b = 0;
 #pragma unroll
@@ -69,105 +133,50 @@ __device__ __forceinline__ void GateUpEnd(const Arguments& args, const float (&s
   h[tile * kTileRows + row] = RoundToBf16(out);
 }
 
-// A row tile of h of one expert; the shared expert's come first, as they have twice the bytes.
-struct Item {
-  bool is_shared = true;
-  int entry = 0;  // of the plan
-  int expert = 0;
-  int tile = 0;
-  int begin = 0, end = 0;  // this warp's slots
-};
-
-__device__ __forceinline__ Item ItemAt(const Arguments& args, const Plan& plan, int number) {
-  const int shared_tiles = args.shared_inner / kTileRows, tiles = args.inner / kTileRows;
-  Item item;
-  item.is_shared = number < shared_tiles;
-  item.tile = number;
-  if (!item.is_shared) {
-    item.entry = (number - shared_tiles) / tiles;
-    item.tile = (number - shared_tiles) % tiles;
-    if (item.entry >= plan.count) return item;  // beyond the last one
-    item.expert = plan.expert(item.entry);
-  }
-  const MatrixSet& w1 = args.w1[item.is_shared];
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int share = (w1.groups + kGateWarps - 1) / kGateWarps;
-  const int first = min(share * warp, w1.groups);
-  item.begin = w1.slots_of(first);
-  item.end = w1.slots_of(min(first + share, w1.groups));
-  return item;
-}
-
-__device__ __forceinline__ Unit UnitAt(const Arguments& args, const Item& item, int slot) {
-  return MakeUnit(args.w1[item.is_shared], args.w3[item.is_shared], item.expert, item.tile,
-                  item.tile, slot, item.end - slot);
-}
-
-// Sets the shared w2 on its way to L2. The same for routed experts cost 3 µs at T=1 on an H100.
-__device__ __forceinline__ void PrefetchDown(const Arguments& args, const Item& item) {
-  PrefetchShare(args.w2[1], 0, item.tile * kGateWarps + static_cast<int>(threadIdx.x) / 32,
+// Before the wait: the shared expert's weights. Its w2 goes to L2. The same for routed experts
+// cost 3 µs at T=1 on an H100.
+__device__ __forceinline__ void StartShared(const Arguments& args, const Part& part, int tile,
+                                            TilePair& stream) {
+  stream.Start(part);
+  TilePair::PrefetchRest(part);
+  PrefetchShare(args.w2[1], 0, tile * kGateWarps + static_cast<int>(threadIdx.x) / 32,
                 args.shared_inner / kTileRows * kGateWarps);
 }
 
 // The warps of a block share K of an item; blocks take items in turn, the shared expert's early.
-__global__ void __launch_bounds__(kGateThreads)
+__global__ void __launch_bounds__(kGateThreads, kGateBlocks)
     GateUpKernel(const __grid_constant__ Arguments args) {
-  extern __shared__ __align__(16) uint8_t shared[];
   __shared__ Plan plan;
   __shared__ GateSums sums[2];
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int shared_tiles = args.shared_inner / kTileRows, tiles = args.inner / kTileRows;
-  const Staged staged(shared + warp * Staged::Bytes(args.tokens()), args.tokens());
+  const int shared_tiles = args.shared_inner / kTileRows;
   TilePair stream;
   Item item;
-  Unit unit;
   int number = static_cast<int>(blockIdx.x);
   const bool early = number < shared_tiles;
   if (early) {
-    item = ItemAt(args, plan, number);
-    unit = UnitAt(args, item, item.begin);
-    stream.Start(unit);
-    if (args.prefetch) {
-      stream.PrefetchRest(unit, item.end - item.begin);
-      PrefetchDown(args, item);
-    }
+    const Part part = ItemAt(args, plan, number, item);
+    StartShared(args, part, item.tile, stream);
   }
   ptx::GridDependencyWait();
   // Every block has waited here: the next kernel may read what this one found written.
   ptx::GridDependencyLaunch();
   LoadRoutes(args.routes, plan);
   __syncthreads();
-  if (warp == 0) GroupPairs(args.routes, plan);
+  GroupPairs(args.routes, plan);
   __syncthreads();
-  const int count = shared_tiles + plan.count * tiles;
-  if (!early) {
-    item = ItemAt(args, plan, number);
-    unit = UnitAt(args, item, item.begin);
-    stream.Start(unit);
-  }
-  GateSums* to = &sums[0];
-  while (number < count) {
-    Columns columns{args.tokens(), static_cast<int>(threadIdx.x) % kColumns};
-    if (!item.is_shared) columns = ColumnsOf(plan, item.entry, args.tokens());
-    const int row = item.is_shared ? columns.mine : columns.mine / args.routes.topk;
+  if (!early) stream.Start(ItemAt(args, plan, number, item));
+  // The count is read again, rather than kept in a register.
+  for (int turn = 0; number < shared_tiles + plan.count * (args.inner / kTileRows); ++turn) {
+    const bool is_shared = item.is_shared();
+    const Columns columns =
+        is_shared ? TokenColumns(args.tokens()) : ColumnsOf(plan, item.entry, args.tokens());
+    const RowInput input(args, columns, is_shared ? 1 : args.routes.topk, item.first);
+    const int tile = item.tile;
     number += static_cast<int>(gridDim.x);
     float sum[2][4] = {};
-    for (int slot = item.begin; slot < item.end || slot == item.begin; slot += kUnitSlots) {
-      Unit next;
-      if (slot + kUnitSlots < item.end) {
-        next = UnitAt(args, item, slot + kUnitSlots);
-      } else {
-        if (item.is_shared && !args.prefetch) PrefetchDown(args, item);
-        const Item next_item = ItemAt(args, plan, number);
-        next = UnitAt(args, next_item, next_item.begin);
-      }
-      StageRows(args.x, args.dim, row, columns.count, unit, staged);
-      stream.Run(unit, next, columns.count, staged, sum);
-      unit = next;
-    }
-    GateUpEnd(args, sum, columns, plan, item.is_shared, item.tile, *to);
-    to = to == &sums[0] ? &sums[1] : &sums[0];  // the other one may still be read
-    item = ItemAt(args, plan, number);          // again, rather than kept in registers
+    stream.Run(
+        item.slots, item.fp4, [&] { return ItemAt(args, plan, number, item); }, input, sum);
+    GateUpEnd(args, sum, columns, plan, is_shared, tile, sums[turn % 2]);  // 1: may still be read
   }
 }
 
@@ -184,32 +193,31 @@ struct Jobs {
   __device__ int part(int job) const { return is_shared(job) ? job : (job - shared_parts) % parts; }
 };
 
-// Where a job's weights are; beyond the last job none.
+// Groups first .. last−1 of an expert; beyond the last job none.
 struct Job {
   bool is_shared = false;
-  int expert = 0;
-  int begin = 0, end = 0;  // slots
+  bool fp4 = false;
+  int first = 0, last = 0;
+  int slots = 0;
 };
 
-__device__ __forceinline__ Job JobAt(const Arguments& args, const Plan& plan, const Jobs& jobs,
-                                     int number) {
+// Job `number`; returns what it reads.
+__device__ __forceinline__ Part JobAt(const Arguments& args, const Plan& plan, const Jobs& jobs,
+                                      int number, Job& job) {
+  job = {};
   if (number >= jobs.count) return {};
-  Job job;
   job.is_shared = jobs.is_shared(number);
-  if (!job.is_shared) job.expert = plan.expert(jobs.entry(number));
+  const int expert = job.is_shared ? 0 : plan.expert(jobs.entry(number));
   const MatrixSet& w2 = args.w2[job.is_shared];
   const int parts = job.is_shared ? jobs.shared_parts : jobs.parts;
   const int share = (w2.groups + parts - 1) / parts;
-  const int first = min(share * jobs.part(number), w2.groups);
-  job.begin = w2.slots_of(first);
-  job.end = w2.slots_of(min(first + share, w2.groups));
-  return job;
-}
-
-__device__ __forceinline__ Unit UnitAt(const Arguments& args, const Job& job, int slot) {
+  job.first = min(share * jobs.part(number), w2.groups);
+  job.last = min(job.first + share, w2.groups);
   const int tile = 2 * static_cast<int>(blockIdx.x);
-  const MatrixSet& w2 = args.w2[job.is_shared];
-  return MakeUnit(w2, w2, job.expert, tile, tile + 1, slot, job.end - slot);
+  const Part part = MakePart(w2, w2, expert, tile, tile + 1, job.first, job.last);
+  job.slots = part.slots;
+  job.fp4 = part.fp4;
+  return part;
 }
 
 // y of 32 rows: parts, then experts in ascending order, then the shared one.
@@ -237,59 +245,62 @@ __device__ __forceinline__ void DownEnd(const Arguments& args, const Plan& plan,
   }
 }
 
+// The parts' sums in shared memory, [part][pair or token][row].
+struct DownSums {
+  float* routed;
+  float* shared;
+};
+template <int kWarps>
+__device__ __forceinline__ DownSums SumsOf(const Arguments& args, const Jobs& jobs,
+                                           uint8_t* shared) {
+  float* routed = reinterpret_cast<float*>(shared + kWarps * StagedInput::Bytes(args.tokens()));
+  return {routed, routed + jobs.parts * args.pairs() * kDownRows};
+}
+
 // A block makes 32 rows of y.
 template <int kWarps>
 __global__ void __launch_bounds__(32 * kWarps) DownKernel(const __grid_constant__ Arguments args) {
   extern __shared__ __align__(16) uint8_t shared[];
   __shared__ Plan plan;
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int pairs = args.pairs();
   // Before the wait: the routes were written before the kernel in front let this one begin.
   LoadRoutes(args.routes, plan);
   __syncthreads();
-  if (warp == 0) GroupPairs(args.routes, plan);
-  if (warp == 1) OrderPairs(args.routes, plan);
+  if (warp == kWarps - 1) OrderPairs(args.routes, plan);
+  GroupPairs(args.routes, plan);
   __syncthreads();
   const int shared_parts = args.w2[1].fp4 ? kFp4Parts : kFp8Parts;
   const int parts = args.w2[0].fp4 ? kFp4Parts : kFp8Parts;
   const Jobs jobs{
       .shared_parts = shared_parts, .parts = parts, .count = shared_parts + parts * plan.count};
-  float* routed_sums = reinterpret_cast<float*>(shared + kWarps * Staged::Bytes(args.tokens()));
-  float* shared_sums = routed_sums + jobs.parts * pairs * kDownRows;
-  const Staged staged(shared + warp * Staged::Bytes(args.tokens()), args.tokens());
-
-  Job job = JobAt(args, plan, jobs, warp);
+  Job job;
   TilePair stream;
-  Unit unit = UnitAt(args, job, job.begin);
-  stream.Start(unit);
+  {
+    const Part part = JobAt(args, plan, jobs, warp, job);
+    stream.Start(part);
+    TilePair::PrefetchRest(part);
+  }
   ptx::GridDependencyWait();
   ptx::GridDependencyLaunch();
   for (int number = warp; number < jobs.count; number += kWarps) {
     const bool is_shared = job.is_shared;
-    Columns columns{args.tokens(), lane % kColumns};
-    if (!is_shared) columns = ColumnsOf(plan, jobs.entry(number), args.tokens());
-    const Bf16* h = is_shared ? args.shared_h : args.h;
-    const int inner = is_shared ? args.shared_inner : args.inner;
+    const Columns columns = is_shared ? TokenColumns(args.tokens())
+                                      : ColumnsOf(plan, jobs.entry(number), args.tokens());
+    const StagedInput input({.x = (is_shared ? args.shared_h : args.h) + job.first * kGroupColumns,
+                             .stride = is_shared ? args.shared_inner : args.inner,
+                             .columns = (job.last - job.first) * kGroupColumns},
+                            columns, shared + warp * StagedInput::Bytes(args.tokens()));
     float sum[2][4] = {};
-    for (int slot = job.begin; slot < job.end || slot == job.begin; slot += kUnitSlots) {
-      const int after = slot + kUnitSlots;
-      Unit next;
-      if (after < job.end) {
-        next = UnitAt(args, job, after);
-      } else {
-        const Job next_job = JobAt(args, plan, jobs, number + kWarps);
-        next = UnitAt(args, next_job, next_job.begin);
-      }
-      StageRows(h, inner, columns.mine, columns.count, unit, staged);
-      stream.Run(unit, next, columns.count, staged, sum);
-      unit = next;
-    }
-    float* to = is_shared ? shared_sums + jobs.part(number) * args.tokens() * kDownRows
-                          : routed_sums + jobs.part(number) * pairs * kDownRows;
+    stream.Run(
+        job.slots, job.fp4, [&] { return JobAt(args, plan, jobs, number + kWarps, job); }, input,
+        sum);
+    const DownSums sums = SumsOf<kWarps>(args, jobs, shared);  // again, rather than kept
+    float* to = is_shared ? sums.shared + jobs.part(number) * args.tokens() * kDownRows
+                          : sums.routed + jobs.part(number) * args.pairs() * kDownRows;
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       const int column = 2 * (lane % 4) + j;
-      const int pair = __shfl_sync(0xFFFFFFFFu, columns.mine, column);
+      const int pair = columns.of(column);
       if (column >= columns.count) continue;
       float* at = to + pair * kDownRows + lane / 4;
       at[0] = sum[0][j];
@@ -297,10 +308,10 @@ __global__ void __launch_bounds__(32 * kWarps) DownKernel(const __grid_constant_
       at[16] = sum[1][j];
       at[24] = sum[1][2 + j];
     }
-    job = JobAt(args, plan, jobs, number + kWarps);  // again, rather than kept in registers
   }
   __syncthreads();
-  DownEnd(args, plan, jobs, routed_sums, shared_sums);
+  const DownSums sums = SumsOf<kWarps>(args, jobs, shared);
+  DownEnd(args, plan, jobs, sums.routed, sums.shared);
 }
 
 MatrixSet RoutedSet(const MoeExpertsArgs& args, LinearWeight ExpertWeights::*matrix) {
@@ -321,17 +332,13 @@ constexpr int64_t kWideBlocks = 160;
 
 void LaunchKernels(const Arguments& args, Stream& stream) {
   const int64_t tokens = args.routes.tokens, pairs = tokens * args.routes.topk;
-  const int64_t staged = Staged::Bytes(tokens);
-  // A block an item balances best, but where tokens are to be routed, none should for one item.
   const int64_t items = (args.shared_inner + pairs * args.inner) / kTileRows;
-  const bool stay = args.routes.scores != nullptr && tokens > 1;
-  const int64_t gate_blocks =
-      stay ? std::min<int64_t>(items, kGateBlocks * Multiprocessors()) : items;
   Launch({.name = "moe_experts gate_up",
-          .grid = dim3(static_cast<unsigned>(gate_blocks)),
-          .threads = kGateThreads,
-          .shared_bytes = kGateWarps * staged},
+          .grid = dim3(
+              static_cast<unsigned>(std::min<int64_t>(items, kGateBlocks * Multiprocessors()))),
+          .threads = kGateThreads},
          stream, GateUpKernel, args);
+  const int64_t staged = StagedInput::Bytes(static_cast<int>(tokens));
   const int64_t sums = (args.w2[0].fp4 ? kFp4Parts : kFp8Parts) * pairs +
                        (args.w2[1].fp4 ? kFp4Parts : kFp8Parts) * tokens;
   const int64_t sum_bytes = int64_t{sizeof(float)} * kDownRows * sums;
@@ -348,7 +355,8 @@ void LaunchKernels(const Arguments& args, Stream& stream) {
 
 }  // namespace
 
-void MoeExpertsSmall(const MoeExpertsArgs& args, const Routes& routes, Stream& stream) {
+void MoeExpertsSmall(const MoeExpertsArgs& args, const Routes& routes, const HalfRows& x,
+                     Stream& stream) {
   const int64_t tokens = args.x.shape[0], dim = args.x.shape[1];
   KERNEL_CHECK_LE(tokens, SmallTokens(routes.topk));
   KERNEL_CHECK_MULTIPLE(dim, kGroupColumns);
@@ -356,7 +364,7 @@ void MoeExpertsSmall(const MoeExpertsArgs& args, const Routes& routes, Stream& s
   const int64_t count = args.routed.shape[0], shared_inner = args.shared.w2.k;
   const int64_t inner = count > 0 ? args.routed[0].w2.k : 0, pairs = tokens * routes.topk;
   Scratch scratch(stream);
-  const Arguments arguments{.x = args.x.data,
+  const Arguments arguments{.x = x,
                             .routes = routes,
                             .w1 = {RoutedSet(args, &ExpertWeights::w1), SetOf(args.shared.w1, 0)},
                             .w3 = {RoutedSet(args, &ExpertWeights::w3), SetOf(args.shared.w3, 0)},
@@ -364,7 +372,6 @@ void MoeExpertsSmall(const MoeExpertsArgs& args, const Routes& routes, Stream& s
                             .dim = static_cast<int32_t>(dim),
                             .inner = static_cast<int32_t>(inner),
                             .shared_inner = static_cast<int32_t>(shared_inner),
-                            .prefetch = tokens > 1,
                             .limit = args.limit,
                             .h = scratch.Take<Bf16>(pairs * inner),
                             .shared_h = scratch.Take<Bf16>(tokens * shared_inner),

@@ -5,6 +5,7 @@
 #include "kernels/moe/moe_experts_small.h"
 #include "kernels/moe/moe_layer.h"
 #include "kernels/moe/moe_layer_parts.h"
+#include "kernels/moe/quantised_rows.cuh"
 #include "kernels/ptx/grid_dependency.cuh"
 #include "kernels/ptx/load.cuh"
 #include "kernels/ptx/mma.cuh"
@@ -20,7 +21,9 @@ constexpr int kTileColumn = kTileRows + 4;  // of a partial sum: eight lanes, ei
 
 struct Arguments {
   MoeLayerArgs layer;
+  int32_t score_blocks = 0;
   float* scores = nullptr;  // [T, E]
+  HalfRows rows;
 };
 
 // One warp's part of K of 16 experts' logits: loads first, then, after the wait, the products.
@@ -96,10 +99,16 @@ __device__ __forceinline__ void RouterScores(const Arguments& args, const float 
   args.scores[t * count + e] = ScoreOf(logit);
 }
 
-// A block makes the scores of 16 experts.
+// The first blocks make the scores of 16 experts each, the others quantise x.
 __global__ void __launch_bounds__(32 * kWarps)
     RouterKernel(const __grid_constant__ Arguments args) {
   ptx::GridDependencyLaunch();
+  const int other = static_cast<int>(blockIdx.x) - args.score_blocks;
+  if (other >= 0) {
+    ptx::GridDependencyWait();
+    QuantiseRows(args.layer.x, other * kWarps + static_cast<int>(threadIdx.x) / 32, args.rows);
+    return;
+  }
   float sum[4] = {};
   RouterSums(args.layer, sum);
   RouterScores(args, sum);
@@ -109,10 +118,16 @@ void LayerSmall(const MoeLayerArgs& args, Stream& stream) {
   const int64_t tokens = args.x.shape[0], count = args.router.n;
   const bool hash = args.tid2eid.data != nullptr;
   Scratch scratch(stream);
-  const Arguments arguments{.layer = args, .scores = scratch.Take<float>(tokens * count)};
-  Launch(
-      {.name = "moe_layer router", .grid = dim3(Blocks(count, kTileRows)), .threads = 32 * kWarps},
-      stream, RouterKernel, arguments);
+  const int64_t dim = args.x.shape[1];
+  const Arguments arguments{.layer = args,
+                            .score_blocks = static_cast<int32_t>(Blocks(count, kTileRows)),
+                            .scores = scratch.Take<float>(tokens * count),
+                            .rows = {.codes = scratch.Take<uint16_t>(tokens * dim),
+                                     .scales = scratch.Take<float>(tokens * dim / kGroupColumns)}};
+  Launch({.name = "moe_layer router",
+          .grid = dim3(Blocks(count, kTileRows) + Blocks(QuantiseWarps(tokens, dim), kWarps)),
+          .threads = 32 * kWarps},
+         stream, RouterKernel, arguments);
   const Routes routes{.scores = arguments.scores,
                       .bias = hash ? nullptr : args.bias.data,
                       .token_ids = args.tokens.data,
@@ -126,7 +141,7 @@ void LayerSmall(const MoeLayerArgs& args, Stream& stream) {
   const MoeExpertsArgs sum =
       ExpertsOf(args, {nullptr, {tokens, args.topk}}, {nullptr, {tokens, args.topk}});
   CheckMoeExperts(sum);
-  MoeExpertsSmall(sum, routes, stream);
+  MoeExpertsSmall(sum, routes, arguments.rows, stream);
 }
 
 }  // namespace

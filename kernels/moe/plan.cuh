@@ -19,6 +19,7 @@ struct Plan {
   int8_t first[kSmallPairs];     // of each entry, its first pair
   uint64_t same[kSmallPairs];    // and all the pairs that it stands for
   int32_t experts[kSmallPairs];  // of every pair, counted from the first one here; −1: not here
+  uint16_t equal[kSmallPairs][kSmallPairs / 16];  // bit q of pair p: they name the same expert
   float weight[kSmallPairs];
   int8_t order[kSmallPairs];  // [T, K] a token's pairs by ascending expert
   int8_t used[kSmallTokens];  // how many of them are here
@@ -26,29 +27,42 @@ struct Plan {
   __device__ int expert(int entry) const { return experts[first[entry]]; }
 };
 
-// The columns of a product: `count` pairs (or tokens), number j in lane j.
+// The columns of a product: `count` pairs (or tokens), number j in lanes j, j + 8, ….
 struct Columns {
   int count = 0;
   int mine = 0;
+
+  // Number j, or the last one beyond it; by the whole warp.
+  __device__ int of(int j) const { return __shfl_sync(0xFFFFFFFFu, mine, min(j, count - 1)); }
 };
+
+__device__ __forceinline__ Columns TokenColumns(int tokens) {
+  return {tokens, static_cast<int>(threadIdx.x) % 8};
+}
 
 __device__ __forceinline__ Columns ColumnsOf(const Plan& plan, int entry, int tokens) {
   uint64_t same = plan.same[entry];
   const int count = min(__popcll(same), tokens), n = static_cast<int>(threadIdx.x) % 8;
-  for (int i = 0; i < n; ++i) same &= same - 1;
+  if (count > 1) {
+    for (int i = 0; i < n; ++i) same &= same - 1;
+  }
   return {count, same == 0 ? 0 : __ffsll(static_cast<int64_t>(same)) - 1};
 }
 
-// Experts and weights of all pairs. Past L1, which may hold what stood there a step ago: a kernel
-// may be here before its wait (see DownKernel).
+// Experts and weights of all pairs; −1 beyond the last. Past L1, which may hold what stood there a
+// step ago: a kernel may be here before its wait (see DownKernel).
 __device__ __forceinline__ void LoadRoutes(const Routes& routes, Plan& plan) {
   const int lane = static_cast<int>(threadIdx.x) % 32, warps = static_cast<int>(blockDim.x) / 32;
+  const int pairs = routes.tokens * routes.topk;
+  for (int p = pairs + static_cast<int>(threadIdx.x); p < kSmallPairs;
+       p += static_cast<int>(blockDim.x)) {
+    plan.experts[p] = -1;
+  }
   const auto here = [&routes](int e) {
     e -= routes.first_expert;
     return e >= 0 && e < routes.expert_count ? e : -1;
   };
   if (routes.scores == nullptr) {
-    const int pairs = routes.tokens * routes.topk;
     for (int p = static_cast<int>(threadIdx.x); p < pairs; p += static_cast<int>(blockDim.x)) {
       plan.experts[p] = here(__ldcg(routes.experts + p));
       plan.weight[p] = __ldcg(routes.weight + p);
@@ -71,16 +85,38 @@ __device__ __forceinline__ void LoadRoutes(const Routes& routes, Plan& plan) {
   }
 }
 
-// Groups the pairs; by one warp.
+// Groups the pairs; by the block, which has synchronised after LoadRoutes and does so before it
+// reads the groups.
 __device__ __forceinline__ void GroupPairs(const Routes& routes, Plan& plan) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, pairs = routes.tokens * routes.topk;
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int pairs = routes.tokens * routes.topk, warps = static_cast<int>(blockDim.x) / 32;
+  const int32_t mine[2] = {plan.experts[lane], plan.experts[lane + 32]};
+  for (int part = warp; 16 * part < pairs; part += warps) {
+    uint32_t equal[2] = {};
+#pragma unroll
+    for (int q = 0; q < 16; ++q) {
+      const int32_t other = plan.experts[16 * part + q];
+#pragma unroll
+      for (int i = 0; i < 2; ++i) equal[i] |= static_cast<uint32_t>(other == mine[i]) << q;
+    }
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      plan.equal[lane + 32 * i][part] = static_cast<uint16_t>(equal[i]);
+    }
+  }
+  __syncthreads();
+  if (warp > 0) return;
   int count = 0;
-  for (int base = 0; base < pairs; base += 32) {
-    const int p = base + lane, expert = p < pairs ? plan.experts[p] : -1;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const int p = lane + 32 * i;
     uint64_t same = 0;
-    for (int q = 0; q < pairs; ++q) same |= uint64_t{plan.experts[q] == expert} << q;
+#pragma unroll
+    for (int part = 0; part < kSmallPairs / 16; ++part) {
+      if (16 * part < pairs) same |= uint64_t{plan.equal[p][part]} << (16 * part);
+    }
     const int before = __popcll(same & ((uint64_t{1} << p) - 1));
-    const bool first = expert >= 0 && before % routes.tokens == 0;
+    const bool first = mine[i] >= 0 && before % routes.tokens == 0;
     const uint32_t firsts = __ballot_sync(0xFFFFFFFFu, first);
     if (first) {
       const int at = count + __popc(firsts & ((1u << lane) - 1));
