@@ -82,8 +82,9 @@ const enumValues = (type) =>
 // 1U << 24 and the like.
 const number = (text) => text.split("<<").map((t) => parseInt(t)).reduce((a, b) => a * 2 ** b);
 const rangeOf = (message, field) => {
-  const where = message === "WorkerConfig" ? "absl::Status ValidateWorker" : `absl::Status Validate\\(const v1::${message}&`;
-  const text = body(new RegExp(`${where}([^]*?)^\\}`, "m"), bounds);
+  const places = message === "WorkerConfig" ? ["void CheckDevice", "absl::Status ValidateWorker"]
+    : [`absl::Status Validate\\(const v1::${message}&`];
+  const text = places.map((place) => body(new RegExp(`${place}([^]*?)^\\}`, "m"), bounds)).join("");
   const found = new RegExp(`InRange\\("${field}",[^{]*\\{\\.min = ([^,]*), \\.max = ([^}]*)\\}`).exec(text);
   assert.ok(found, `${message}.${field} has no range`);
   return [number(found[1]), number(found[2])];
