@@ -82,11 +82,4 @@ __device__ __forceinline__ void Bf16CodesOfFp8(const uint32_t (&unit)[2], uint32
   LowBf16sOfFp8(unit[0], unit[1], Bf16Scale(127 + 120), pairs);
 }
 
-__device__ __forceinline__ void Bf16sOfFp8(const uint32_t (&unit)[2], uint32_t scale,
-                                           uint32_t (&pairs)[4]) {
-  Bf16CodesOfFp8(unit, pairs);
-#pragma unroll
-  for (int p = 0; p < 4; ++p) pairs[p] = MultiplyBf16(pairs[p], scale);
-}
-
 }  // namespace tandem::kernels::cuda

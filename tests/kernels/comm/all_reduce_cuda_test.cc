@@ -156,6 +156,26 @@ TEST(AllReduceCudaTest, ReplayedGraphsGoOnCounting) {
   }
 }
 
+// A case on every rank of two, its y in two parts: the case's own and another; and the case of the
+// sum.
+struct Parts {
+  std::vector<std::unique_ptr<HcDeviceCase>> fused;
+  std::vector<std::unique_ptr<DeviceTensor<Bf16, 2>>> x;
+  HcCase summed;
+};
+Parts PartsOf(Group& group, const HcCase& c, Random& random) {
+  Tensor<Bf16, 2> other(c.y.view.shape[0], c.y.view.shape[1]);
+  random.Fill(other, 2);
+  Parts parts{.fused = {}, .x = {}, .summed = c};
+  for (const Tensor<Bf16, 2>* y : {&c.y, static_cast<const Tensor<Bf16, 2>*>(&other)}) {
+    group.all[parts.x.size()]->Use();
+    parts.fused.push_back(std::make_unique<HcDeviceCase>(c));
+    parts.x.push_back(std::make_unique<DeviceTensor<Bf16, 2>>(*y));
+  }
+  parts.summed.y.values = Sum({c.y, other}).values;
+  return parts;
+}
+
 TEST(AllReduceCudaTest, WithHcPostTheBitsOfBoth) {
   Random random(std::random_device{}());
   SCOPED_TRACE(random.Trace());
@@ -163,15 +183,7 @@ TEST(AllReduceCudaTest, WithHcPostTheBitsOfBoth) {
   Group group(kRanks, kLimit);
   for (const int64_t tokens : {1, 7, 70}) {
     const HcCase c(tokens, 4096, 24, random);
-    Tensor<Bf16, 2> other(tokens, 4096);
-    random.Fill(other, 2);
-    std::vector<std::unique_ptr<HcDeviceCase>> fused;
-    std::vector<std::unique_ptr<DeviceTensor<Bf16, 2>>> x;
-    for (int r = 0; r < kRanks; ++r) {
-      group.all[r]->Use();
-      fused.push_back(std::make_unique<HcDeviceCase>(c));
-      x.push_back(std::make_unique<DeviceTensor<Bf16, 2>>(r == 0 ? c.y : other));
-    }
+    const auto [fused, x, summed] = PartsOf(group, c, random);
     for (int r = 0; r < kRanks; ++r) {
       group.all[r]->Use();
       HcPostArgs post = fused[r]->Post();
@@ -181,8 +193,6 @@ TEST(AllReduceCudaTest, WithHcPostTheBitsOfBoth) {
     }
     group.Wait();
     group.all[0]->Use();
-    HcCase summed = c;
-    summed.y.values = Sum({c.y, other}).values;
     const HcDeviceCase plain(summed);
     kCudaKernels.hc_post(plain.Post(), group.all[0]->stream);
     group.Wait();
@@ -215,15 +225,7 @@ TEST(AllReduceCudaTest, WithTheNextNormTheBitsOfAll) {
     // On one device two ranks' blocks leave room for what follows them only if they are few.
     if (dim > 1024 && DeviceOf(1) == DeviceOf(0)) continue;
     const HcCase c(tokens, dim, 24, random);
-    Tensor<Bf16, 2> other(tokens, dim);
-    random.Fill(other, 2);
-    std::vector<std::unique_ptr<HcDeviceCase>> fused;
-    std::vector<std::unique_ptr<DeviceTensor<Bf16, 2>>> x;
-    for (int r = 0; r < kRanks; ++r) {
-      group.all[r]->Use();
-      fused.push_back(std::make_unique<HcDeviceCase>(c));
-      x.push_back(std::make_unique<DeviceTensor<Bf16, 2>>(r == 0 ? c.y : other));
-    }
+    const auto [fused, x, summed] = PartsOf(group, c, random);
     // A kernel's first launch and scratch memory may wait for the device, where the other rank
     // waits for this one: a rank alone comes first.
     for (int r = 0; r < kRanks; ++r) {
@@ -247,8 +249,6 @@ TEST(AllReduceCudaTest, WithTheNextNormTheBitsOfAll) {
     }
     group.Wait();
     group.all[0]->Use();
-    HcCase summed = c;
-    summed.y.values = Sum({c.y, other}).values;
     const HcDeviceCase plain(summed);
     kCudaKernels.hc_post(plain.Post(), group.all[0]->stream);
     kCudaKernels.hc_pre_norm_quant(plain.PreNormQuant(), group.all[0]->stream);

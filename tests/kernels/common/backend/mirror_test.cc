@@ -6,48 +6,27 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
-#include <memory>
-#include <string>
-#include <utility>
-
 #include "kernels/common/backend/memory.h"
+#include "tests/kernels/common/backend/fake_device.h"
 
 namespace tandem::kernels {
 namespace {
 
-class CountingBackend final : public Backend {
+class CountingBackend final : public FakeDevice {
  public:
-  std::string Describe() const override { return "counting"; }
   uint8_t* Allocate(int64_t bytes) override {
     if (bytes > most) return nullptr;
     ++live;
-    return HostBackend().Allocate(bytes);
+    return FakeDevice::Allocate(bytes);
   }
   void Release(uint8_t* memory) override {
     --live;
-    HostBackend().Release(memory);
+    FakeDevice::Release(memory);
   }
-  bool ReadsHost() const override { return false; }
-  std::string Export(uint8_t* /*memory*/) override { return {}; }
-  uint8_t* Import(const std::string& /*exported*/) override { return nullptr; }
-  void Unimport(uint8_t* /*memory*/) override {}
-  uint8_t* AllocateStaging(int64_t bytes) override { return Allocate(bytes); }
-  void ReleaseStaging(uint8_t* memory) override { Release(memory); }
-  Stream MakeStream() override { return {}; }
   void Copy(const CopyArgs& copy, Stream& /*stream*/) override {
     ++copies;
     CopyNow(copy);
   }
-  void CopyNow(const CopyArgs& copy) override { HostBackend().CopyNow(copy); }
-  void Notify(std::function<void()> done, Stream& stream) override {
-    HostBackend().Notify(std::move(done), stream);
-  }
-  bool Synchronize(Stream& stream) override { return HostBackend().Synchronize(stream); }
-  std::unique_ptr<Recording> Record(const std::function<void()>& queue, Stream& stream) override {
-    return HostBackend().Record(queue, stream);
-  }
-  void Replay(const Recording& /*recording*/, Stream& /*stream*/) override {}
 
   int64_t most = int64_t{1} << 20;
   int live = 0;

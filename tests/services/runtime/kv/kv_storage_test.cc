@@ -5,21 +5,17 @@
 #include "services/runtime/kv/kv_storage.h"
 
 #include <cstring>
-#include <functional>
 #include <string>
 #include <utility>
 
 #include "gtest/gtest.h"
+#include "tests/kernels/common/backend/fake_device.h"
 
 namespace tandem {
 namespace {
 
-class FakeGpu final : public kernels::Backend {
+class FakeGpu final : public kernels::FakeDevice {
  public:
-  std::string Describe() const override { return "fake"; }
-  uint8_t* Allocate(int64_t bytes) override { return kernels::HostBackend().Allocate(bytes); }
-  void Release(uint8_t* memory) override { kernels::HostBackend().Release(memory); }
-  bool ReadsHost() const override { return false; }
   std::string Export(uint8_t* memory) override {
     return {reinterpret_cast<const char*>(&memory), sizeof memory};
   }
@@ -30,18 +26,6 @@ class FakeGpu final : public kernels::Backend {
     return memory;
   }
   void Unimport(uint8_t* /*memory*/) override { --imported; }
-  uint8_t* AllocateStaging(int64_t bytes) override { return Allocate(bytes); }
-  void ReleaseStaging(uint8_t* memory) override { Release(memory); }
-  kernels::Stream MakeStream() override { return {}; }
-  void Copy(const kernels::CopyArgs& copy, kernels::Stream& /*stream*/) override { CopyNow(copy); }
-  void CopyNow(const kernels::CopyArgs& copy) override { kernels::HostBackend().CopyNow(copy); }
-  void Notify(std::function<void()> done, kernels::Stream& /*stream*/) override { done(); }
-  bool Synchronize(kernels::Stream& stream) override { return stream.ok(); }
-  std::unique_ptr<kernels::Recording> Record(const std::function<void()>& /*queue*/,
-                                             kernels::Stream& /*stream*/) override {
-    return nullptr;
-  }
-  void Replay(const kernels::Recording& /*recording*/, kernels::Stream& /*stream*/) override {}
 
   int imported = 0;
 };
