@@ -128,9 +128,9 @@ class Binder {
 
 }  // namespace
 
-absl::StatusOr<BoundWeights> BindWeights(const Checkpoint& checkpoint, const ModelConfig& config,
+absl::StatusOr<BoundWeights> BindWeights(TensorStore& store, const ModelConfig& config,
                                          const Shard& shard) {
-  TensorSource source(checkpoint, shard);
+  TensorSource source(store, shard);
   BoundWeights out{.weights = Binder(source, config).Model()};
   source.SetAside("mtp.");
   RETURN_IF_ERROR(source.Finish());

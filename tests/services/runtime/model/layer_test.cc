@@ -14,7 +14,7 @@
 
 #include "gtest/gtest.h"
 #include "services/runtime/base/check.h"
-#include "services/runtime/loader/safetensors.h"
+#include "services/runtime/loader/store/safetensors.h"
 #include "tests/services/runtime/model/golden.h"
 
 namespace tandem {

@@ -7,25 +7,22 @@
 // INVALID_ARGUMENT naming file, tensor and fault.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "absl/container/btree_map.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
-#include "services/runtime/loader/safetensors.h"
+#include "services/runtime/loader/store/safetensors.h"
+#include "services/runtime/loader/store/tensor_store.h"
 
 namespace tandem {
 
-class Checkpoint {
+class Checkpoint final : public TensorStore {
  public:
   static absl::StatusOr<Checkpoint> Open(const std::string& folder);
 
-  const absl::btree_map<std::string, TensorBytes>& tensors() const { return tensors_; }
-  // Null when there is none of that name.
-  const TensorBytes* Find(absl::string_view name) const;
-  uint64_t bytes() const { return bytes_; }
+  absl::StatusOr<const TensorBytes*> Find(const TensorAsk& ask) override;
+  const absl::btree_map<std::string, TensorBytes>& tensors() const override { return tensors_; }
 
  private:
   Checkpoint() = default;
@@ -33,7 +30,6 @@ class Checkpoint {
 
   std::vector<SafetensorsFile> shards_;
   absl::btree_map<std::string, TensorBytes> tensors_;
-  uint64_t bytes_ = 0;
 };
 
 }  // namespace tandem
