@@ -13,7 +13,7 @@ LOW_TO_HIGH = (
     (RUNTIME + "config", RUNTIME + "metrics"),
     (RUNTIME + "rpc",),
     # The network's sizes: the KV layout is computed from them, the forward pass uses both.
-    (RUNTIME + "model/model_config", RUNTIME + "model/field_reader"),
+    (RUNTIME + "model/config",),
     (RUNTIME + "text", RUNTIME + "kv", RUNTIME + "sampling"),
     (RUNTIME + "model",),
     (RUNTIME + "loader",),
@@ -23,7 +23,6 @@ LOW_TO_HIGH = (
     ("services/prefill", "services/decode", "services/router", "services/tools"),
 )
 RANK = {member: rank for rank, group in enumerate(LOW_TO_HIGH) for member in group}
-TWINS = {RUNTIME + "model/field_reader": RUNTIME + "model/model_config"}  # may see each other
 REACHES_KERNELS = tuple(RUNTIME + f for f in (
     "kv", "sampling", "model", "loader", "engine", "scheduler", "transfer", "parallel"))
 # What stands high may still not see all that is below.
@@ -56,7 +55,7 @@ def member_of(path):
 
 def judge(source, target):
     """Why a file of `source` may not include one of `target`; None when it may."""
-    if source == target or TWINS.get(source) == target or TWINS.get(target) == source:
+    if source == target:
         return None
     if target in FORBIDDEN.get(source, ()):
         return f"{source} may not know {target}"
