@@ -13,11 +13,6 @@ constexpr int64_t kBf16 = 2, kF32 = 4, kI64 = 8;
 // Where prepared weights of one group may begin (loader/loaded_model.cc).
 constexpr int64_t kAlign = 256;
 
-int64_t ScaleBytes(WeightFormat format, int64_t n, int64_t k) {
-  if (format == WeightFormat::kBf16) return 0;
-  return format == WeightFormat::kFp8 ? n / 128 * (k / 128) : n * k / 32;
-}
-
 // The tensors of specification 2.1 and 2.2 (loader/weight_binder.cc), added up.
 class Sum {
  public:
@@ -40,10 +35,13 @@ class Sum {
     kind += (bytes + kPiece - 1) / kPiece * kPiece;
   }
   void Linear(int64_t& kind, WeightFormat format, int64_t n, int64_t k, int64_t times = 1) {
-    sizes_.checkpoint += times * (n * k * kernels::CodeBits(format) / 8 + ScaleBytes(format, n, k));
-    const int64_t rows = kernels::RowTiles(n) * kernels::kTileRows;
-    const int64_t prepared = kernels::FragmentScaleOffset(format, n, k) +
-                             ScaleBytes(format, format == WeightFormat::kFp4 ? rows : n, k);
+    const kernels::LinearWeight weight{.format = format, .n = n, .k = k};
+    sizes_.checkpoint += times * (n * kernels::RowBytes(weight) + kernels::ScaleCount(weight));
+    // Whole tiles of rows, and FP4's scales with them.
+    kernels::LinearWeight tiles = weight;
+    if (format == WeightFormat::kFp4) tiles.n = kernels::RowTiles(n) * kernels::kTileRows;
+    const int64_t prepared =
+        kernels::FragmentScaleOffset(format, n, k) + kernels::ScaleCount(tiles);
     kind += times * ((prepared + kAlign - 1) / kAlign * kAlign);
   }
 

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "services/runtime/model/model_config.h"
+#include "services/runtime/model/config/model_config.h"
 
 namespace tandem {
 

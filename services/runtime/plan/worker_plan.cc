@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "services/runtime/base/status_macros.h"
 #include "services/runtime/kv/kv_layout.h"
+#include "services/runtime/model/config/shard.h"
 #include "services/runtime/model/model.h"
 #include "services/runtime/plan/counting_backend.h"
 
@@ -30,17 +31,6 @@ absl::Status CheckRange(const Range& range) {
   if (range.value >= 1 && range.value <= range.max) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("plan: ", range.field, " must be from 1 to ", range.max, ", got ", range.value));
-}
-
-absl::StatusOr<ModelConfig> PartOf(const ModelConfig& whole, int ranks) {
-  if (whole.o_groups % ranks != 0 || whole.moe_intermediate_size % (128 * ranks) != 0) {
-    return absl::InvalidArgumentError(absl::StrCat(ranks, " ranks do not divide the model"));
-  }
-  ModelConfig out = whole;
-  out.num_attention_heads /= ranks;
-  out.o_groups /= ranks;
-  out.moe_intermediate_size /= ranks;
-  return out;
 }
 
 // The working memory of a step, as Model takes it.
@@ -100,7 +90,7 @@ class Planner {
 
   absl::StatusOr<WorkerPlan> Worker(int ranks, bool prefill, const WeightSizes& whole) const {
     WorkerPlan out{.ranks = ranks, .prefill = prefill, .slots = request_.sequences};
-    const absl::StatusOr<ModelConfig> part = PartOf(config_, ranks);
+    const absl::StatusOr<ModelConfig> part = ShardConfig(config_, {.ranks = ranks});
     if (!part.ok()) {
       out.why = std::string(part.status().message());
       return out;

@@ -8,7 +8,7 @@
 #include "services/runtime/config/service_config.h"
 #include "services/runtime/machine/ports.h"
 #include "services/runtime/machine/system_files.h"
-#include "services/runtime/model/model_config.h"
+#include "services/runtime/model/config/model_config.h"
 #include "services/runtime/plan/model_folder.h"
 #include "services/runtime/plan/worker_plan.h"
 

@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "services/runtime/model/model_config.h"
+#include "services/runtime/model/config/model_config.h"
 #include "services/runtime/plan/worker_plan.h"
 
 namespace tandem {
