@@ -19,7 +19,7 @@ LOW_TO_HIGH = (
     (RUNTIME + "loader",),
     (RUNTIME + "engine",),
     (RUNTIME + "scheduler",),
-    (RUNTIME + "transfer", RUNTIME + "parallel"),
+    (RUNTIME + "transfer", RUNTIME + "parallel", RUNTIME + "machine", RUNTIME + "plan"),
     ("services/prefill", "services/decode", "services/router", "services/tools"),
 )
 RANK = {member: rank for rank, group in enumerate(LOW_TO_HIGH) for member in group}
@@ -34,8 +34,10 @@ FORBIDDEN = {
     RUNTIME + "rpc": ("kernels",),
     RUNTIME + "text": ("kernels",),
     RUNTIME + "scheduler": ("kernels", "proto", RUNTIME + "rpc", RUNTIME + "metrics"),
-    # These programs run where there is no GPU.
-    "services/router": ("kernels",) + REACHES_KERNELS,
+    # Sees GPUs through one door, and computes nothing.
+    RUNTIME + "machine": ("proto",) + REACHES_KERNELS,
+    # These programs run where there is no GPU. The tools may ask about GPUs and sizes.
+    "services/router": ("kernels", RUNTIME + "machine", RUNTIME + "plan") + REACHES_KERNELS,
     "services/tools": ("kernels",) + REACHES_KERNELS,
 }
 INCLUDE = re.compile(r'\s*#\s*include\s+([<"])([^>"]+)[>"]')
