@@ -78,7 +78,11 @@ void ApplyWorkerDefaults(v1::WorkerConfig& worker) {
   if (!worker.has_drain_timeout()) *worker.mutable_drain_timeout() = ToProto(absl::Seconds(30));
   ApplyMetricsDefaults(worker);
   if (worker.engine() == v1::ENGINE_UNSPECIFIED) worker.set_engine(v1::ENGINE_MODEL);
-  if (worker.engine() == v1::ENGINE_SIM) ApplySimDefaults(*worker.mutable_sim());
+  if (worker.engine() == v1::ENGINE_SIM) {
+    ApplySimDefaults(*worker.mutable_sim());
+  } else if (worker.load_format() == v1::LOAD_FORMAT_UNSPECIFIED) {
+    worker.set_load_format(v1::LOAD_FORMAT_CHECKPOINT);
+  }
 }
 
 void CheckDevice(const v1::WorkerConfig& worker, FieldCheck& check) {
@@ -108,6 +112,10 @@ absl::Status ValidateWorker(const v1::WorkerConfig& worker) {
   check.Positive("drain_timeout", worker.drain_timeout());
   if (!v1::Engine_IsValid(worker.engine())) check.Fail("engine", "is no known engine");
   CheckDevice(worker, check);
+  if (!v1::LoadFormat_IsValid(worker.load_format()))
+    check.Fail("load_format", "is no known format");
+  if (worker.engine() == v1::ENGINE_SIM && worker.load_format() != v1::LOAD_FORMAT_UNSPECIFIED)
+    check.Fail("load_format", "is for engine: ENGINE_MODEL only");
   if (worker.engine() != v1::ENGINE_SIM && worker.has_sim())
     check.Fail("sim", "is for engine: ENGINE_SIM only");
   RETURN_IF_ERROR(check.status());

@@ -69,10 +69,17 @@ absl::StatusOr<kernels::KernelSet> KernelsOf(const v1::WorkerConfig& config,
 absl::StatusOr<WorkerEngine> MakeWorkerEngine(const v1::WorkerConfig& config,
                                               const WorkerEngineOptions& options) {
   if (config.engine() == v1::ENGINE_SIM) return Simulated(config, options);
+  if (config.load_format() == v1::LOAD_FORMAT_DUMMY) {
+    LogWarning("weights-made-up", {{"model", config.model_name()}});
+  }
   WorkerEngine out;
   ASSIGN_OR_RETURN(const kernels::KernelSet kernels, KernelsOf(config, out.gpu));
   ASSIGN_OR_RETURN(out.loaded,
-                   LoadedModel::Load({.folder = config.model_dir(), .kernels = kernels}));
+                   LoadedModel::Load({.folder = config.model_dir(),
+                                      .kernels = kernels,
+                                      .format = config.load_format() == v1::LOAD_FORMAT_DUMMY
+                                                    ? LoadFormat::kDummy
+                                                    : LoadFormat::kCheckpoint}));
   ASSIGN_OR_RETURN(out.context_tokens_max,
                    ContextTokens(config, out.loaded->config(), options.pool_tokens));
   ASSIGN_OR_RETURN(out.engine, ModelEngine::Create({.config = out.loaded->shard_config(),

@@ -86,6 +86,7 @@ absl::Status Checkpoint::AddShard(const std::string& path) {
       return absl::InvalidArgumentError(
           absl::StrCat(path, ": tensor ", absl::CHexEscape(name), " is in another shard too"));
     }
+    bytes_ += tensor.bytes.size();
   }
   shards_.push_back(std::move(file));
   return absl::OkStatus();

@@ -7,6 +7,7 @@
 // INVALID_ARGUMENT naming file, tensor and fault.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@ class Checkpoint final : public TensorStore {
 
   absl::StatusOr<const TensorBytes*> Find(const TensorAsk& ask) override;
   const absl::btree_map<std::string, TensorBytes>& tensors() const override { return tensors_; }
+  uint64_t bytes() const { return bytes_; }
 
  private:
   Checkpoint() = default;
@@ -30,6 +32,7 @@ class Checkpoint final : public TensorStore {
 
   std::vector<SafetensorsFile> shards_;
   absl::btree_map<std::string, TensorBytes> tensors_;
+  uint64_t bytes_ = 0;
 };
 
 }  // namespace tandem

@@ -96,6 +96,9 @@ TEST(ServiceConfigTest, TheSimulatedEnginesTimesAreDefaultedAndBounded) {
       {"engine: ENGINE_SIM sim { decode_step { seconds: 61 } }",
        {"worker.sim.decode_step", "1m1s", "0 to 1m"}},
       {"sim { }", {"worker.sim", "ENGINE_SIM"}},
+      {"engine: ENGINE_SIM load_format: LOAD_FORMAT_DUMMY",
+       {"worker.load_format", "ENGINE_MODEL only"}},
+      {"load_format: 9", {"worker.load_format", "no known format"}},
       {"engine: ENGINE_FAST", {"engine", "ENGINE_FAST"}},
   };
   for (const auto& [text, parts] : cases) {
@@ -115,6 +118,7 @@ TEST(ServiceConfigTest, AGpuWorkerComputesAModel) {
   ASSERT_TRUE(gpu.ok()) << gpu.status();
   EXPECT_EQ(gpu->worker().gpu(), 0U);
   EXPECT_EQ(load("")->worker().device(), v1::DEVICE_CPU);
+  EXPECT_EQ(load("")->worker().load_format(), v1::LOAD_FORMAT_CHECKPOINT);
   const std::vector<std::pair<std::string, std::vector<std::string>>> cases = {
       {"gpu: 1", {"worker.gpu", "DEVICE_CUDA only"}},
       {"device: DEVICE_CUDA gpu: 1024", {"worker.gpu", "0 to 1023", "1024"}},
