@@ -13,10 +13,11 @@
 # (deploy/config/decode_sim.textproto); `--device cuda` runs workers on GPU 0, which needs a build
 # with TANDEM_CUDA; `--load-format dummy` makes weights up from config.json alone; --slots is how
 # many sequences a decode worker holds. Each verb also takes --dir STATE (default build/local:
-# configs, logs, process ids; one cluster a folder). Without --port the router gets a free port; the workers always do. `up` returns when
-# every process answers its health check and the router is connected to every worker, or stops all
-# of them again and shows why. `status` exits with 0 when all serve. `down` sends SIGTERM, waits for
-# running answers to drain, and kills what is left then. Repeating a verb is harmless.
+# configs, logs, process ids; one cluster a folder). Without --port the router gets a free port; the
+# workers always do. `up` returns when every process answers its health check and the router is
+# connected to every worker, or stops all of them again and shows why. `status` exits with 0 when
+# all serve. `down` sends SIGTERM, waits for running answers to drain, and kills what is left then.
+# Repeating a verb is harmless.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
