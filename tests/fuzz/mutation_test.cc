@@ -13,7 +13,7 @@
 #include "services/runtime/config/service_config.h"
 #include "services/runtime/config/text_config.h"
 #include "services/runtime/loader/safetensors.h"
-#include "services/runtime/model/model_config.h"
+#include "services/runtime/model/config/model_config.h"
 #include "services/runtime/text/chat/message_json.h"
 #include "services/runtime/text/chat_encoding.h"
 #include "services/runtime/text/stream_parser.h"

@@ -71,10 +71,11 @@ absl::StatusOr<WorkerEngine> MakeWorkerEngine(const v1::WorkerConfig& config,
   if (config.engine() == v1::ENGINE_SIM) return Simulated(config, options);
   WorkerEngine out;
   ASSIGN_OR_RETURN(const kernels::KernelSet kernels, KernelsOf(config, out.gpu));
-  ASSIGN_OR_RETURN(out.loaded, LoadedModel::Load(config.model_dir(), kernels));
+  ASSIGN_OR_RETURN(out.loaded,
+                   LoadedModel::Load({.folder = config.model_dir(), .kernels = kernels}));
   ASSIGN_OR_RETURN(out.context_tokens_max,
                    ContextTokens(config, out.loaded->config(), options.pool_tokens));
-  ASSIGN_OR_RETURN(out.engine, ModelEngine::Create({.config = out.loaded->config(),
+  ASSIGN_OR_RETURN(out.engine, ModelEngine::Create({.config = out.loaded->shard_config(),
                                                     .weights = out.loaded->weights(),
                                                     .kernels = kernels},
                                                    {.max_tokens_per_step = options.tokens_per_step,

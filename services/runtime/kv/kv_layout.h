@@ -24,7 +24,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "services/runtime/model/model_config.h"
+#include "services/runtime/model/config/model_config.h"
 
 namespace tandem {
 

@@ -11,7 +11,7 @@
 #include "nlohmann/json.hpp"
 #include "services/runtime/base/json.h"
 #include "services/runtime/base/status_macros.h"
-#include "services/runtime/model/field_reader.h"
+#include "services/runtime/model/config/field_reader.h"
 
 namespace tandem {
 namespace {

@@ -69,9 +69,7 @@ void ForEachTensor(Weights& weights, Visit visit) {
 }
 
 uint64_t CheckpointBytes(const LinearWeight& weight) {
-  const uint64_t values = static_cast<uint64_t>(weight.n * weight.k);
-  if (weight.format == kernels::WeightFormat::kBf16) return 2 * values;
-  return weight.format == kernels::WeightFormat::kFp8 ? values : values / 2;
+  return static_cast<uint64_t>(weight.n * kernels::RowBytes(weight) + kernels::ScaleCount(weight));
 }
 
 // One log line a second, and one at the end.
@@ -99,21 +97,25 @@ class Progress {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<LoadedModel>> LoadedModel::Load(const std::string& folder,
-                                                               const kernels::KernelSet& kernels) {
-  ASSIGN_OR_RETURN(ModelConfig config, ModelConfig::FromFolder(folder));
-  ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(folder));
-  ASSIGN_OR_RETURN(BoundWeights bound, BindWeights(checkpoint, config));
-  std::unique_ptr<LoadedModel> out(new LoadedModel(
-      {.config = std::move(config), .checkpoint = std::move(checkpoint), .bound = std::move(bound)},
-      kernels.backend));
-  RETURN_IF_ERROR(out->Prepare(kernels.table));
-  if (!kernels.backend.ReadsHost()) RETURN_IF_ERROR(out->Upload());
+absl::StatusOr<std::unique_ptr<LoadedModel>> LoadedModel::Load(const LoadOptions& options) {
+  ASSIGN_OR_RETURN(ModelConfig config, ModelConfig::FromFolder(options.folder));
+  ASSIGN_OR_RETURN(ModelConfig shard_config, ShardConfig(config, options.shard));
+  ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(options.folder));
+  ASSIGN_OR_RETURN(BoundWeights bound, BindWeights(checkpoint, config, options.shard));
+  kernels::Backend& backend = options.kernels.backend;
+  std::unique_ptr<LoadedModel> out(new LoadedModel({.config = std::move(config),
+                                                    .shard_config = std::move(shard_config),
+                                                    .checkpoint = std::move(checkpoint),
+                                                    .bound = std::move(bound)},
+                                                   backend));
+  RETURN_IF_ERROR(out->Prepare(options.kernels.table));
+  if (!backend.ReadsHost()) RETURN_IF_ERROR(out->Upload());
   return out;
 }
 
 LoadedModel::LoadedModel(Parts parts, kernels::Backend& backend)
     : config_(std::move(parts.config)),
+      shard_config_(std::move(parts.shard_config)),
       checkpoint_(std::move(parts.checkpoint)),
       bound_(std::move(parts.bound)),
       memory_(backend) {}

@@ -23,6 +23,27 @@ std::string Shown(Dtype dtype, const std::vector<int64_t>& shape) {
   return absl::StrCat(DtypeName(dtype), " [", absl::StrJoin(shape, ", "), "]");
 }
 
+// The shard's part of a matrix, in place.
+LinearWeight PartOf(const LinearWeight& whole, Split split, const Shard& shard) {
+  LinearWeight part = whole;
+  if (split == Split::kRows) {
+    part.n = shard.Size(whole.n);
+    part.bytes = kernels::RowAt(whole, shard.First(whole.n));
+    if (whole.scales != nullptr) {
+      part.scales = kernels::ScaleRowAt(whole, shard.First(kernels::ScaleRows(whole)));
+    }
+  } else if (split == Split::kColumns) {
+    part.k = shard.Size(whole.k);
+    part.row_stride = kernels::RowBytes(whole);
+    part.bytes = whole.bytes + shard.First(part.row_stride);
+    if (whole.scales != nullptr) {
+      part.scale_stride = kernels::ScaleRowBytes(whole);
+      part.scales = whole.scales + shard.First(part.scale_stride);
+    }
+  }
+  return part;
+}
+
 const uint8_t* Bytes(const TensorBytes& tensor) {
   return reinterpret_cast<const uint8_t*>(tensor.bytes.data());
 }
@@ -76,8 +97,11 @@ FloatMatrix TensorSource::FloatMatrixOf(const std::string& name, const MatrixSha
   return {reinterpret_cast<const float*>(data), {shape.rows, shape.columns}};
 }
 
-FloatVector TensorSource::FloatVectorOf(const std::string& name, int64_t size) {
-  return {reinterpret_cast<const float*>(TakeAligned(name, Dtype::kF32, {size})), {size}};
+FloatVector TensorSource::FloatVectorOf(const std::string& name, int64_t size, Split split) {
+  const std::byte* const data = TakeAligned(name, Dtype::kF32, {size});
+  const FloatVector whole{reinterpret_cast<const float*>(data), {size}};
+  if (data == nullptr || split == Split::kWhole) return whole;
+  return {whole.data + shard_.First(size), {shard_.Size(size)}};
 }
 
 const uint8_t* TensorSource::TakeScales(const std::string& name, const MatrixShape& shape) {
@@ -91,22 +115,25 @@ const uint8_t* TensorSource::TakeScales(const std::string& name, const MatrixSha
   return Bytes(*scale);
 }
 
-LinearWeight TensorSource::Linear(const std::string& name, WeightFormat format,
+LinearWeight TensorSource::Linear(const std::string& name, const LinearForm& form,
                                   const MatrixShape& shape) {
   const auto [n, k] = shape;
-  LinearWeight out{.format = format, .n = n, .k = k};
+  LinearWeight whole{.format = form.format, .n = n, .k = k};
   const TensorBytes* weight = nullptr;
-  if (format == WeightFormat::kBf16) {
+  if (form.format == WeightFormat::kBf16) {
     weight = Take(name + ".weight", Dtype::kBf16, {n, k});
-  } else if (format == WeightFormat::kFp8) {
+  } else if (form.format == WeightFormat::kFp8) {
     weight = Take(name + ".weight", Dtype::kF8E4M3, {n, k});
-    out.scales = TakeScales(name + ".scale", {n / 128, k / 128});
+    whole.scales = TakeScales(name + ".scale", {n / 128, k / 128});
   } else {
     weight = Take(name + ".weight", Dtype::kI8, {n, k / 2});
-    out.scales = TakeScales(name + ".scale", {n, k / 32});
+    whole.scales = TakeScales(name + ".scale", {n, k / 32});
   }
-  if (weight != nullptr) out.bytes = Bytes(*weight);
-  return out;
+  if (weight == nullptr || (whole.scales == nullptr && form.format != WeightFormat::kBf16)) {
+    return whole;  // Finish says why
+  }
+  whole.bytes = Bytes(*weight);
+  return PartOf(whole, form.split, shard_);
 }
 
 kernels::TensorView<const int64_t, 2> TensorSource::ExpertTable(const std::string& name,

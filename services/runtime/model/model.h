@@ -22,7 +22,7 @@
 #include "absl/types/span.h"
 #include "kernels/kernel_set.h"
 #include "services/runtime/kv/kv_layout.h"
-#include "services/runtime/model/model_config.h"
+#include "services/runtime/model/config/model_config.h"
 #include "services/runtime/model/step.h"
 #include "services/runtime/model/weights.h"
 

@@ -17,7 +17,7 @@
 #include "kernels/common/batch.h"
 #include "kernels/kernel_set.h"
 #include "services/runtime/kv/kv_layout.h"
-#include "services/runtime/model/model_config.h"
+#include "services/runtime/model/config/model_config.h"
 #include "services/runtime/model/weights.h"
 
 namespace tandem {

@@ -13,7 +13,7 @@
 #include <string>
 
 #include "kernels/common/backend/backend.h"
-#include "services/runtime/model/model_config.h"
+#include "services/runtime/model/config/model_config.h"
 #include "services/runtime/transfer/link_event.h"
 #include "tandem/v1/worker.grpc.pb.h"
 

@@ -28,12 +28,16 @@ class LoadedModelTest : public ::testing::Test {
     }
   }
 
+  absl::StatusOr<std::unique_ptr<LoadedModel>> Load(const kernels::KernelSet& kernels) {
+    return LoadedModel::Load({.folder = folder_.path(), .kernels = kernels});
+  }
+
   // Writes `bytes` as `name`, loads, puts the original back. Whether the load was refused.
   bool IsRefused(const std::string& name, const std::string& bytes) {
     const std::string path = folder_ / name;
     std::filesystem::remove(path);
     WriteAll(path, bytes);
-    const auto loaded = LoadedModel::Load(folder_.path(), kernels::kCpuReferenceKernels);
+    const auto loaded = Load(kernels::kCpuReferenceKernels);
     if (loaded.ok()) return false;
     EXPECT_FALSE(loaded.status().message().empty());
     EXPECT_EQ(loaded.status().message().find('\n'), absl::string_view::npos);
@@ -80,7 +84,7 @@ class LoadedModelTest : public ::testing::Test {
 TEST_F(LoadedModelTest, LoadsOnBothTables) {
   for (const kernels::KernelTable* table :
        {&kernels::kCpuReferenceKernels, &kernels::kCpuKernels}) {
-    const auto loaded = LoadedModel::Load(folder_.path(), *table);
+    const auto loaded = Load(*table);
     ASSERT_TRUE(loaded.ok()) << loaded.status();
     EXPECT_EQ((*loaded)->config().vocab_size, 64);
     EXPECT_EQ((*loaded)->prepared_bytes() > 0, table == &kernels::kCpuKernels);
@@ -113,7 +117,7 @@ TEST_F(LoadedModelTest, DamagedWeightsStillRun) {
       broken[20'000 + random() % (whole.size() - 20'000)] |= static_cast<char>(0x7F);
     }
     WriteAll(folder_ / kShard, broken);
-    const auto loaded = LoadedModel::Load(folder_.path(), kernels::kCpuKernels);
+    const auto loaded = Load(kernels::kCpuKernels);
     if (!loaded.ok()) continue;
     RunSomeTokens(**loaded);
     ++ran;
@@ -139,7 +143,8 @@ TEST_F(LoadedModelTest, AppendedBytesAreRefused) {
 }
 
 TEST_F(LoadedModelTest, AMissingFolderIsNamed) {
-  const auto loaded = LoadedModel::Load("/nonexistent", kernels::kCpuKernels);
+  const auto loaded =
+      LoadedModel::Load({.folder = "/nonexistent", .kernels = kernels::kCpuKernels});
   EXPECT_TRUE(absl::IsNotFound(loaded.status()));
 }
 

@@ -37,7 +37,7 @@ class WeightBinderTest : public ::testing::Test {
     WriteAll(folder_ / "model.safetensors", Safetensors(header, 0) + data_);
     const auto checkpoint = Checkpoint::Open(folder_.path());
     if (!checkpoint.ok()) return checkpoint.status();
-    return BindWeights(*checkpoint, config_).status();
+    return BindWeights(*checkpoint, config_, {}).status();
   }
   std::string Error() { return std::string(Bind().message()); }
 
@@ -60,7 +60,7 @@ TEST_F(WeightBinderTest, BindsEveryTensorOfTheTinyCheckpoint) {
   const auto checkpoint = Checkpoint::Open(folder);
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   const auto config = ModelConfig::FromFolder(folder);
-  const auto bound = BindWeights(*checkpoint, *config);
+  const auto bound = BindWeights(*checkpoint, *config, {});
   ASSERT_TRUE(bound.ok()) << bound.status();
   const Weights& w = bound->weights;
   ASSERT_EQ(w.layers.size(), 6u);

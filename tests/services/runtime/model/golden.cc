@@ -54,7 +54,7 @@ const LoadedModel& ModelNamed(const std::string& name, const kernels::KernelSet&
   if (entry == nullptr) {
     const std::string folder =
         name == "tiny" ? TANDEM_SOURCE_DIR "/deploy/models/tiny-v4" : TANDEM_GOLDEN_DIR "/" + name;
-    entry = Value(LoadedModel::Load(folder, kernels));
+    entry = Value(LoadedModel::Load({.folder = folder, .kernels = kernels}));
   }
   return *entry;
 }

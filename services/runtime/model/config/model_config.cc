@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/runtime/model/model_config.h"
+#include "services/runtime/model/config/model_config.h"
 
 #include <utility>
 
 #include "absl/status/status.h"
 #include "services/runtime/base/check.h"
 #include "services/runtime/base/status_macros.h"
-#include "services/runtime/model/field_reader.h"
+#include "services/runtime/model/config/field_reader.h"
 
 namespace tandem {
 namespace {

@@ -2,7 +2,7 @@
 // Goal: a config.json is either inside every limit or refused with one line that names field, limit
 // and value. Method: the released Flash and Pro configs and the small ones are read; then one field
 // at a time is broken.
-#include "services/runtime/model/model_config.h"
+#include "services/runtime/model/config/model_config.h"
 
 #include <algorithm>
 #include <string>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/runtime/model/field_reader.h"
+#include "services/runtime/model/config/field_reader.h"
 
 #include <algorithm>
 #include <fstream>
