@@ -10,9 +10,9 @@
 //           −1: the row is not written.
 //           commit: its chunk is `rows`, index[t] is t, and every sequence has one token, so that
 //           no token of the step attends to the ring's row that another one takes.
-// Numerics  those of the operations it stands for: head_norm, rms_norm, rope and kv_write with
-// their roundings to bf16 between.
-//           CUDA: the mean square of q in fp32, of kv in fp64; fixed order.
+// Numerics  those of the operations it stands for: of head_norm, rms_norm, rope and kv_write with
+//           their roundings to bf16 between; CUDA: the mean square of q in fp32, of kv in fp64;
+//           fixed order. The other parts have the same bits as alone.
 // Cost      2,048·H + 1,608 bytes a token: memory-bound
 // Roofline  H=32: T=8192 → 550 MB → 115 µs at 4.8 TB/s; T=64 → launch-bound
 // Source    reference/deepseek_v4.md 3.3, 3.4, 4.3
