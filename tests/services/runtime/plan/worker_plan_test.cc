@@ -77,11 +77,12 @@ TEST(WorkerPlanTest, ProNeedsEightLargeCards) {
 }
 
 TEST(WorkerPlanTest, RanksThatDoNotDivideAreRefused) {
-  // tiny-v4's inner width is one block of 128.
-  const MachinePlan plan = PlanOf("tiny-v4", {.gpus = 2, .gpu_bytes = 24 * kGb});
+  // tiny-v4 has four groups; its MLPs, too narrow to be cut, are whole on every rank.
+  const MachinePlan plan = PlanOf("tiny-v4", {.gpus = 8, .gpu_bytes = 24 * kGb});
   EXPECT_TRUE(plan.workers[0].fits());
-  EXPECT_FALSE(plan.workers[2].fits());
-  EXPECT_THAT(plan.workers[2].why, HasSubstr("2"));
+  EXPECT_TRUE(plan.workers[4].fits());
+  EXPECT_FALSE(plan.workers[6].fits());
+  EXPECT_THAT(plan.workers[6].why, HasSubstr("o_groups must be a multiple of the 8 ranks"));
 }
 
 TEST(WorkerPlanTest, SlotsThatLeaveNoRoomForPages) {
