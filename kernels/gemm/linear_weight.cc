@@ -24,44 +24,60 @@ void CheckLinearWeight(const LinearWeight& weight) {
   KERNEL_CHECK(weight.bytes != nullptr);
   KERNEL_CHECK_GE(weight.n, 1);
   KERNEL_CHECK_GE(weight.k, 1);
+  if (weight.row_stride != 0) KERNEL_CHECK_GE(weight.row_stride, RowBytes(weight));
   if (weight.format == WeightFormat::kBf16) return;
+  if (weight.scale_stride != 0) KERNEL_CHECK_GE(weight.scale_stride, ScaleRowBytes(weight));
   KERNEL_CHECK(weight.scales != nullptr);
   KERNEL_CHECK_MULTIPLE(weight.k, kFp8Block);
   if (weight.format == WeightFormat::kFp8) KERNEL_CHECK_MULTIPLE(weight.n, kFp8Block);
 }
 
+int64_t ScaleRows(const LinearWeight& weight) {
+  if (weight.format == WeightFormat::kBf16) return 0;
+  return weight.format == WeightFormat::kFp8 ? weight.n / kFp8Block : weight.n;
+}
+
+int64_t ScaleRowBytes(const LinearWeight& weight) {
+  if (weight.format == WeightFormat::kBf16) return 0;
+  return weight.k / (weight.format == WeightFormat::kFp8 ? kFp8Block : kFp4Group);
+}
+
 int64_t ScaleCount(const LinearWeight& weight) {
-  switch (weight.format) {
-    case WeightFormat::kBf16:
-      return 0;
-    case WeightFormat::kFp8:
-      return weight.n / kFp8Block * (weight.k / kFp8Block);
-    case WeightFormat::kFp4:
-      return weight.n * (weight.k / kFp4Group);
-  }
-  return 0;
+  return ScaleRows(weight) * ScaleRowBytes(weight);
+}
+
+int64_t RowBytes(const LinearWeight& weight) {
+  if (weight.format == WeightFormat::kBf16) return 2 * weight.k;
+  return weight.format == WeightFormat::kFp8 ? weight.k : weight.k / 2;
+}
+
+const uint8_t* RowAt(const LinearWeight& weight, int64_t row) {
+  return weight.bytes + row * (weight.row_stride != 0 ? weight.row_stride : RowBytes(weight));
+}
+
+const uint8_t* ScaleRowAt(const LinearWeight& weight, int64_t scale_row) {
+  const int64_t stride = weight.scale_stride != 0 ? weight.scale_stride : ScaleRowBytes(weight);
+  return weight.scales + scale_row * stride;
 }
 
 void ReadWeightRow(const LinearWeight& weight, int64_t row, float* values) {
   const int64_t k = weight.k;
+  const uint8_t* const codes = RowAt(weight, row);
   switch (weight.format) {
     case WeightFormat::kBf16:
-      for (int64_t i = 0; i < k; ++i)
-        values[i] = ToFloat(LoadBf16(weight.bytes + 2 * (row * k + i)));
+      for (int64_t i = 0; i < k; ++i) values[i] = ToFloat(LoadBf16(codes + 2 * i));
       return;
     case WeightFormat::kFp8: {
-      const uint8_t* scales = weight.scales + row / kFp8Block * (k / kFp8Block);
+      const uint8_t* scales = ScaleRowAt(weight, row / kFp8Block);
       for (int64_t i = 0; i < k; ++i) {
-        values[i] =
-            ToFloat(E4M3{weight.bytes[row * k + i]}) * ToFloat(Ue8m0{scales[i / kFp8Block]});
+        values[i] = ToFloat(E4M3{codes[i]}) * ToFloat(Ue8m0{scales[i / kFp8Block]});
       }
       return;
     }
     case WeightFormat::kFp4: {
-      const uint8_t* scales = weight.scales + row * (k / kFp4Group);
+      const uint8_t* scales = ScaleRowAt(weight, row);
       for (int64_t i = 0; i < k; ++i) {
-        const uint8_t byte = weight.bytes[(row * k + i) / 2];
-        const uint8_t code = i % 2 == 0 ? byte & 15 : byte >> 4;
+        const uint8_t code = i % 2 == 0 ? codes[i / 2] & 15 : codes[i / 2] >> 4;
         values[i] = E2M1ToFloat(code) * ToFloat(Ue8m0{scales[i / kFp4Group]});
       }
       return;

@@ -6,6 +6,9 @@
 //   of 128. kFp4   bytes[n,k/2] E2M1 (low nibble = even column), scales[n, k/32] UE8M0. k a
 //   multiple of 128. kBf16  bytes[n,k] bf16 little endian; no scales; any n and k.
 //
+// A part of a larger matrix, rows or columns from one on, is a view like the whole: its rows lie a
+// stride apart.
+//
 // Borrows everything: checkpoint bytes from the loader's mapping, `prepared` from the owner of the
 // storage that PrepareLinear filled. A value; copies describe the same matrix.
 // Source: reference/deepseek_v4.md 2.4.
@@ -25,13 +28,25 @@ struct LinearWeight {
   const uint8_t* bytes = nullptr;
   const uint8_t* scales = nullptr;    // null for kBf16
   const uint8_t* prepared = nullptr;  // a backend's own form; null: not prepared
+  // Bytes from a row of codes, or of scales, to the next; 0: they follow each other.
+  int64_t row_stride = 0;
+  int64_t scale_stride = 0;
 };
 
 // Shape, format and pointers are as above; fatal otherwise.
 void CheckLinearWeight(const LinearWeight& weight);
 
-// Bytes at `scales`.
+// Scales of the matrix, a byte each, and rows of them.
 int64_t ScaleCount(const LinearWeight& weight);
+int64_t ScaleRows(const LinearWeight& weight);
+
+// Bytes of one row's codes, and of one row of scales.
+int64_t RowBytes(const LinearWeight& weight);
+int64_t ScaleRowBytes(const LinearWeight& weight);
+
+// Where a row of codes, or of scales, begins.
+const uint8_t* RowAt(const LinearWeight& weight, int64_t row);
+const uint8_t* ScaleRowAt(const LinearWeight& weight, int64_t scale_row);
 
 // W[row, :] in fp32, exact.
 void ReadWeightRow(const LinearWeight& weight, int64_t row, float* values);

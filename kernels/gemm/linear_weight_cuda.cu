@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Preparation: checkpoint bytes to fragment order by a kernel, through a staging buffer where the
-// bytes are in host memory. Its kernels follow each other plainly on a queue of their own: no step
-// waits for them, and a staging buffer is written again right after its use.
+// Preparation: checkpoint bytes to fragment order by a kernel. Bytes in host memory are gathered
+// into pinned memory by the calling thread and travel from there at the bus's speed: a mapped file
+// would go through the driver's own small buffers, and a part's rows one by one. Its kernels follow
+// each other plainly on a queue of their own: no step waits for them.
 #include <algorithm>
+#include <cstring>
 
 #include "kernels/common/contract.h"
 #include "kernels/common/cuda/launch.h"
@@ -15,12 +17,6 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int64_t kStagingBytes = int64_t{32} << 20;
 
-int64_t RowBytes(const LinearWeight& weight) {
-  return weight.k * CodeBits(weight.format) / 8;
-}
-int64_t ScaleRowBytes(const LinearWeight& weight) {
-  return weight.format == WeightFormat::kFp4 ? weight.k / 32 : weight.k / 128;
-}
 int64_t PreparedScales(const LinearWeight& weight) {
   if (weight.format == WeightFormat::kFp4) return RowTiles(weight.n) * kTileRows * weight.k / 32;
   return ScaleCount(weight);
@@ -31,14 +27,14 @@ int64_t PreparedScales(const LinearWeight& weight) {
 struct PackArgs {
   WeightFormat format;
   const uint8_t* bytes;
-  int64_t n, k, row_bytes, loads;  // loads a row tile
+  int64_t n, k, row_stride, loads;  // loads a row tile
   uint8_t* codes;
 };
 
 // Code of a row and column as a number; zero beyond the matrix.
 __device__ uint32_t CodeAt(const PackArgs& args, int64_t row, int64_t column) {
   if (row >= args.n || column >= args.k) return 0;
-  const uint8_t* bytes = args.bytes + row * args.row_bytes;
+  const uint8_t* bytes = args.bytes + row * args.row_stride;
   switch (args.format) {
     case WeightFormat::kFp8:
       return bytes[column];
@@ -79,11 +75,11 @@ __global__ void __launch_bounds__(kThreads) PackKernel(PackArgs args) {
 }
 
 __global__ void __launch_bounds__(kThreads)
-    PackFp4ScalesKernel(const uint8_t* from, int64_t n, int64_t k, uint8_t* to) {
+    PackFp4ScalesKernel(const uint8_t* from, int64_t stride, int64_t n, int64_t k, uint8_t* to) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x, groups = k / 32;
   if (i >= RowTiles(n) * kTileRows * groups) return;
   const int64_t row = i / groups, group = i % groups;
-  to[Fp4ScaleByte(k, row, 32 * group)] = row < n ? from[row * groups + group] : 0;
+  to[Fp4ScaleByte(k, row, 32 * group)] = row < n ? from[row * stride + group] : 0;
 }
 
 void Must(cudaError_t error) {
@@ -96,15 +92,19 @@ bool OnDevice(const uint8_t* bytes) {
   return attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;
 }
 
-// A thread's own queue and buffer, made once: weights come by ten thousands.
+// Rows of bytes, each `stride` behind the one before.
+struct Rows {
+  const uint8_t* at;
+  int64_t count, bytes, stride;
+};
+
+// A thread's own queue and buffers, made once: weights come by ten thousands.
 class Workshop {
  public:
-  Workshop() {
-    Must(cudaStreamCreateWithFlags(&queue_, cudaStreamNonBlocking));
-    Must(cudaMalloc(reinterpret_cast<void**>(&staging_), kStagingBytes));
-  }
+  Workshop() { Must(cudaStreamCreateWithFlags(&queue_, cudaStreamNonBlocking)); }
   ~Workshop() {
     // At exit the driver may be gone before the thread: nothing is left to free then.
+    (void)cudaFreeHost(pinned_);
     (void)cudaFree(staging_);
     (void)cudaStreamDestroy(queue_);
   }
@@ -112,35 +112,68 @@ class Workshop {
   Workshop& operator=(const Workshop&) = delete;
 
   cudaStream_t queue() const { return queue_; }
-  // The bytes on the device: where they are, or in the buffer, once its last use is over.
-  const uint8_t* Bring(const uint8_t* bytes, int64_t size) {
-    if (OnDevice(bytes)) return bytes;
+  // The rows on the device: where they are, or side by side in the buffer until the next Finish.
+  Rows Bring(const Rows& rows) {
+    if (OnDevice(rows.at)) return rows;
+    const int64_t size = rows.count * rows.bytes;
     KERNEL_CHECK_LE(size, kStagingBytes);
-    Must(cudaMemcpyAsync(staging_, bytes, static_cast<size_t>(size), cudaMemcpyHostToDevice,
-                         queue_));
-    return staging_;
+    if (staging_ == nullptr) {
+      Must(cudaMallocHost(reinterpret_cast<void**>(&pinned_), kStagingBytes));
+      Must(cudaMalloc(reinterpret_cast<void**>(&staging_), kStagingBytes));
+    }
+    if (used_ + size > kStagingBytes) Finish();
+    uint8_t* const pinned = pinned_ + used_;
+    if (rows.stride == rows.bytes) {
+      std::memcpy(pinned, rows.at, static_cast<size_t>(size));
+    } else {
+      for (int64_t i = 0; i < rows.count; ++i) {
+        std::memcpy(pinned + i * rows.bytes, rows.at + i * rows.stride,
+                    static_cast<size_t>(rows.bytes));
+      }
+    }
+    uint8_t* const at = staging_ + used_;
+    Must(cudaMemcpyAsync(at, pinned, static_cast<size_t>(size), cudaMemcpyHostToDevice, queue_));
+    used_ += (size + kAlign - 1) / kAlign * kAlign;
+    return {.at = at, .count = rows.count, .bytes = rows.bytes, .stride = rows.bytes};
+  }
+  // Waits for all that was queued; the buffer is free again.
+  void Finish() {
+    Must(cudaStreamSynchronize(queue_));
+    used_ = 0;
   }
 
  private:
+  static constexpr int64_t kAlign = 256;
+
   cudaStream_t queue_ = nullptr;
+  uint8_t* pinned_ = nullptr;
   uint8_t* staging_ = nullptr;
+  int64_t used_ = 0;
 };
 
-// Row tiles of W in pieces that the staging buffer holds.
+// Whole row tiles of so many bytes a row that a quarter of the buffer holds: while one piece
+// travels, the next is gathered.
+int64_t PieceRows(int64_t row_bytes) {
+  return std::max<int64_t>(kStagingBytes / 4 / row_bytes / kTileRows, 1) * kTileRows;
+}
+
 void PackCodes(const LinearWeight& weight, Workshop& workshop, uint8_t* codes) {
-  const int64_t row_bytes = RowBytes(weight), loads = LoadsPerRow(weight.format, weight.k);
-  const int64_t most = std::max<int64_t>(kStagingBytes / row_bytes / kTileRows * kTileRows, 1);
+  const int64_t loads = LoadsPerRow(weight.format, weight.k);
+  const int64_t most = PieceRows(RowBytes(weight));
   for (int64_t row = 0; row < weight.n; row += most) {
-    const int64_t rows = std::min(most, weight.n - row);
-    const PackArgs args = {
-        .format = weight.format,
-        .bytes = workshop.Bring(weight.bytes + row * row_bytes, rows * row_bytes),
-        .n = rows,
-        .k = weight.k,
-        .row_bytes = row_bytes,
-        .loads = loads,
-        .codes = codes + row / kTileRows * loads * kWarpLoadBytes};
-    PackKernel<<<Blocks(RowTiles(rows) * loads * 32, kThreads), kThreads, 0, workshop.queue()>>>(
+    const int64_t count = std::min(most, weight.n - row);
+    const Rows rows = workshop.Bring({.at = RowAt(weight, row),
+                                      .count = count,
+                                      .bytes = RowBytes(weight),
+                                      .stride = RowAt(weight, 1) - RowAt(weight, 0)});
+    const PackArgs args = {.format = weight.format,
+                           .bytes = rows.at,
+                           .n = count,
+                           .k = weight.k,
+                           .row_stride = rows.stride,
+                           .loads = loads,
+                           .codes = codes + row / kTileRows * loads * kWarpLoadBytes};
+    PackKernel<<<Blocks(RowTiles(count) * loads * 32, kThreads), kThreads, 0, workshop.queue()>>>(
         args);
     Must(cudaGetLastError());
   }
@@ -148,19 +181,23 @@ void PackCodes(const LinearWeight& weight, Workshop& workshop, uint8_t* codes) {
 
 void PackScales(const LinearWeight& weight, Workshop& workshop, uint8_t* scales) {
   if (weight.format == WeightFormat::kBf16) return;
-  if (weight.format == WeightFormat::kFp8) {
-    Must(cudaMemcpyAsync(scales, weight.scales, static_cast<size_t>(ScaleCount(weight)),
-                         cudaMemcpyDefault, workshop.queue()));
-    return;
-  }
-  const int64_t row_bytes = ScaleRowBytes(weight);
-  const int64_t most = kStagingBytes / row_bytes / kTileRows * kTileRows;
-  for (int64_t row = 0; row < weight.n; row += most) {
-    const int64_t rows = std::min(most, weight.n - row);
-    const uint8_t* from = workshop.Bring(weight.scales + row * row_bytes, rows * row_bytes);
-    const int64_t count = RowTiles(rows) * kTileRows * row_bytes;
-    PackFp4ScalesKernel<<<Blocks(count, kThreads), kThreads, 0, workshop.queue()>>>(
-        from, rows, weight.k, scales + Fp4ScaleByte(weight.k, row, 0));
+  const int64_t most = PieceRows(ScaleRowBytes(weight)), end = ScaleRows(weight);
+  for (int64_t row = 0; row < end; row += most) {
+    const int64_t count = std::min(most, end - row);
+    const Rows rows = workshop.Bring({.at = ScaleRowAt(weight, row),
+                                      .count = count,
+                                      .bytes = ScaleRowBytes(weight),
+                                      .stride = ScaleRowAt(weight, 1) - ScaleRowAt(weight, 0)});
+    if (weight.format == WeightFormat::kFp8) {
+      const auto bytes = static_cast<size_t>(rows.bytes);
+      Must(cudaMemcpy2DAsync(scales + row * rows.bytes, bytes, rows.at,
+                             static_cast<size_t>(rows.stride), bytes, static_cast<size_t>(count),
+                             cudaMemcpyDeviceToDevice, workshop.queue()));
+      continue;
+    }
+    const int64_t bytes = RowTiles(count) * kTileRows * rows.bytes;
+    PackFp4ScalesKernel<<<Blocks(bytes, kThreads), kThreads, 0, workshop.queue()>>>(
+        rows.at, rows.stride, count, weight.k, scales + Fp4ScaleByte(weight.k, row, 0));
     Must(cudaGetLastError());
   }
 }
@@ -179,7 +216,7 @@ void PrepareLinear(LinearWeight* weight, std::span<uint8_t> storage) {
   PackCodes(*weight, workshop, storage.data());
   PackScales(*weight, workshop,
              storage.data() + FragmentScaleOffset(weight->format, weight->n, weight->k));
-  Must(cudaStreamSynchronize(workshop.queue()));
+  workshop.Finish();
   weight->prepared = storage.data();
 }
 

@@ -24,9 +24,11 @@ ScaleRange ExactScales(WeightFormat format) {
 bool FitsBf16(const LinearWeight& weight) {
   if (weight.format == WeightFormat::kBf16) return true;
   const ScaleRange range = ExactScales(weight.format);
-  const int64_t count = ScaleCount(weight);
-  for (int64_t i = 0; i < count; ++i) {
-    if (weight.scales[i] < range.least || weight.scales[i] > range.most) return false;
+  for (int64_t row = 0; row < ScaleRows(weight); ++row) {
+    const uint8_t* const scales = ScaleRowAt(weight, row);
+    for (int64_t i = 0; i < ScaleRowBytes(weight); ++i) {
+      if (scales[i] < range.least || scales[i] > range.most) return false;
+    }
   }
   return true;
 }

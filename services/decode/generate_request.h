@@ -3,7 +3,7 @@
 #pragma once
 
 #include "absl/status/status.h"
-#include "services/runtime/model/model_config.h"
+#include "services/runtime/model/config/model_config.h"
 #include "services/runtime/scheduler/decode_scheduler.h"
 #include "tandem/v1/worker.pb.h"
 

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "services/runtime/model/model_config.h"
+#include "services/runtime/model/config/model_config.h"
 #include "services/runtime/rpc/channel.h"
 #include "services/runtime/transfer/grpc_channel.h"
 #include "services/runtime/transfer/kv_channel.h"

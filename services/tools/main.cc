@@ -16,6 +16,7 @@ constexpr char kHelp[] =
     "  generate   one answer, streamed, or as JSON\n"
     "  chat       a conversation in the terminal\n"
     "  load       load, measured and checked\n"
+    "  doctor     whether this machine is fit; what a model takes on one\n"
     "  health     whether a process serves\n\n"
     "tandem VERB --help says more; tandem --version says which.\n";
 
@@ -30,6 +31,7 @@ int main(int argc, char** argv) {
   if (verb == "generate") return tandem::RunGenerate(arguments);
   if (verb == "chat") return tandem::RunChat(arguments);
   if (verb == "load") return tandem::RunLoad(arguments);
+  if (verb == "doctor") return tandem::RunDoctor(arguments);
   if (verb == "health") return tandem::RunHealth(arguments);
   if (verb == "--version") {
     std::cout << "tandem " << tandem::Version() << "\n";

@@ -14,6 +14,8 @@ int RunGenerate(const std::vector<std::string>& arguments);
 int RunChat(const std::vector<std::string>& arguments);
 // Load, measured and checked: run, sweep, search, soak, compare, report.
 int RunLoad(const std::vector<std::string>& arguments);
+// Whether this machine is fit, and what a model takes.
+int RunDoctor(const std::vector<std::string>& arguments);
 // grpc.health.v1: 0 = SERVING.
 int RunHealth(const std::vector<std::string>& arguments);
 

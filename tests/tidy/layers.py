@@ -13,17 +13,16 @@ LOW_TO_HIGH = (
     (RUNTIME + "config", RUNTIME + "metrics"),
     (RUNTIME + "rpc",),
     # The network's sizes: the KV layout is computed from them, the forward pass uses both.
-    (RUNTIME + "model/model_config", RUNTIME + "model/field_reader"),
-    (RUNTIME + "text", RUNTIME + "kv", RUNTIME + "sampling"),
+    (RUNTIME + "model/config",),
+    (RUNTIME + "text", RUNTIME + "kv", RUNTIME + "sampling", RUNTIME + "parallel"),
     (RUNTIME + "model",),
     (RUNTIME + "loader",),
     (RUNTIME + "engine",),
     (RUNTIME + "scheduler",),
-    (RUNTIME + "transfer", RUNTIME + "parallel"),
+    (RUNTIME + "transfer", RUNTIME + "machine", RUNTIME + "plan"),
     ("services/prefill", "services/decode", "services/router", "services/tools"),
 )
 RANK = {member: rank for rank, group in enumerate(LOW_TO_HIGH) for member in group}
-TWINS = {RUNTIME + "model/field_reader": RUNTIME + "model/model_config"}  # may see each other
 REACHES_KERNELS = tuple(RUNTIME + f for f in (
     "kv", "sampling", "model", "loader", "engine", "scheduler", "transfer", "parallel"))
 # What stands high may still not see all that is below.
@@ -35,8 +34,10 @@ FORBIDDEN = {
     RUNTIME + "rpc": ("kernels",),
     RUNTIME + "text": ("kernels",),
     RUNTIME + "scheduler": ("kernels", "proto", RUNTIME + "rpc", RUNTIME + "metrics"),
-    # These programs run where there is no GPU.
-    "services/router": ("kernels",) + REACHES_KERNELS,
+    # Sees GPUs through one door, and computes nothing.
+    RUNTIME + "machine": ("proto",) + REACHES_KERNELS,
+    # These programs run where there is no GPU. The tools may ask about GPUs and sizes.
+    "services/router": ("kernels", RUNTIME + "machine", RUNTIME + "plan") + REACHES_KERNELS,
     "services/tools": ("kernels",) + REACHES_KERNELS,
 }
 INCLUDE = re.compile(r'\s*#\s*include\s+([<"])([^>"]+)[>"]')
@@ -54,7 +55,7 @@ def member_of(path):
 
 def judge(source, target):
     """Why a file of `source` may not include one of `target`; None when it may."""
-    if source == target or TWINS.get(source) == target or TWINS.get(target) == source:
+    if source == target:
         return None
     if target in FORBIDDEN.get(source, ()):
         return f"{source} may not know {target}"

@@ -25,7 +25,8 @@ BANS = (
      "use absl::StrFormat, base/log.h or a stream", ()),
     ("skip", r"\bGTEST_SKIP\b|\bDISABLED_", "a test that does not run is no test", ()),
     ("arch", r"\b(cudaGetDeviceProperties|cudaDevAttrComputeCapability\w*)\b",
-     "only kernels/select.cc asks which GPU this is", ("kernels/select.cc",)),
+     "only kernels/select.cc decides by which GPU this is, and doctor tells it",
+     ("kernels/select.cc", "kernels/common/probe/gpu_list_cuda.cu")),
     ("arch", r"\b__CUDA_ARCH__\b", "host code does not ask for the architecture", (".cuh", ".cu")),
 )
 BANS = tuple((rule, re.compile(pattern), advice, homes) for rule, pattern, advice, homes in BANS)

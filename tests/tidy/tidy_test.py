@@ -91,11 +91,11 @@ class LayersTest(unittest.TestCase):
     def test_includes_go_down(self):
         for path, target in (
             ("services/runtime/kv/a.cc", "services/runtime/base/b.h"),
-            ("services/runtime/kv/a.cc", "services/runtime/model/model_config.h"),
+            ("services/runtime/kv/a.cc", "services/runtime/model/config/model_config.h"),
             ("services/runtime/model/a.cc", "services/runtime/kv/b.h"),
             ("services/decode/a.cc", "services/runtime/transfer/b.h"),
             ("services/router/a.cc", "services/runtime/text/b.h"),
-            ("services/router/a.cc", "services/runtime/model/model_config.h"),
+            ("services/router/a.cc", "services/runtime/model/config/model_config.h"),
             ("services/router/a.cc", "tandem/v1/worker.pb.h"), ("kernels/a.cc", "kernels/hc/b.h"),
             ("tests/e2e/a_test.cc", "services/router/b.h"),
         ):

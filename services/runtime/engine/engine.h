@@ -20,7 +20,7 @@
 
 #include "absl/types/span.h"
 #include "services/runtime/kv/kv_layout.h"
-#include "services/runtime/model/model_config.h"
+#include "services/runtime/model/config/model_config.h"
 #include "services/runtime/sampling/sampler.h"
 
 namespace tandem {

@@ -17,8 +17,9 @@
 #include "kernels/common/batch.h"
 #include "kernels/kernel_set.h"
 #include "services/runtime/kv/kv_layout.h"
-#include "services/runtime/model/model_config.h"
+#include "services/runtime/model/config/model_config.h"
 #include "services/runtime/model/weights.h"
+#include "services/runtime/parallel/communicator.h"
 
 namespace tandem {
 
@@ -82,6 +83,8 @@ struct Workspace {
   Buffer<uint8_t> index_q4;               // [T, index_n_heads, 64]
   Buffer<kernels::Ue8m0> index_q4_scale;  // [T, index_n_heads, 4]
   Buffer<float> index_proj;               // [T, index_n_heads]
+  Buffer<float> index_u;                  // [T, 2·128]
+  Buffer<float> index_g;                  // [T, 2·128]
   // what all layers of a kind share
   Buffer<float> rope, compress_rope;        // [2, T, 32] cosines, then sines
   Buffer<int32_t> ring_index, chunk_index;  // [T, 127], [T, 128]
@@ -133,6 +136,8 @@ struct Context {
   Workspace& work;
   const Step& step;
   const KvView& kv;
+  Communicator* communicator = nullptr;  // of a rank that has peers
+  bool sums_mlps = false;                // with them; else every rank has all of an MLP
 };
 
 // The room that the largest step's description takes in a Mirror.

@@ -47,8 +47,8 @@ std::unique_ptr<RpcServer> Serve(std::vector<grpc::Service*> services) {
 
 const LoadedModel& TinyModel() {
   static const LoadedModel* const kModel = [] {
-    auto loaded =
-        LoadedModel::Load(TANDEM_SOURCE_DIR "/deploy/models/tiny-v4", kernels::kCpuKernels);
+    auto loaded = LoadedModel::Load(
+        {.folder = TANDEM_SOURCE_DIR "/deploy/models/tiny-v4", .kernels = kernels::kCpuKernels});
     CHECK(loaded.ok());
     return std::move(loaded)->release();
   }();

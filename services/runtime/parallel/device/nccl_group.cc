@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/runtime/parallel/device/nccl_group.h"
+
+#include <cuda_runtime_api.h>
+
+#include <atomic>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "services/runtime/parallel/device/nccl_library.h"
+#include "services/runtime/parallel/device/rank_queue.h"
+#include "services/runtime/parallel/reduced.h"
+
+namespace tandem {
+namespace {
+
+// How long an abort lets a rank finish a call that it is in, before it pulls it out of there.
+constexpr absl::Duration kGrace = absl::Seconds(1);
+
+// Whoever asks has a group, and so a library.
+const NcclLibrary& Nccl() {
+  return *NcclLibrary::Find();
+}
+
+std::string ErrorOf(const char* what, ncclResult_t result) {
+  return absl::StrCat("nccl: ", what, ": ", Nccl().error_string(result));
+}
+
+// All ranks' handles.
+class Handles {
+ public:
+  explicit Handles(std::vector<ncclComm_t> comms) : comms_(std::move(comms)) {}
+  ~Handles() { End(Nccl().destroy); }
+  Handles(const Handles&) = delete;
+  Handles& operator=(const Handles&) = delete;
+
+  // Runs `call` on a rank's handle, unless they have been aborted.
+  template <typename Call>
+  ncclResult_t With(int rank, const Call& call) {
+    ++inside_;
+    const ncclResult_t result = aborted_ ? ncclRemoteError : call(comms_[rank]);
+    --inside_;
+    return result;
+  }
+
+  void Abort() {
+    const absl::MutexLock lock(&mutex_);
+    if (aborted_.exchange(true)) return;
+    // Nobody enters any more; who is in there comes out, or is what the abort is for.
+    const absl::Time deadline = absl::Now() + kGrace;
+    while (inside_ > 0 && absl::Now() < deadline) absl::SleepFor(absl::Microseconds(50));
+    End(Nccl().abort);
+  }
+
+ private:
+  // Both endings are calls of all ranks together.
+  void End(ncclResult_t (*call)(ncclComm_t)) {
+    if (comms_.empty()) return;
+    (void)Nccl().group_start();
+    for (ncclComm_t comm : comms_) (void)call(comm);
+    (void)Nccl().group_end();
+    comms_.clear();
+  }
+
+  std::vector<ncclComm_t> comms_;
+  absl::Mutex mutex_;
+  std::atomic<bool> aborted_ = false;
+  std::atomic<int> inside_ = 0;
+};
+
+class NcclCommunicator final : public Communicator {
+ public:
+  NcclCommunicator(const kernels::KernelTable& table, Handles& handles, int rank)
+      : table_(table), handles_(handles), rank_(rank) {}
+
+  void AllReduce(const kernels::AllReduceArgs& args, kernels::Stream& stream) override {
+    kernels::CheckAllReduce(args);
+    kernels::Scratch scratch(stream);
+    kernels::TensorView<kernels::Bf16, 2> y = args.y;
+    if (y.data == nullptr) {
+      y = {scratch.Take<kernels::Bf16>(args.x.size()), {args.x.shape[0], args.x.shape[1]}};
+    }
+    const ncclResult_t result = handles_.With(rank_, [&](ncclComm_t comm) {
+      return Nccl().all_reduce(args.x.data, y.data, static_cast<size_t>(args.x.size()),
+                               ncclBfloat16, ncclSum, comm,
+                               static_cast<cudaStream_t>(stream.queue()));
+    });
+    if (result != ncclSuccess) stream.RecordError(ErrorOf("all-reduce", result));
+    PostReduced(table_, args, y, stream);
+  }
+
+  absl::Status Wait(kernels::Stream& stream, absl::Duration limit) override {
+    absl::Status status = WaitForQueue(stream, limit, [&] { return AsyncError(); });
+    if (!status.ok()) handles_.Abort();
+    return status;
+  }
+
+  void Abort() override { handles_.Abort(); }
+
+ private:
+  absl::Status AsyncError() {
+    ncclResult_t error = ncclSuccess;
+    const ncclResult_t asked =
+        handles_.With(rank_, [&](ncclComm_t comm) { return Nccl().async_error(comm, &error); });
+    if (asked != ncclSuccess) return absl::InternalError(ErrorOf("group", asked));
+    if (error != ncclSuccess && error != ncclInProgress) {
+      return absl::InternalError(ErrorOf("asynchronous", error));
+    }
+    return absl::OkStatus();
+  }
+
+  const kernels::KernelTable& table_;
+  Handles& handles_;
+  const int rank_;
+};
+
+}  // namespace
+
+struct NcclGroup::State {
+  explicit State(std::vector<ncclComm_t> comms) : handles(std::move(comms)) {}
+  Handles handles;
+  std::vector<std::unique_ptr<NcclCommunicator>> ranks;
+};
+
+absl::StatusOr<std::unique_ptr<NcclGroup>> NcclGroup::Create(const kernels::KernelTable& table,
+                                                             const std::vector<int>& devices) {
+  if (NcclLibrary::Find() == nullptr) return absl::UnavailableError("nccl: no libnccl.so.2");
+  std::vector<ncclComm_t> comms(devices.size());
+  const ncclResult_t made =
+      Nccl().init_all(comms.data(), static_cast<int>(devices.size()), devices.data());
+  if (made != ncclSuccess) return absl::UnavailableError(ErrorOf("communicators", made));
+  auto state = std::make_unique<State>(std::move(comms));
+  for (size_t r = 0; r < devices.size(); ++r) {
+    state->ranks.push_back(
+        std::make_unique<NcclCommunicator>(table, state->handles, static_cast<int>(r)));
+  }
+  return std::unique_ptr<NcclGroup>(new NcclGroup(std::move(state)));
+}
+
+NcclGroup::NcclGroup(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+NcclGroup::~NcclGroup() = default;
+
+Communicator& NcclGroup::rank(int rank) {
+  return *state_->ranks[rank];
+}
+
+}  // namespace tandem

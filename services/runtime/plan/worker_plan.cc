@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/runtime/plan/worker_plan.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "services/runtime/base/status_macros.h"
+#include "services/runtime/kv/kv_layout.h"
+#include "services/runtime/model/config/shard.h"
+#include "services/runtime/model/model.h"
+#include "services/runtime/plan/counting_backend.h"
+
+namespace tandem {
+namespace {
+
+// Of one process on one GPU: context and code 0.6 GB, scratch of the kernels and graphs the rest.
+// An allowance: what the driver takes is not ours to compute.
+constexpr int64_t kReserve = 1'500'000'000;
+// As much as its memory may be off by: a pool is one block.
+constexpr int64_t kPoolBlock = int64_t{2} << 20;
+constexpr int kPagesMax = 1 << 24;
+
+struct Range {
+  const char* field;
+  int64_t value;
+  int64_t max;
+};
+
+absl::Status CheckRange(const Range& range) {
+  if (range.value >= 1 && range.value <= range.max) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("plan: ", range.field, " must be from 1 to ", range.max, ", got ", range.value));
+}
+
+// The working memory of a step, as Model takes it.
+absl::StatusOr<int64_t> WorkingBytes(const ModelConfig& config, int tokens, int64_t positions) {
+  CountingBackend counting;
+  Weights none;
+  none.layers.resize(static_cast<size_t>(config.num_hidden_layers));
+  const kernels::KernelTable table{};
+  RETURN_IF_ERROR(Model::Create({.config = config, .weights = none, .kernels = {table, counting}},
+                                {.max_tokens_per_step = tokens,
+                                 .max_chunks_per_step = tokens,
+                                 .max_positions = positions})
+                      .status());
+  return counting.bytes();
+}
+
+// Everything of a model that no rank shares with another.
+int64_t Replicated(const WeightSizes& part, const WeightSizes& whole, int ranks) {
+  return ranks == 1 ? 0 : (part.total() * ranks - whole.total()) / (ranks - 1);
+}
+
+std::string Gigabytes(int64_t bytes) {
+  return absl::StrFormat("%.1f GB", static_cast<double>(bytes) / 1e9);
+}
+
+// Pages beside `slots` slots in `bytes`; 0 if there is no room for one.
+absl::StatusOr<int> PagesIn(const ModelConfig& config, int slots, int64_t bytes) {
+  ASSIGN_OR_RETURN(const KvLayout one, KvLayout::Create(config, {.pages = 1, .slots = slots}));
+  const auto page = static_cast<int64_t>(one.page_bytes());
+  const int64_t room = bytes - kPoolBlock - static_cast<int64_t>(one.bytes()) + page;
+  return static_cast<int>(std::clamp<int64_t>(room / page, 0, kPagesMax));
+}
+
+class Planner {
+ public:
+  Planner(const ModelConfig& config, const PlanRequest& request)
+      : config_(config), request_(request) {}
+
+  absl::StatusOr<MachinePlan> Plan() {
+    MachinePlan out{.weights = SizesOf(config_)};
+    ASSIGN_OR_RETURN(const KvLayout layout, KvLayout::Create(config_, {.pages = 1, .slots = 1}));
+    out.page_bytes = static_cast<int64_t>(layout.page_bytes());
+    out.slot_bytes = static_cast<int64_t>(layout.slot_bytes());
+    out.sequence_bytes = ContextPages() * out.page_bytes + out.slot_bytes;
+    for (int ranks = 1; ranks <= std::min(request_.gpus, 8); ranks *= 2) {
+      for (const bool prefill : {false, true}) {
+        ASSIGN_OR_RETURN(WorkerPlan plan, Worker(ranks, prefill, out.weights));
+        out.workers.push_back(std::move(plan));
+      }
+    }
+    out.chosen = Choose(out.workers);
+    return out;
+  }
+
+ private:
+  int64_t ContextPages() const { return KvLayout::PagesFor(request_.context); }
+
+  absl::StatusOr<WorkerPlan> Worker(int ranks, bool prefill, const WeightSizes& whole) const {
+    WorkerPlan out{.ranks = ranks, .prefill = prefill, .slots = request_.sequences};
+    const absl::StatusOr<ModelConfig> part = ShardConfig(config_, {.ranks = ranks});
+    if (!part.ok()) {
+      out.why = std::string(part.status().message());
+      return out;
+    }
+    const WeightSizes weights = SizesOf(*part);
+    out.weights = weights.total();
+    out.replicated = Replicated(weights, whole, ranks);
+    ASSIGN_OR_RETURN(out.working, WorkingBytes(*part, request_.batch_max, request_.context));
+    out.reserve = kReserve;
+    if (prefill) {
+      ASSIGN_OR_RETURN(const int64_t working,
+                       WorkingBytes(*part, request_.chunk_tokens, request_.context));
+      out.working += working;
+      out.reserve += kReserve;
+    }
+    out.pool = request_.gpu_bytes - out.weights - out.working - out.reserve;
+    return Fill(std::move(out));
+  }
+
+  absl::StatusOr<WorkerPlan> Fill(WorkerPlan out) const {
+    if (out.pool <= 0) {
+      out.why =
+          absl::StrCat("weights and working memory are ", Gigabytes(request_.gpu_bytes - out.pool),
+                       " of ", Gigabytes(request_.gpu_bytes));
+      return out;
+    }
+    ASSIGN_OR_RETURN(out.pages, PagesIn(config_, out.slots, out.pool));
+    if (out.pages == 0) {
+      out.why = absl::StrCat(out.slots, " slots do not fit in ", Gigabytes(out.pool));
+      return out;
+    }
+    out.at_once = static_cast<int>(std::min<int64_t>(out.slots, out.pages / ContextPages()));
+    return out;
+  }
+
+  int Choose(const std::vector<WorkerPlan>& workers) const {
+    for (size_t i = 0; i < workers.size(); ++i) {
+      const bool room_beside = 2 * workers[i].ranks <= request_.gpus;
+      if (workers[i].at_once > 0 && workers[i].prefill != room_beside) return static_cast<int>(i);
+    }
+    return -1;
+  }
+
+  const ModelConfig& config_;
+  const PlanRequest& request_;
+};
+
+}  // namespace
+
+absl::StatusOr<int64_t> PoolBytes(const ModelConfig& config, const PoolSize& size) {
+  ASSIGN_OR_RETURN(const KvLayout layout,
+                   KvLayout::Create(config, {.pages = size.pages, .slots = size.slots}));
+  return static_cast<int64_t>(layout.bytes());
+}
+
+absl::StatusOr<MachinePlan> PlanMachine(const ModelConfig& config, const PlanRequest& request) {
+  RETURN_IF_ERROR(CheckRange({"gpus", request.gpus, 1024}));
+  RETURN_IF_ERROR(CheckRange({"gpu memory in bytes", request.gpu_bytes, int64_t{1} << 48}));
+  RETURN_IF_ERROR(CheckRange({"context", request.context, config.max_position_embeddings}));
+  RETURN_IF_ERROR(CheckRange({"sequences", request.sequences, 1 << 16}));
+  RETURN_IF_ERROR(CheckRange({"batch_max", request.batch_max, 1 << 16}));
+  RETURN_IF_ERROR(CheckRange({"chunk_tokens", request.chunk_tokens, 1 << 16}));
+  return Planner(config, request).Plan();
+}
+
+}  // namespace tandem

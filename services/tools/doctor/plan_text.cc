@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/tools/doctor/plan_text.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "services/tools/doctor/finding.h"
+
+namespace tandem {
+namespace {
+
+// 1048576 → "1,048,576".
+std::string Grouped(int64_t value) {
+  std::string out = absl::StrCat(value);
+  for (int64_t at = static_cast<int64_t>(out.size()) - 3; at > 0; at -= 3) {
+    out.insert(static_cast<size_t>(at), ",");
+  }
+  return out;
+}
+
+std::string Gigabytes(int64_t bytes) {
+  return absl::StrFormat("%.1f", static_cast<double>(bytes) / 1e9);
+}
+
+std::string Size(int64_t bytes) {
+  return Amount(static_cast<double>(bytes));
+}
+
+std::string Model(const PlanText& text) {
+  const WeightSizes& w = text.plan.weights;
+  std::string out = absl::StrFormat(
+      "model      %d layers, hidden size %d, %d experts\n"
+      "weights    %s in the checkpoint: experts %s, shared experts %s, attention %s,\n"
+      "           compressors %s, indexer %s, embedding and head %s, rest %s\n",
+      text.config.num_hidden_layers, text.config.hidden_size, text.config.n_routed_experts,
+      Size(w.checkpoint), Size(w.experts), Size(w.shared), Size(w.attention), Size(w.compressor),
+      Size(w.indexer), Size(w.vocabulary), Size(w.rest));
+  absl::StrAppendFormat(
+      &out, "cache      page of 256 tokens %s B (%s B a token), slot %s B on each GPU\n",
+      Grouped(text.plan.page_bytes), Grouped((text.plan.page_bytes + 255) / 256),
+      Grouped(text.plan.slot_bytes));
+  absl::StrAppendFormat(&out, "sequence   of %s tokens: %s pages and a slot, %s\n",
+                        Grouped(text.request.context), Grouped((text.request.context + 255) / 256),
+                        Size(text.plan.sequence_bytes));
+  return out;
+}
+
+std::string Row(const WorkerPlan& worker) {
+  const std::string who =
+      absl::StrCat(worker.ranks, worker.prefill ? " decode+prefill" : " decode");
+  if (!worker.fits()) return absl::StrFormat("%-17s does not fit: %s\n", who, worker.why);
+  return absl::StrFormat("%-17s %8s %10s %8s %8s %8s %9s %12s %8d\n", who,
+                         Gigabytes(worker.weights), Gigabytes(worker.replicated),
+                         Gigabytes(worker.working + worker.reserve), Gigabytes(worker.pool),
+                         Grouped(worker.slots), Grouped(worker.pages),
+                         Grouped(int64_t{worker.pages} * 256), worker.at_once);
+}
+
+std::string Chosen(const PlanText& text) {
+  if (text.plan.chosen < 0) {
+    return absl::StrFormat("no worker fits on %d GPUs of %s\n", text.request.gpus,
+                           Size(text.request.gpu_bytes));
+  }
+  const WorkerPlan& worker = text.plan.workers[static_cast<size_t>(text.plan.chosen)];
+  std::string out = absl::StrFormat(
+      "chosen     %d GPUs a worker, the fewest that hold the weights and a sequence;\n"
+      "           %s\n"
+      "decode     worker { device: DEVICE_CUDA tensor_parallel: %d context_tokens_max: %d }\n"
+      "           pages: %d slots: %d\n",
+      worker.ranks,
+      worker.prefill ? "prefill on the same ones, over one copy of the weights"
+                     : absl::StrFormat("prefill on %d others", worker.ranks),
+      worker.ranks, text.request.context, worker.pages, worker.slots);
+  absl::StrAppendFormat(
+      &out,
+      "prefill    worker { device: DEVICE_CUDA tensor_parallel: %d context_tokens_max: %d }\n"
+      "           chunk_tokens: %d kv_channel_kind: KV_CHANNEL_KIND_%s\n",
+      worker.ranks, text.request.context, text.request.chunk_tokens,
+      worker.prefill ? "SHARED" : "IPC");
+  return out;
+}
+
+}  // namespace
+
+std::string TextOf(const PlanText& text) {
+  std::string out = Model(text);
+  absl::StrAppendFormat(&out, "\n%d GPUs of %s, %s sequences, %s tokens each; GB on each GPU:\n",
+                        text.request.gpus, Size(text.request.gpu_bytes),
+                        Grouped(text.request.sequences), Grouped(text.request.context));
+  absl::StrAppendFormat(&out, "%-17s %8s %10s %8s %8s %8s %9s %12s %8s\n", "GPUs a worker",
+                        "weights", "replicated", "working", "pool", "slots", "pages", "tokens",
+                        "at once");
+  for (const WorkerPlan& worker : text.plan.workers) out += Row(worker);
+  return absl::StrCat(out, "\n", Chosen(text));
+}
+
+}  // namespace tandem

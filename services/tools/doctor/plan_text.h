@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// A plan as text: what the model takes, what fits on how many GPUs, the config lines to use. Pure;
+// deploy/sizing.md shows it as it is.
+#pragma once
+
+#include <string>
+
+#include "services/runtime/model/config/model_config.h"
+#include "services/runtime/plan/worker_plan.h"
+
+namespace tandem {
+
+struct PlanText {
+  const ModelConfig& config;
+  const PlanRequest& request;
+  const MachinePlan& plan;
+};
+std::string TextOf(const PlanText& text);
+
+}  // namespace tandem

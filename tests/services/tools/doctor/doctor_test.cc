@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: the verb's exit codes and words; deploy/sizing.md shows what --plan prints. Method: the
+// verb in this process, on this machine, on files of its own.
+#include <filesystem>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "services/tools/read_file.h"
+#include "services/tools/verbs.h"
+#include "tests/services/tools/run_verb.h"
+
+namespace tandem {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+const std::string kSource = TANDEM_SOURCE_DIR;
+
+std::string Put(const std::string& name, const std::string& text) {
+  const std::string path = testing::TempDir() + name;
+  std::ofstream(path) << text;
+  return path;
+}
+
+std::string Worker(const std::string& model, const std::string& more = "") {
+  return absl::StrCat("worker { listen: \"127.0.0.1:0\" model_dir: \"", model, "\" ", more, " }");
+}
+
+TEST(DoctorTest, AMachineLikeThisIsFit) {
+  const std::string model = kSource + "/deploy/models/tiny-v4";
+  const std::string decode = Put("doctor-decode.textproto", Worker(model));
+  const Said said = RunVerb(RunDoctor, {"--model", model, "--decode", decode});
+  EXPECT_EQ(said.code, 0) << said.out << said.err;
+  EXPECT_THAT(said.out, HasSubstr("complete, 6 layers, 20 MB of weights"));
+  EXPECT_THAT(said.out, HasSubstr("doctor-decode.textproto is valid"));
+  EXPECT_THAT(said.out, HasSubstr("KV channel"));
+}
+
+TEST(DoctorTest, EachProblemIsNamed) {
+  const std::string bad = Put("doctor-bad.textproto", "worker { listn: \"x\" }");
+  const std::string empty = testing::TempDir() + "doctor-empty";
+  std::filesystem::create_directories(empty);
+  const std::string gone = Put("doctor-gone.textproto", Worker(empty));
+  const Said said = RunVerb(RunDoctor, {"--prefill", bad, "--decode", gone});
+  EXPECT_EQ(said.code, 1);
+  EXPECT_THAT(said.out, HasSubstr("listn"));
+  EXPECT_THAT(said.out, HasSubstr("config.json"));
+  EXPECT_THAT(said.out, HasSubstr("tokenizer.json cannot be read"));
+  EXPECT_THAT(said.out, HasSubstr("problem"));
+}
+
+TEST(DoctorTest, AnAddressThatTwoProcessesName) {
+  const std::string model = kSource + "/deploy/models/tiny-v4";
+  const std::string text = absl::StrCat("worker { listen: \"127.0.0.1:1\" model_dir: \"", model,
+                                        "\" engine: ENGINE_SIM }");
+  const Said said = RunVerb(RunDoctor, {"--prefill", Put("doctor-a.textproto", text), "--decode",
+                                        Put("doctor-b.textproto", text)});
+  EXPECT_EQ(said.code, 1);
+  EXPECT_THAT(said.out, HasSubstr("127.0.0.1:1 is named twice"));
+  EXPECT_THAT(said.out, Not(HasSubstr("of weights")));  // a simulation has none
+}
+
+TEST(DoctorTest, RefusesWhatItCannotPlan) {
+  const std::string model = kSource + "/deploy/models/v4-flash";
+  const auto refusal = [](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "--plan");
+    const Said said = RunVerb(RunDoctor, arguments);
+    EXPECT_EQ(said.code, 2) << said.out;
+    return said.err;
+  };
+  EXPECT_THAT(refusal({}), HasSubstr("--plan needs --model DIR"));
+  EXPECT_THAT(refusal({"--model", "/no/such", "--preset", "h200"}),
+              HasSubstr("/no/such/config.json"));
+  EXPECT_THAT(refusal({"--model", model, "--preset", "a100"}), HasSubstr("got \"a100\""));
+  EXPECT_THAT(refusal({"--model", model, "--gpu-memory", "nan"}), HasSubstr("above 0"));
+  EXPECT_THAT(refusal({"--model", model, "--gpu-memory", "96", "--preset", "h200"}),
+              HasSubstr("exclude each other"));
+  EXPECT_THAT(refusal({"--model", model, "--preset", "h200", "--gpus", "0"}),
+              HasSubstr("gpus must be"));
+  EXPECT_THAT(refusal({"--model", model, "--preset", "h200", "--context", "2000000"}),
+              HasSubstr("context must be"));
+  EXPECT_EQ(RunVerb(RunDoctor, {"--nonsense"}).code, 2);
+}
+
+TEST(DoctorTest, AModelThatDoesNotFitIsExitCodeOne) {
+  const Said said = RunVerb(RunDoctor, {"--plan", "--model", kSource + "/deploy/models/v4-flash",
+                                        "--preset", "rtx-5090", "--gpus", "4"});
+  EXPECT_EQ(said.code, 1);
+  EXPECT_THAT(said.out, HasSubstr("no worker fits on 4 GPUs of 32.0 GB"));
+}
+
+// Every block of the page that begins with "$ tandem doctor …" is what that command prints.
+TEST(DoctorTest, SizingPageShowsWhatPlanPrints) {
+  const auto page = ReadFile(kSource + "/deploy/sizing.md");
+  ASSERT_TRUE(page.ok());
+  int compared = 0;
+  const std::vector<std::string> parts = absl::StrSplit(*page, "```");
+  for (size_t i = 1; i < parts.size(); i += 2) {
+    absl::string_view block = parts[i];
+    absl::ConsumePrefix(&block, "text");
+    absl::ConsumePrefix(&block, "\n");
+    if (!absl::ConsumePrefix(&block, "$ tandem doctor ")) continue;
+    const size_t end = block.find('\n');
+    std::vector<std::string> arguments = absl::StrSplit(block.substr(0, end), ' ');
+    for (std::string& argument : arguments) {
+      if (argument.starts_with("deploy/")) argument = kSource + "/" + argument;
+    }
+    EXPECT_EQ(RunVerb(RunDoctor, arguments).out, block.substr(end + 1));
+    ++compared;
+  }
+  EXPECT_GE(compared, 2);
+}
+
+}  // namespace
+}  // namespace tandem
