@@ -15,6 +15,7 @@
 #include "kernels/common/cuda/codec.cuh"
 #include "kernels/common/cuda/reduce.cuh"
 #include "kernels/ptx/mma.cuh"
+#include "kernels/rope/angles.cuh"
 
 namespace tandem::kernels::cuda {
 
@@ -51,8 +52,28 @@ __device__ __forceinline__ void Store(float* to, const float (&v)[4]) {
                "f"(v[2]), "f"(v[3])
                : "memory");
 }
-__device__ __forceinline__ void Store(Bf16* to, uint32_t low, uint32_t high) {
-  asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(low), "r"(high) : "memory");
+__device__ __forceinline__ void Store(Bf16* to, const uint2& v) {
+  asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(v.x), "r"(v.y) : "memory");
+}
+
+// cos and sin [T, 32], null if nothing is to be turned back, and a token's first.
+struct OutAngles {
+  const float* cos;
+  const float* sin;
+  int first;
+};
+// Not before they are wanted: between the sums there is no register for them.
+__device__ __forceinline__ float2 LoadAngles(const float* from) {
+  float2 two;
+  asm volatile("ld.global.nc.v2.f32 {%0, %1}, [%2];" : "=f"(two.x), "=f"(two.y) : "l"(from));
+  return two;
+}
+// Four neighbouring values of an output from dim `dim` on, turned back where they are to be.
+__device__ __forceinline__ void TurnBack(uint2& v, const OutAngles& angles, int dim) {
+  if (angles.cos == nullptr || dim < kNopeDim) return;
+  const int at = angles.first + (dim - kNopeDim) / 2;
+  const float2 c = LoadAngles(angles.cos + at), s = LoadAngles(angles.sin + at);
+  v = make_uint2(RotatePair(v.x, c.x, -s.x), RotatePair(v.y, c.y, -s.y));
 }
 
 template <int kM>
@@ -155,12 +176,14 @@ class HeadTiles {
     return has_scores() && thread_ % kHeadLanes == 0 ? thread_ / kHeadLanes : -1;
   }
 
-  // The sums times share.inverse[turn] to out[heads, 512] as bf16. Begins anew.
-  __device__ __forceinline__ void TakeOut(Bf16* out, int heads, int turn) {
+  // The sums times share.inverse[turn] to out[heads, 512] as bf16, turned back. Begins anew.
+  __device__ __forceinline__ void TakeOut(Bf16* out, int heads, int turn, const OutAngles& angles) {
     ForRows(heads, [&](int row, int dim, const float(&v)[4]) {
       const float inverse = share_->inverse[turn][row];
-      Store(out + row * kHeadDim + dim, PackBf16(v[0] * inverse, v[1] * inverse),
-            PackBf16(v[2] * inverse, v[3] * inverse));
+      uint2 four = make_uint2(PackBf16(v[0] * inverse, v[1] * inverse),
+                              PackBf16(v[2] * inverse, v[3] * inverse));
+      TurnBack(four, angles, dim);
+      Store(out + row * kHeadDim + dim, four);
     });
   }
   // The sums themselves to out[heads], `stride` floats apart. Begins anew.

@@ -96,12 +96,17 @@ __device__ __forceinline__ int KeysOf(uint32_t note) {
   return static_cast<int>(note & 0xFFu);
 }
 
-// A thread's number among the key warps, the last of a block. Asked for anew where it is wanted,
-// for it would take a register that the loop over the tiles has not.
-__device__ __forceinline__ int KeyThread() {
+// This thread's number, asked for anew: kept, it would take a register that the loops over the
+// tiles have not, and so would what both kinds of warps make of it.
+__device__ __forceinline__ int ThisThread() {
   uint32_t thread;
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
-  return static_cast<int>(thread - (blockDim.x - kKeyThreads));
+  __builtin_assume(thread < 1024);
+  return static_cast<int>(thread);
+}
+// The same among the key warps, the second half of a block.
+__device__ __forceinline__ int KeyThread() {
+  return ThisThread() % kKeyThreads;
 }
 
 // The tiles of all jobs of this block, one after the other. All key warps have the same.

@@ -8,9 +8,11 @@
 //           out[t,h] = bf( (Σ_i bf(e^{s_i−m})·k_i) / den );  lse[t,h] = m + ln Σ_i e^{s_i−m}
 //           (without the sink)
 //           no key at all: out = 0, lse = −∞
+//           with angles: the last 64 values of out, as bf16, turned back by the query's position
+//           (rope.h, inverse)
 // Shapes    q[T,H,512]  up to 3 sources with index[T,n]  sink[H]  →  out[T,H,512]  lse[T,H]
-//           (optional)
-// Layout    row-major; q, out bf16; sink, lse fp32; rows in split pages (common/paged_rows.h),
+//           (optional); cos[T,32]  sin[T,32] (optional)
+// Layout    row-major; q, out bf16; the others fp32; rows in split pages (common/paged_rows.h),
 //           index int32 flat rows. A source without a base is not there. out may be q.
 // Numerics  rows are dequantised exactly; the denominator sums unrounded exponentials. Reference:
 //           fp64 sums of products, fp32 scores. Others: scores in fp32 over 16 lanes, sums over
@@ -47,6 +49,8 @@ struct SparseAttentionArgs {
   float scale = 0;                    // 512^-½
   TensorView<Bf16, 3> out;            // [T, H, 512]
   TensorView<float, 2> lse;           // [T, H]; data null: not wanted
+  TensorView<const float, 2> cos;     // [T, 32]; data null: out is not turned back
+  TensorView<const float, 2> sin;     // [T, 32]
 };
 
 inline void CheckSparseAttention(const SparseAttentionArgs& args) {
@@ -57,6 +61,11 @@ inline void CheckSparseAttention(const SparseAttentionArgs& args) {
   KERNEL_CHECK_EQ(args.sink.shape[0], args.q.shape[1]);
   for (int i = 0; i < 3; ++i) KERNEL_CHECK_EQ(args.out.shape[i], args.q.shape[i]);
   if (args.lse.data != nullptr) KERNEL_CHECK_EQ(args.lse.size(), args.q.shape[0] * args.q.shape[1]);
+  if (args.cos.data == nullptr) return;
+  for (const auto* angles : {&args.cos, &args.sin}) {
+    KERNEL_CHECK_EQ(angles->shape[0], args.q.shape[0]);
+    KERNEL_CHECK_EQ(angles->shape[1], kRopeDim / 2);
+  }
 }
 
 namespace cpu {

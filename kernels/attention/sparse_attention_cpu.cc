@@ -5,6 +5,7 @@
 
 #include "kernels/attention/key_list.h"
 #include "kernels/attention/sparse_attention.h"
+#include "kernels/rope/rope.h"
 
 namespace tandem::kernels {
 namespace {
@@ -60,13 +61,17 @@ void SparseAttention(const SparseAttentionArgs& args, Stream& stream) {
   for (int64_t t = 0; t < args.q.shape[0]; ++t) {
     const int64_t n = ReadKeys(args, t, keys);
     for (int64_t h = 0; h < heads; ++h) {
+      Bf16* out = args.out.row(t) + h * kHeadDim;
       const float lse = OneHead({.q = args.q.row(t) + h * kHeadDim,
                                  .keys = keys,
                                  .n = n,
                                  .sink = args.sink[h],
                                  .scale = args.scale,
                                  .p = p,
-                                 .out = args.out.row(t) + h * kHeadDim});
+                                 .out = out});
+      if (args.cos.data != nullptr) {
+        Rotate64(out + kNopeDim, args.cos.row(t), args.sin.row(t), /*inverse=*/true);
+      }
       if (args.lse.data != nullptr) args.lse.row(t)[h] = lse;
     }
   }

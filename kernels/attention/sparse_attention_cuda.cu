@@ -36,6 +36,8 @@ struct Parameters {
   Bf16* out;
   float* lse;  // may be null
   const float* sink;
+  const float* cos;  // null: not turned back
+  const float* sin;
   DeviceKeySource sources[kMaxKeySources];
   float scale;  // times log2 e
   int32_t heads;
@@ -68,6 +70,11 @@ __device__ __forceinline__ Job JobOf(const Parameters& p, int job) {
   return {static_cast<int>(t), head0, min(16 * kM, p.heads - head0), static_cast<int>(split)};
 }
 
+// By which a token's outputs are turned back.
+__device__ __forceinline__ OutAngles AnglesOf(const Parameters& p, int t) {
+  return {p.cos, p.sin, t * (kRopeDim / 2)};
+}
+
 __device__ __forceinline__ float Lse(float most, float total) {
   return most == kNoScore ? kNoScore : (most + log2f(total)) * kLn2;
 }
@@ -82,9 +89,9 @@ __device__ __forceinline__ void PrefetchQueries(const Parameters& p, const Job& 
 }
 
 template <int kM, bool kRotated>
-__device__ __forceinline__ void BringKeys(const Parameters& p, Shared<kM>& shared, int thread) {
+__device__ __forceinline__ void BringKeys(const Parameters& p, Shared<kM>& shared) {
   using Warp = KeyWarp<kM, kRotated>;
-  Warp mine(thread);
+  Warp mine(KeyThread());
   TileStream stream(p.jobs, shared.keys, kKeysMeet);
   typename Warp::Raw raw[Warp::kEights];
   uint32_t next = stream.Next();
@@ -146,13 +153,13 @@ __device__ __forceinline__ void EndValues(const Parameters& p, HeadTiles<kM>& mi
     mine.TakeSums(p.sums + (row * p.jobs.splits + job.split) * kHeadDim,
                   int64_t{p.jobs.splits} * kHeadDim, job.heads);
   } else {
-    mine.TakeOut(p.out + row * kHeadDim, job.heads, turn);
+    mine.TakeOut(p.out + row * kHeadDim, job.heads, turn, AnglesOf(p, job.t));
   }
 }
 
 template <int kM>
-__device__ __forceinline__ void AttendHeads(const Parameters& p, Shared<kM>& shared, int thread) {
-  HeadTiles<kM> mine(&shared.heads, thread);
+__device__ __forceinline__ void AttendHeads(const Parameters& p, Shared<kM>& shared) {
+  HeadTiles<kM> mine(&shared.heads, ThisThread());
   const uint32_t slots = ptx::SharedAddress(shared.tiles);
   int job = static_cast<int>(blockIdx.x);
 #pragma unroll
@@ -189,13 +196,13 @@ __global__ void __launch_bounds__(kThreads, 1)
   ptx::GridDependencyLaunch();
   if (thread < kHeadThreads) {
     ptx::GiveRegisters<kHeadRegisters>();
-    AttendHeads<kM>(p, shared, thread);
+    AttendHeads<kM>(p, shared);
   } else {
     ptx::TakeRegisters<kKeyRegisters>();
     if (thread < kThreads - 2 * 32) {
-      BringKeys<kM, false>(p, shared, thread - kHeadThreads);
+      BringKeys<kM, false>(p, shared);
     } else {
-      BringKeys<kM, true>(p, shared, thread - kHeadThreads);
+      BringKeys<kM, true>(p, shared);
     }
   }
 }
@@ -255,8 +262,10 @@ __global__ void __launch_bounds__(kMergeThreads) MergeKernel(const __grid_consta
   for (int split = kAhead; split < p.jobs.splits; ++split) {
     add(weights[split], sums[split * kMergeThreads]);
   }
-  reinterpret_cast<uint2*>(p.out + row * kHeadDim)[threadIdx.x] = make_uint2(
-      PackBf16(sum.x * inverse, sum.y * inverse), PackBf16(sum.z * inverse, sum.w * inverse));
+  uint2 out = make_uint2(PackBf16(sum.x * inverse, sum.y * inverse),
+                         PackBf16(sum.z * inverse, sum.w * inverse));
+  TurnBack(out, AnglesOf(p, static_cast<int>(row / p.heads)), 4 * static_cast<int>(threadIdx.x));
+  reinterpret_cast<uint2*>(p.out + row * kHeadDim)[threadIdx.x] = out;
 }
 
 DeviceKeySource OnDevice(const KeySource& source) {
@@ -313,6 +322,8 @@ void SparseAttention(const SparseAttentionArgs& args, Stream& stream) {
                   .out = args.out.data,
                   .lse = args.lse.data,
                   .sink = args.sink.data,
+                  .cos = args.cos.data,
+                  .sin = args.sin.data,
                   .scale = args.scale * kLog2E,
                   .heads = static_cast<int32_t>(args.q.shape[1])};
   for (int i = 0; i < kMaxKeySources; ++i) {

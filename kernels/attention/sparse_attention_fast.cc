@@ -6,6 +6,7 @@
 #include "kernels/attention/key_list.h"
 #include "kernels/attention/lanes.h"
 #include "kernels/attention/sparse_attention.h"
+#include "kernels/rope/rope.h"
 
 namespace tandem::kernels {
 namespace {
@@ -84,6 +85,9 @@ void SparseAttention(const SparseAttentionArgs& args, Stream& stream) {
                        .scale = args.scale,
                        .p = p,
                        .out = out});
+      }
+      if (args.cos.data != nullptr) {
+        Rotate64(out + kNopeDim, args.cos.row(t), args.sin.row(t), /*inverse=*/true);
       }
       if (args.lse.data != nullptr) args.lse.row(t)[h] = lse;
     }

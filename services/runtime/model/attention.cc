@@ -211,9 +211,10 @@ void Attention(const Context& c, const AttentionWeights& w, int layer, const BfM
                                           compressed},
                               .sink = w.attn_sink,
                               .scale = static_cast<float>(1 / std::sqrt(double{kHeadDim})),
-                              .out = q},
+                              .out = q,
+                              .cos = angles.cos,
+                              .sin = angles.sin},
                              c.stream);
-  c.kernels.rope({.x = q, .cos = angles.cos, .sin = angles.sin, .inverse = true}, c.stream);
   if (!CommitsEarly(c.step)) {
     c.kernels.window_commit({.batch = c.step.batch, .chunk = ChunkRows(c), .ring = Ring(c, layer)},
                             c.stream);

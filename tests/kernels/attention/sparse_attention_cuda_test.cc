@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: sparse attention on a device. Method: fresh random keys in three pools, lists with holes,
 // heads of every shard, keys around the tiles' and the segments' sizes, few tokens (splits) and
-// many (none), against the reference; twice, for the same bits. |error| ≤ 2^-7 of the largest key
-// value, for P is rounded to bf16, and 2^-8 of the result's norm.
+// many (none), against the reference; twice, for the same bits, and turned back, for rope's.
+// |error| ≤ 2^-7 of the largest key value, for P is rounded to bf16, and 2^-8 of the result's norm.
 #include <algorithm>
 #include <memory>
 
@@ -108,12 +108,25 @@ class SparseAttentionCudaTest : public OnDevice {
     args.out = in_place;
     args.lse = {};
     cuda.sparse_attention(args, stream);
+    Tensor<float, 2> cos(tokens, 32), sin(tokens, 32);
+    random.Fill(cos);
+    random.Fill(sin);
+    const DeviceTensor<float, 2> dcos(cos), dsin(sin);
+    const DeviceTensor turned(poison);
+    args.q = dq;
+    args.out = turned;
+    args.cos = dcos;
+    args.sin = dsin;
+    cuda.sparse_attention(args, stream);
     Wait();
     const std::vector<Bf16> actual = out.Fetch().values;
     ExpectNear(actual, expected.values, 14.0 / 128);
     ExpectCloseInNorm(actual, expected.values);
     ExpectNear(dlse.Fetch().values, expected_lse.values, 1e-5, 1e-4);
     EXPECT_TRUE(actual == in_place.Fetch().values) << "not the same bits";
+    cuda.rope({.x = in_place, .cos = dcos, .sin = dsin, .inverse = true}, stream);
+    Wait();
+    EXPECT_TRUE(turned.Fetch().values == in_place.Fetch().values) << "not rope's bits";
   }
 
   static void ExpectCloseInNorm(const std::vector<Bf16>& actual,

@@ -2,7 +2,7 @@
 // Goal: attention over listed rows. Method: the golden case, in one source and spread over three
 // with −1 between; a query without keys; fast against reference on random input (|error| ≤ 2^-7 of
 // the largest key value, for P is rounded to bf16); bits independent of neighbours, sources and
-// padding.
+// padding; with angles those of rope.
 #include "kernels/attention/sparse_attention.h"
 
 #include <algorithm>
@@ -69,6 +69,29 @@ TEST_P(SparseAttentionTest, EqualsTheGoldenInOneSourceOrThree) {
   const Result spread = Run(q, sink, pool, parts);
   EXPECT_EQ(spread.out, result.out);
   EXPECT_EQ(spread.lse, result.lse);
+}
+
+TEST_P(SparseAttentionTest, AnglesTurnBackAsRopeDoes) {
+  Random random(92);
+  Tensor<Bf16, 3> q(2, 3, 512), expected(2, 3, 512), out(2, 3, 512);
+  Tensor<Bf16, 2> keys(5, 512);
+  Tensor<float, 1> sink(3);
+  Tensor<float, 2> cos(2, 32), sin(2, 32);
+  random.Fill(q);
+  random.Fill(keys);
+  random.Fill(cos);
+  random.Fill(sin);
+  const Pool pool(keys);
+  std::vector<int32_t> list = {0, 1, 2, 3, 4, -1, -1, -1, -1, -1};  // the second sees none
+  SparseAttentionArgs args{.q = q, .sink = sink, .scale = kScale, .out = expected};
+  args.sources[1] = {.rows = pool.rows(), .index = {list.data(), {2, 5}}};
+  kernels.sparse_attention(args, stream);
+  kernels.rope({.x = expected, .cos = cos, .sin = sin, .inverse = true}, stream);
+  args.out = out.Poison();
+  args.cos = cos;
+  args.sin = sin;
+  kernels.sparse_attention(args, stream);
+  EXPECT_EQ(out.values, expected.values);
 }
 
 TEST_P(SparseAttentionTest, AQueryThatSeesNoKeyGivesZeroAndMinusInfinity) {
