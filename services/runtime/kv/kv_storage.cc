@@ -62,6 +62,7 @@ absl::StatusOr<std::unique_ptr<KvStorage>> KvStorage::OpenShared(const KvLayout&
       out->shared_,
       SharedMemory::Open(offer.name, kPoolOffset + (host ? layout.bytes() : 0), offer.mapper_id));
   if (!host) {
+    out->near_ = backend.Holds(offer.gpu_memory);
     out->imported_ = backend.Import(offer.gpu_memory);
     if (out->imported_ == nullptr) {
       return absl::FailedPreconditionError(

@@ -57,6 +57,8 @@ class KvStorage {
   void Write(uint64_t offset, absl::string_view bytes) const;
 
   kernels::Backend& backend() const { return private_.backend(); }
+  // Whether the engine can work in it: not so in another GPU's memory, which only copies reach.
+  bool near() const { return near_; }
   // The handle of a shared pool on a GPU; else empty.
   const std::string& gpu_memory() const { return gpu_memory_; }
 
@@ -75,6 +77,7 @@ class KvStorage {
   const KvLayout layout_;
   kernels::Memory private_;
   uint8_t* imported_ = nullptr;
+  bool near_ = true;
   std::string gpu_memory_;
   std::unique_ptr<SharedMemory> shared_;
   std::byte* test_ = nullptr;  // the test area
