@@ -54,7 +54,7 @@ PY
 tests() {
   local test
   : >"$out/tests.log"
-  for test in kernels_cuda_test engine_cuda_test parallel_cuda_test transfer_cuda_test; do
+  for test in kernels_cuda_test engine_cuda_test parallel_cuda_test; do
     "$bin/$test" --gtest_brief=1 2>&1 | tee -a "$out/tests.log" | tail -40
     [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
   done
