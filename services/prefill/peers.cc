@@ -44,7 +44,7 @@ Peer& Peers::Reach(const std::string& endpoint, uint64_t incarnation, absl::Time
                                             .preferred = options_.preferred,
                                             .strict = options_.strict,
                                             .config = options_.config,
-                                            .backend = &staging_.storage->backend(),
+                                            .backends = staging_.storage->backends(),
                                             .post = options_.post});
   return peer;
 }

@@ -34,8 +34,9 @@ std::unique_ptr<LoadedModel> Dummy(const std::string& model, const kernels::Kern
 std::vector<std::vector<float>> Logits(const LoadedModel& loaded,
                                        const kernels::KernelTable& table) {
   const auto layout = KvLayout::Create(loaded.config(), {.pages = 1, .slots = 1});
-  const auto model = Model::Create(loaded.shard_config(), loaded.weights(), table,
-                                   {.max_tokens_per_step = 64, .max_positions = 256});
+  const auto model = Model::Create(
+      {.config = loaded.shard_config(), .weights = loaded.weights(), .kernels = table},
+      {.max_tokens_per_step = 64, .max_positions = 256});
   CHECK(layout.ok() && model.ok());
   std::vector<std::byte> memory(layout->bytes());
   std::vector<int32_t> tokens(24);

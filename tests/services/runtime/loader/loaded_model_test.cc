@@ -65,8 +65,9 @@ class LoadedModelTest : public ::testing::Test {
 
   void RunSomeTokens(const LoadedModel& loaded) {
     const auto layout = KvLayout::Create(loaded.config(), {.pages = 1, .slots = 1});
-    const auto model = Model::Create(loaded.config(), loaded.weights(), kernels::kCpuKernels,
-                                     {.max_tokens_per_step = 16, .max_positions = 256});
+    const auto model = Model::Create(
+        {.config = loaded.config(), .weights = loaded.weights(), .kernels = kernels::kCpuKernels},
+        {.max_tokens_per_step = 16, .max_positions = 256});
     ASSERT_TRUE(layout.ok() && model.ok());
     std::vector<std::byte> memory(layout->bytes());
     std::vector<int32_t> tokens(16);

@@ -35,10 +35,12 @@ absl::StatusOr<std::vector<float>> Logits(const LoadedModel& loaded,
                                           const kernels::KernelSet& kernels) {
   ASSIGN_OR_RETURN(const KvLayout layout,
                    KvLayout::Create(loaded.config(), {.pages = 1, .slots = 1}));
-  ASSIGN_OR_RETURN(const auto pool, KvStorage::CreatePrivate(layout, kernels.backend));
-  ASSIGN_OR_RETURN(const auto model,
-                   Model::Create(loaded.shard_config(), loaded.weights(), kernels,
-                                 {.max_tokens_per_step = kTokens, .max_positions = 256}));
+  ASSIGN_OR_RETURN(const auto pool, KvStorage::CreatePrivate(layout, {&kernels.backend}));
+  ASSIGN_OR_RETURN(
+      const auto model,
+      Model::Create(
+          {.config = loaded.shard_config(), .weights = loaded.weights(), .kernels = kernels},
+          {.max_tokens_per_step = kTokens, .max_positions = 256}));
   std::vector<int32_t> tokens(kTokens);
   std::iota(tokens.begin(), tokens.end(), 40);
   const int32_t page = 0;
