@@ -4,6 +4,8 @@
 #ifdef TANDEM_CUDA
 #include <cuda_runtime_api.h>
 
+#include <cstdlib>
+
 #include "kernels/common/cuda/cuda_backend.h"
 #endif
 
@@ -15,7 +17,15 @@ const KernelTable& SelectKernels(Device device) {
 
 #ifdef TANDEM_CUDA
 
+// A kernel that is loaded at its first launch waits for the device, on which a rank's kernel may
+// wait for the peer that this launch is of. So all are loaded at once, before the first call.
+void LoadKernelsAtOnce() {
+  constexpr int kKeepWhatIsSet = 0;
+  (void)setenv("CUDA_MODULE_LOADING", "EAGER", kKeepWhatIsSet);
+}
+
 Gpu SelectGpu(int index) {
+  LoadKernelsAtOnce();
   const std::string name = "GPU " + std::to_string(index);
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {

@@ -3,27 +3,29 @@
 # One router, some prefill and some decode workers on this machine, on loopback.
 #
 #   deploy/scripts/local.sh up --model DIR [--prefill N] [--decode N] [--port P] [--pages N] \
-#     [--engine model|sim] [--device cpu|cuda] [--slots N]
+#     [--engine model|sim] [--device cpu|cuda] [--tensor-parallel N] [--slots N] \
+#     [--load-format checkpoint|dummy]
 #   deploy/scripts/local.sh status
 #   deploy/scripts/local.sh down
 #
 # `up` also takes --bin DIR (default bin/ of a bundle, else build/release/bin), and --router-config,
 # --prefill-config and --decode-config TEXT, fields that are added to the config of each process of
 # that kind; `--engine sim` runs workers that compute nothing and repeat prompts
-# (deploy/config/decode_sim.textproto); `--device cuda` runs workers on GPU 0, which needs a build
-# with TANDEM_CUDA; --slots is how many sequences a decode worker holds. Each
-# verb also takes --dir STATE (default build/local: configs, logs, process ids; one cluster a
-# folder). Without --port the router gets a free port; the workers always do. `up` returns when
-# every process answers its health check and the router is connected to every worker, or stops all
-# of them again and shows why. `status` exits with 0 when all serve. `down` sends SIGTERM, waits for
-# running answers to drain, and kills what is left then. Repeating a verb is harmless.
+# (deploy/config/decode_sim.textproto); `--device cuda` runs workers on GPU 0, and on those that
+# follow with --tensor-parallel, which needs a build with TANDEM_CUDA; `--load-format dummy` makes
+# weights up from config.json alone; --slots is how many sequences a decode worker holds. Each verb
+# also takes --dir STATE (default build/local: configs, logs, process ids; one cluster a folder).
+# Without --port the router gets a free port; the workers always do. `up` returns when every process
+# answers its health check and the router is connected to every worker, or stops all of them again
+# and shows why. `status` exits with 0 when all serve. `down` sends SIGTERM, waits for running
+# answers to drain, and kills what is left then. Repeating a verb is harmless.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
 state="$root/build/local"
 bin="$root/bin"
 [ -x "$bin/tandem" ] || bin="$root/build/release/bin"
-model="" port="" pages=256 slots=64 engine=model device=cpu
+model="" port="" pages=256 slots=64 engine=model device=cpu ranks=1 load_format=checkpoint
 declare -A added=([router]="" [prefill]="" [decode]="")
 prefill=1 decode=1
 start_seconds=300
@@ -35,7 +37,7 @@ fail() {
 }
 
 usage() {
-  sed -n '5,8s/^# *//p' "$0" >&2
+  sed -n '5,9s/^# *//p' "$0" >&2
   exit 2
 }
 
@@ -104,6 +106,8 @@ worker_config() {  # name grpc-port metrics-port
   echo "  model_dir: $(quoted "$model")"
   echo "  engine: ENGINE_${engine^^}"
   echo "  device: DEVICE_${device^^}"
+  echo "  tensor_parallel: $ranks"
+  [ "$engine" = sim ] || echo "  load_format: LOAD_FORMAT_${load_format^^}"
   echo "}"
   case "$1" in
     decode*) echo "pages: $pages slots: $slots batch_max: $slots" ;;
@@ -182,11 +186,14 @@ wait_serving() {
   done <"$state/processes"
 }
 
-# What runs has the model, engine, device, numbers of workers and port that were asked for.
+# What runs has the model, engine, device, ranks, numbers of workers and port that were asked for.
 same_as_asked() {
   grep -qxF "model_dir: $(quoted "$model")" "$state/router.textproto" &&
     grep -qx "  engine: ENGINE_${engine^^}" "$state/decode-0.textproto" &&
     grep -qx "  device: DEVICE_${device^^}" "$state/decode-0.textproto" &&
+    grep -qx "  tensor_parallel: $ranks" "$state/decode-0.textproto" &&
+    { [ "$engine" = sim ] ||
+      grep -qx "  load_format: LOAD_FORMAT_${load_format^^}" "$state/decode-0.textproto"; } &&
     [ "$(grep -c '^prefill-' "$state/processes")" -eq "$prefill" ] &&
     [ "$(grep -c '^decode-' "$state/processes")" -eq "$decode" ] &&
     { [ -z "$port" ] || grep -q "^router .* $port [0-9]*$" "$state/processes"; }
@@ -200,8 +207,13 @@ up() {
   number --decode "$decode" 64
   number --pages "$pages" 16777216
   number --slots "$slots" 65536
+  [[ "$ranks" =~ ^[1248]$ ]] || fail "--tensor-parallel: $ranks is none of 1, 2, 4, 8"
   case "$engine" in model | sim) ;; *) fail "--engine: $engine is neither model nor sim" ;; esac
   case "$device" in cpu | cuda) ;; *) fail "--device: $device is neither cpu nor cuda" ;; esac
+  case "$load_format" in
+    checkpoint | dummy) ;;
+    *) fail "--load-format: $load_format is neither checkpoint nor dummy" ;;
+  esac
   [ -z "$port" ] || number --port "$port" 65535
   local role why
   for role in "" -router -prefill -decode; do
@@ -280,6 +292,8 @@ while [ $# -gt 0 ]; do
     --decode-config) added[decode]=$2 ;;
     --engine) engine=$2 ;;
     --device) device=$2 ;;
+    --tensor-parallel) ranks=$2 ;;
+    --load-format) load_format=$2 ;;
     --slots) slots=$2 ;;
     --dir) state=$2 ;;
     --bin) bin=$2 ;;

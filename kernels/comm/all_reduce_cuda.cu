@@ -55,7 +55,7 @@ __device__ __forceinline__ void PostStreams(const PostInput& input, const uint4&
 template <bool kPost>
 __global__ void __launch_bounds__(kPushVectors)
     AllReducePushed(AllReduceArgs args, int64_t vectors) {
-  ptx::GridDependencyLaunch();
+  if (!args.peers.share_devices) ptx::GridDependencyLaunch();
   ptx::GridDependencyWait();
   const int place = static_cast<int>(threadIdx.x), block = static_cast<int>(blockIdx.x);
   const int64_t vector = int64_t{block} * kPushVectors + place;
@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(kPushVectors)
 template <bool kPost, int kVectors>
 __global__ void __launch_bounds__(kPullThreads)
     AllReducePulled(AllReduceArgs args, int64_t vectors) {
-  ptx::GridDependencyLaunch();
+  if (!args.peers.share_devices) ptx::GridDependencyLaunch();
   ptx::GridDependencyWait();
   const PeerView& peers = args.peers;
   const int block = static_cast<int>(blockIdx.x);
@@ -140,7 +140,7 @@ void Reduce(const AllReduceArgs& args, Stream& stream) {
 void ReduceThenNext(const AllReduceArgs& args, Stream& stream) {
   HcPostPreArgs rest{.post = args.post, .next = args.next};
   rest.post.y = args.x;
-  if (args.x.shape[0] <= kMostPeerTokens) {
+  if (args.x.shape[0] <= kMostPeerTokens && !args.peers.share_devices) {
     rest.peers = args.peers;
     HcPostPre(rest, stream);
     return;

@@ -69,7 +69,8 @@ __device__ __forceinline__ bool GoOnWaiting(const PeerView& peers, int peer, int
                                             uint32_t error) {
   if (error != 0) return false;
   if (clock64() - start <= peers.limit) return true;
-  atomicCAS(peers.error, 0u, 1u + static_cast<uint32_t>(peer));
+  const uint32_t mine = 1u + static_cast<uint32_t>(peer);
+  if (atomicCAS(peers.error, 0u, mine) == 0u) *static_cast<volatile uint32_t*>(peers.report) = mine;
   return false;
 }
 

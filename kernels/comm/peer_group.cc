@@ -3,6 +3,9 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
+#include <set>
+
 #include "kernels/common/contract.h"
 
 namespace tandem::kernels {
@@ -55,7 +58,11 @@ std::unique_ptr<PeerGroup> PeerGroup::Create(const std::vector<int>& devices, in
     }
   }
   std::unique_ptr<PeerGroup> group(new PeerGroup);
-  group->devices_ = devices;
+  void* reports = nullptr;
+  const size_t report_bytes = static_cast<size_t>(ranks) * sizeof(uint32_t);
+  if (cudaHostAlloc(&reports, report_bytes, cudaHostAllocPortable) != cudaSuccess) return nullptr;
+  group->reports_ = static_cast<uint32_t*>(reports);
+  std::fill_n(group->reports_, ranks, 0);
   for (const int device : devices) {
     const OnDevice on(device);
     void* memory = nullptr;
@@ -64,8 +71,12 @@ std::unique_ptr<PeerGroup> PeerGroup::Create(const std::vector<int>& devices, in
     if (cudaMemset(memory, 0, kBytes) != cudaSuccess) return nullptr;
     if (cudaDeviceSynchronize() != cudaSuccess) return nullptr;
   }
+  const std::set<int> distinct(devices.begin(), devices.end());
   for (int rank = 0; rank < ranks; ++rank) {
-    PeerView view = {.rank = rank, .ranks = ranks, .limit = limit};
+    PeerView view = {.rank = rank,
+                     .ranks = ranks,
+                     .limit = limit,
+                     .share_devices = distinct.size() < devices.size()};
     for (int peer = 0; peer < ranks; ++peer) {
       view.exchange[peer] = group->memory_[peer];
       view.inbox[peer] = view.exchange[peer] + kExchangeBytes;
@@ -74,6 +85,7 @@ std::unique_ptr<PeerGroup> PeerGroup::Create(const std::vector<int>& devices, in
     uint8_t* own = view.inbox[rank] + kInboxBytes + kFlagBytes;
     view.epochs = reinterpret_cast<uint32_t*>(own);
     view.error = reinterpret_cast<uint32_t*>(own + kEpochBytes);
+    view.report = group->reports_ + rank;
     group->views_.push_back(view);
   }
   return group;
@@ -81,14 +93,11 @@ std::unique_ptr<PeerGroup> PeerGroup::Create(const std::vector<int>& devices, in
 
 PeerGroup::~PeerGroup() {
   for (uint8_t* memory : memory_) (void)cudaFree(memory);
+  (void)cudaFreeHost(reports_);
 }
 
 uint32_t PeerGroup::Error(int rank) const {
-  const OnDevice on(devices_[rank]);
-  uint32_t error = 0;
-  KERNEL_CHECK_EQ(cudaMemcpy(&error, views_[rank].error, sizeof(error), cudaMemcpyDefault),
-                  cudaSuccess);
-  return error;
+  return *static_cast<volatile uint32_t*>(reports_ + rank);
 }
 
 }  // namespace tandem::kernels

@@ -7,8 +7,10 @@
 // talks to the same block of the other ranks only. All ranks must run the same operations of the
 // same sizes in the same order; a rank that does not is noticed by its peers after `limit` clock
 // cycles: they record an error, wait no more from then on, and what they compute is worthless.
-// Ranks may share a device, for tests, while all their blocks fit on it (pulled: two ranks'). Owned
-// by whoever makes it, outlives every stream that uses its views.
+// Ranks may share a device, for tests, while all their blocks fit on it (pulled: two ranks'): there
+// an operation lets nothing begin behind it before it has its peers' parts, for blocks that wait
+// behind one rank's would keep the other's from running. Owned by whoever makes it, outlives every
+// stream that uses its views.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +36,9 @@ struct PeerView {
   uint32_t* flags[kMaxPeers] = {};  // of every rank: [kMaxPeers][kPullBlocks], by who wrote
   uint32_t* epochs = nullptr;       // this rank's: [kPushBlocks] rounds done
   uint32_t* error = nullptr;        // this rank's: 1 + the peer that did not come, or 0
+  uint32_t* report = nullptr;       // the same in host memory, written where an error occurs
   int64_t limit = 0;                // clock cycles
+  bool share_devices = false;       // some ranks do
 };
 
 class PeerGroup {
@@ -46,13 +50,13 @@ class PeerGroup {
   PeerGroup& operator=(const PeerGroup&) = delete;
 
   const PeerView& view(int rank) const { return views_[rank]; }
-  // 1 + the peer for which a rank waited in vain, or 0: of what has run.
+  // 1 + the peer for which a rank waited in vain, or 0: of what has run. Asks no device.
   uint32_t Error(int rank) const;
 
  private:
   PeerGroup() = default;
-  std::vector<int> devices_;
   std::vector<uint8_t*> memory_;
+  uint32_t* reports_ = nullptr;  // [ranks], in host memory
   std::vector<PeerView> views_;
 };
 

@@ -22,9 +22,9 @@ int64_t WaitingMax(const KvStorage& storage) {
 }
 
 // Fresh for every link, so that memory that happens to look right is not taken for shared.
-std::string RandomPattern() {
+std::string RandomPattern(size_t bytes) {
   std::random_device random;
-  std::string out(KvStorage::kTestCellBytes, '\0');
+  std::string out(bytes, '\0');
   for (char& byte : out) byte = static_cast<char>(random());
   return out;
 }
@@ -105,11 +105,12 @@ absl::Status LinkReactor::OnHello(const v1::LinkHello& hello) {
   offer.set_pages(storage.layout().pages());
   offer.set_slots(storage.layout().slots());
   if (const SharedMemory* shared = storage.shared()) {
-    pattern_ = RandomPattern();
+    pattern_ = RandomPattern(storage.pattern_bytes());
     loop_.storage().WriteTest(link_, pattern_);
     offer.set_shm_name(shared->name());
     offer.set_shm_bytes(shared->size());
-    offer.set_gpu_memory(storage.gpu_memory());
+    offer.set_copies(static_cast<uint32_t>(storage.backends().size()));
+    for (const std::string& handle : storage.gpu_memory()) offer.add_gpu_memory(handle);
     offer.set_pool_offset(KvStorage::kPoolOffset);
     offer.set_test_offset(KvStorage::TestOffset(link_));
     offer.set_test_pattern(pattern_);

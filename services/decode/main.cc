@@ -25,11 +25,11 @@ absl::StatusOr<std::unique_ptr<KvStorage>> MakePool(const v1::DecodeConfig& conf
   const int removed = SharedMemory::RemoveAbandoned();
   if (removed > 0) LogInfo("removed-abandoned-pools", {{"count", removed}});
   absl::StatusOr<std::unique_ptr<KvStorage>> pool =
-      KvStorage::CreateShared(layout, worker.backend());
+      KvStorage::CreateShared(layout, worker.backends);
   if (pool.ok()) return pool;
   // Rows will travel as bytes; a prefill worker that insists on shared memory refuses the link.
   LogWarning("pool-not-shared", {{"why", std::string(pool.status().message())}});
-  return KvStorage::CreatePrivate(layout, worker.backend());
+  return KvStorage::CreatePrivate(layout, worker.backends);
 }
 
 absl::Status Run(const v1::DecodeConfig& config) {

@@ -24,7 +24,7 @@ absl::StatusOr<StagingPool> MakeStaging(const v1::PrefillConfig& config,
   ASSIGN_OR_RETURN(const KvLayout layout,
                    KvLayout::Create(worker.config(), {.pages = pages, .slots = slots}));
   ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> storage,
-                   KvStorage::CreatePrivate(layout, worker.backend()));
+                   KvStorage::CreatePrivate(layout, worker.backends));
   return StagingPool{.id = 0, .storage = std::move(storage), .pages = PagePool(pages, slots)};
 }
 

@@ -45,7 +45,7 @@ Peer& Peers::Reach(const std::string& endpoint, uint64_t incarnation, absl::Time
                                             .preferred = options_.preferred,
                                             .strict = options_.strict,
                                             .config = options_.config,
-                                            .backend = &staging_.storage->backend(),
+                                            .backends = staging_.storage->backends(),
                                             .post = options_.post});
   return peer;
 }
@@ -60,7 +60,7 @@ void Peers::Up(Peer& peer, LinkUp up) {
     // The pool's name is the link's: a mapped pool belongs to one link.
     peer.channel = std::make_unique<SharedChannel>(staging_.id + peer.serial, std::move(up.mapped));
   } else if (up.kind == v1::KV_CHANNEL_KIND_IPC) {
-    if (copier_ == nullptr) copier_ = std::make_unique<KvCopier>(staging_.storage->backend());
+    if (copier_ == nullptr) copier_ = std::make_unique<KvCopier>(staging_.storage->backends());
     peer.channel = std::make_unique<IpcChannel>(staging_, *copier_, std::move(up.mapped));
   } else {
     peer.channel = std::make_unique<GrpcChannel>(staging_, *peer.stub);

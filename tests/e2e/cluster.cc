@@ -21,6 +21,16 @@
 
 namespace tandem {
 
+namespace {
+
+std::string Ranks(int count) {
+  std::string out = absl::StrCat("tensor_parallel: ", count, " ");
+  for (int r = 0; kClusterOnGpu && r < count; ++r) absl::StrAppend(&out, "gpus: 0 ");
+  return out;
+}
+
+}  // namespace
+
 Cluster::Cluster(const ClusterOptions& options) : decode_pages_(options.decode_pages) {
   std::string folder = "/tmp/tandem-cluster-XXXXXX";
   CHECK(mkdtemp(folder.data()) != nullptr);
@@ -34,11 +44,13 @@ Cluster::Cluster(const ClusterOptions& options) : decode_pages_(options.decode_p
     process.binary = absl::StrCat("tandem-", role);
     process.port = FreePort();
     process.metrics_port = FreePort();
-    Write(name, absl::StrCat("worker { listen: \"127.0.0.1:", process.port,
-                             "\" metrics_listen: \"127.0.0.1:", process.metrics_port,
-                             "\" model_dir: \"", model_dir, "\" drain_timeout { seconds: 10 } ",
-                             "device: DEVICE_" TANDEM_CLUSTER_DEVICE " ", options.worker_extra,
-                             " }\n", extra, "\n"));
+    Write(name,
+          absl::StrCat("worker { listen: \"127.0.0.1:", process.port,
+                       "\" metrics_listen: \"127.0.0.1:", process.metrics_port, "\" model_dir: \"",
+                       model_dir, "\" drain_timeout { seconds: 10 } ",
+                       "device: DEVICE_" TANDEM_CLUSTER_DEVICE " ",
+                       Ranks(role == "prefill" ? options.prefill_ranks : options.decode_ranks),
+                       options.worker_extra, " }\n", extra, "\n"));
     absl::StrAppend(role == "prefill" ? &prefills : &decodes, role,
                     "_workers: \"127.0.0.1:", process.port, "\"\n");
   };

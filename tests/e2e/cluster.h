@@ -37,6 +37,9 @@ struct ClusterOptions {
   uint32_t decode_pages = kDecodePages;  // of each decode worker
   int prefills = 1;
   int decodes = 1;
+  // tensor_parallel of each kind; on a GPU all ranks share the first one.
+  int prefill_ranks = 1;
+  int decode_ranks = 1;
   // Lines of text proto that are added to the config of each process.
   std::string router_extra;
   std::string prefill_extra;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: through the three processes every golden prompt is answered as the released model code
 // answers it, within the design's tolerances (section 3), on checkpoints of any shape, and the
-// numbers are the same to the bit for every chunk size and channel kind. Method: golden_tiny.json
-// and golden_random_a.json, and shapes/ for other sizes; the log-probabilities of all prompt tokens
-// and of greedy decoding. In services_cuda_test the workers compute on a GPU, where equality is
-// within the tolerances.
+// numbers are the same to the bit for every chunk size and channel kind, whatever the ranks of the
+// workers. Method: golden_tiny.json and golden_random_a.json, and shapes/ for other sizes; the
+// log-probabilities of all prompt tokens and of greedy decoding. In services_cuda_test the workers
+// compute on a GPU, where equality is within the tolerances.
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -40,6 +40,8 @@ struct Setting {
   Shape shape;
   int chunk;
   std::string kind;
+  int prefill_ranks = 1;
+  int decode_ranks = 1;
 };
 
 // |differences of log-probabilities|
@@ -107,7 +109,8 @@ void CheckAnswer(const Outcome& outcome, const nlohmann::json& golden, const Tol
 }
 
 std::ostream& operator<<(std::ostream& out, const Setting& setting) {
-  return out << setting.shape.name << " chunk " << setting.chunk << " " << setting.kind;
+  return out << setting.shape.name << " chunk " << setting.chunk << " " << setting.kind
+             << ", ranks " << setting.prefill_ranks << " and " << setting.decode_ranks;
 }
 
 class GoldenTest : public ::testing::TestWithParam<Setting> {};
@@ -122,6 +125,8 @@ TEST_P(GoldenTest, EveryPromptIsAnsweredAsTheReleasedCodeDoes) {
   const Setting& setting = GetParam();
   const Shape& shape = setting.shape;
   Cluster cluster({.model_dir = shape.checkpoint,
+                   .prefill_ranks = setting.prefill_ranks,
+                   .decode_ranks = setting.decode_ranks,
                    .prefill_extra = absl::StrCat(
                        "chunk_tokens: ", setting.chunk, " kv_channel: KV_CHANNEL_POLICY_STRICT",
                        " kv_channel_kind: KV_CHANNEL_KIND_", setting.kind)});
@@ -137,7 +142,9 @@ TEST_P(GoldenTest, EveryPromptIsAnsweredAsTheReleasedCodeDoes) {
     CheckAnswer(outcome, golden, shape.tolerance, answers);
     // A GPU's sums depend on how many tokens a step has.
     if (kClusterOnGpu) continue;
-    const auto [first, fresh] = FirstSeen().try_emplace(shape.golden + name, outcome);
+    const std::string bits_of =
+        absl::StrCat(shape.golden, name, " ", setting.prefill_ranks, " ", setting.decode_ranks);
+    const auto [first, fresh] = FirstSeen().try_emplace(bits_of, outcome);
     EXPECT_EQ(outcome.prompt_logprobs, first->second.prompt_logprobs) << name;
     EXPECT_EQ(outcome.only().tokens, first->second.only().tokens) << name;
     EXPECT_EQ(outcome.only().logprobs, first->second.only().logprobs) << name;
@@ -172,11 +179,22 @@ std::vector<Setting> Settings() {
       if (shape.given || !shared) out.push_back({shape, chunk, "GRPC"});
     }
   }
+  // Ranks: a pool with as many copies on both sides is shared, any other pair sends bytes.
+  out.push_back({shapes[0], 64, "SHARED", 2, 2});
+  out.push_back({shapes[0], 7, "GRPC", 2, 2});
+  out.push_back({shapes[0], 64, "GRPC", 1, 2});
+  out.push_back({shapes[0], 64, "GRPC", 4, 1});
+  out.push_back({shapes[1], 64, "SHARED", 2, 2});
   return out;
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenTest, ::testing::ValuesIn(Settings()), [](const auto& info) {
-  return absl::StrCat(info.param.shape.name, "Chunk", info.param.chunk, info.param.kind);
+  const Setting& setting = info.param;
+  std::string name = absl::StrCat(setting.shape.name, "Chunk", setting.chunk, setting.kind);
+  if (setting.prefill_ranks > 1 || setting.decode_ranks > 1) {
+    absl::StrAppend(&name, "Ranks", setting.prefill_ranks, "And", setting.decode_ranks);
+  }
+  return name;
 });
 
 }  // namespace

@@ -12,7 +12,7 @@
 #include "nlohmann/json.hpp"
 #include "services/runtime/config/service_config.h"
 #include "services/runtime/config/text_config.h"
-#include "services/runtime/loader/safetensors.h"
+#include "services/runtime/loader/store/safetensors.h"
 #include "services/runtime/model/config/model_config.h"
 #include "services/runtime/text/chat/message_json.h"
 #include "services/runtime/text/chat_encoding.h"

@@ -14,12 +14,12 @@ LOW_TO_HIGH = (
     (RUNTIME + "rpc",),
     # The network's sizes: the KV layout is computed from them, the forward pass uses both.
     (RUNTIME + "model/config",),
-    (RUNTIME + "text", RUNTIME + "kv", RUNTIME + "sampling"),
+    (RUNTIME + "text", RUNTIME + "kv", RUNTIME + "sampling", RUNTIME + "parallel"),
     (RUNTIME + "model",),
     (RUNTIME + "loader",),
     (RUNTIME + "engine",),
     (RUNTIME + "scheduler",),
-    (RUNTIME + "transfer", RUNTIME + "parallel", RUNTIME + "machine", RUNTIME + "plan"),
+    (RUNTIME + "transfer", RUNTIME + "machine", RUNTIME + "plan"),
     ("services/prefill", "services/decode", "services/router", "services/tools"),
 )
 RANK = {member: rank for rank, group in enumerate(LOW_TO_HIGH) for member in group}

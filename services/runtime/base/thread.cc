@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace tandem {
@@ -15,6 +16,10 @@ Thread::Thread(const std::string& name, std::function<void()> body)
 
 Thread::~Thread() {
   thread_.join();
+}
+
+int ProcessorCount() {
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
 }  // namespace tandem

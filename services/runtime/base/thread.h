@@ -21,4 +21,7 @@ class Thread {
   std::thread thread_;
 };
 
+// Processors that this process may use, at least 1.
+int ProcessorCount();
+
 }  // namespace tandem

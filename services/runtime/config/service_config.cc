@@ -70,15 +70,38 @@ absl::Status ValidateSim(const v1::SimConfig& sim) {
 void ApplyWorkerDefaults(v1::WorkerConfig& worker) {
   if (worker.model_name().empty()) worker.set_model_name(FolderName(worker.model_dir()));
   if (worker.device() == v1::DEVICE_UNSPECIFIED) worker.set_device(v1::DEVICE_CPU);
+  if (!worker.has_tensor_parallel()) worker.set_tensor_parallel(1);
   if (worker.device() == v1::DEVICE_CUDA) {
-    if (!worker.has_gpu()) worker.set_gpu(0);
+    if (!worker.has_gpu() && worker.gpus().empty()) worker.set_gpu(0);
   } else if (worker.kernels() == v1::KERNELS_UNSPECIFIED) {
     worker.set_kernels(v1::KERNELS_CPU);
   }
   if (!worker.has_drain_timeout()) *worker.mutable_drain_timeout() = ToProto(absl::Seconds(30));
   ApplyMetricsDefaults(worker);
   if (worker.engine() == v1::ENGINE_UNSPECIFIED) worker.set_engine(v1::ENGINE_MODEL);
-  if (worker.engine() == v1::ENGINE_SIM) ApplySimDefaults(*worker.mutable_sim());
+  if (worker.engine() == v1::ENGINE_SIM) {
+    ApplySimDefaults(*worker.mutable_sim());
+  } else if (worker.load_format() == v1::LOAD_FORMAT_UNSPECIFIED) {
+    worker.set_load_format(v1::LOAD_FORMAT_CHECKPOINT);
+  }
+}
+
+void CheckRanks(const v1::WorkerConfig& worker, FieldCheck& check) {
+  const uint32_t ranks = worker.tensor_parallel();
+  check.InRange("tensor_parallel", ranks, {.min = 1, .max = 8});
+  if ((ranks & (ranks - 1)) != 0) {
+    check.Fail("tensor_parallel", absl::StrCat(ranks, " is none of 1, 2, 4, 8"));
+  }
+  if (ranks > 1 && worker.engine() == v1::ENGINE_SIM) {
+    check.Fail("tensor_parallel", "is for engine: ENGINE_MODEL only");
+  }
+  if (worker.gpus().empty()) return;
+  if (worker.has_gpu()) check.Fail("gpus", "stands instead of gpu, not beside it");
+  if (worker.gpus().size() != static_cast<int>(ranks)) {
+    check.Fail("gpus", absl::StrCat("needs as many as tensor_parallel has ranks (", ranks,
+                                    "), got ", worker.gpus().size()));
+  }
+  for (const uint32_t gpu : worker.gpus()) check.InRange("gpus", gpu, {.min = 0, .max = 1023});
 }
 
 void CheckDevice(const v1::WorkerConfig& worker, FieldCheck& check) {
@@ -90,9 +113,10 @@ void CheckDevice(const v1::WorkerConfig& worker, FieldCheck& check) {
     if (worker.engine() == v1::ENGINE_SIM)
       check.Fail("device", "DEVICE_CUDA is for engine: ENGINE_MODEL only");
     check.InRange("gpu", worker.gpu(), {.min = 0, .max = 1023});
-  } else if (worker.has_gpu()) {
-    check.Fail("gpu", "is for device: DEVICE_CUDA only");
+  } else if (worker.has_gpu() || !worker.gpus().empty()) {
+    check.Fail(worker.has_gpu() ? "gpu" : "gpus", "is for device: DEVICE_CUDA only");
   }
+  CheckRanks(worker, check);
 }
 
 absl::Status ValidateWorker(const v1::WorkerConfig& worker) {
@@ -108,6 +132,10 @@ absl::Status ValidateWorker(const v1::WorkerConfig& worker) {
   check.Positive("drain_timeout", worker.drain_timeout());
   if (!v1::Engine_IsValid(worker.engine())) check.Fail("engine", "is no known engine");
   CheckDevice(worker, check);
+  if (!v1::LoadFormat_IsValid(worker.load_format()))
+    check.Fail("load_format", "is no known format");
+  if (worker.engine() == v1::ENGINE_SIM && worker.load_format() != v1::LOAD_FORMAT_UNSPECIFIED)
+    check.Fail("load_format", "is for engine: ENGINE_MODEL only");
   if (worker.engine() != v1::ENGINE_SIM && worker.has_sim())
     check.Fail("sim", "is for engine: ENGINE_SIM only");
   RETURN_IF_ERROR(check.status());

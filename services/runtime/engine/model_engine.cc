@@ -23,9 +23,14 @@ size_t RowCount(const EngineChunk& chunk) {
 
 absl::StatusOr<std::unique_ptr<ModelEngine>> ModelEngine::Create(const Parts& parts,
                                                                  const StepLimits& limits) {
-  ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
-                   Model::Create(parts.config, parts.weights, parts.kernels, limits));
-  return std::unique_ptr<ModelEngine>(new ModelEngine(std::move(model), parts.record));
+  ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Model::Create({.config = parts.config,
+                                                                .weights = parts.weights,
+                                                                .kernels = parts.kernels,
+                                                                .communicator = parts.communicator,
+                                                                .sums_mlps = parts.sums_mlps,
+                                                                .head = parts.draws},
+                                                               limits));
+  return std::unique_ptr<ModelEngine>(new ModelEngine(std::move(model), parts));
 }
 
 // A chunk's part of the step, and what is wanted of its rows, in the order in which they come.
@@ -45,39 +50,45 @@ void ModelEngine::Plan(const EngineChunk& chunk) {
 
 void ModelEngine::Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
                          std::function<void()> done) {
-  chunks_ = chunks;
-  sequences_.clear();
-  rows_.clear();
-  for (const EngineChunk& chunk : chunks) Plan(chunk);
-  if (!chunks.empty()) Compute(kv);
+  Prepare(chunks, kv);
+  Queue();
   backend_.Notify(std::move(done), model_->stream());
 }
 
-void ModelEngine::Compute(const KvView& kv) {
+void ModelEngine::Prepare(absl::Span<const EngineChunk> chunks, const KvView& kv) {
+  chunks_ = chunks;
+  kv_ = kv;
+  sequences_.clear();
+  rows_.clear();
+  recording_ = nullptr;
+  for (const EngineChunk& chunk : chunks) Plan(chunk);
+  if (chunks.empty()) return;
   inputs_.Reset(model_->step_room() + Draws::Room(rows_));
   draws_.Begin(rows_, inputs_);
-  const tandem::Step step = model_->Describe(sequences_, kv, inputs_);
-  const auto queue = [&] {
-    inputs_.ToDevice(model_->stream());
-    model_->Queue({.chunks = sequences_, .step = step, .kv = kv},
-                  [this](const LogitsBlock& block) { draws_.Run(block.logits); });
-    draws_.Fetch();
-  };
-  const std::optional<StepKey> key = KeyOf(step, kv);
-  replayed_ = 0;
-  if (key.has_value()) {
-    replayed_ = recorder_.Run(*key, queue);
-  } else {
-    queue();
-  }
+  step_ = model_->Describe(sequences_, kv_, inputs_);
+  const std::optional<StepKey> key = KeyOf();
+  if (key.has_value()) recording_ = recorder_.Find(*key, [this] { QueuePlainly(); });
+}
+
+void ModelEngine::Queue() {
+  if (chunks_.empty()) return;
+  if (recording_ == nullptr) return QueuePlainly();
+  backend_.Replay(*recording_, model_->stream());
+}
+
+void ModelEngine::QueuePlainly() {
+  inputs_.ToDevice(model_->stream());
+  model_->Queue({.chunks = sequences_, .step = step_, .kv = kv_},
+                [this](const LogitsBlock& block) { draws_.Run(block.logits); });
+  if (has_draws_) draws_.Fetch();
 }
 
 // None if the step is none that can be replayed.
-std::optional<StepKey> ModelEngine::KeyOf(const tandem::Step& step, const KvView& kv) const {
+std::optional<StepKey> ModelEngine::KeyOf() const {
   const std::optional<Draws::Shape> draws = draws_.ShapeOf();
-  if (!record_ || !draws.has_value() || draws->rows != step.size()) return std::nullopt;
+  if (!record_ || !draws.has_value() || draws->rows != step_.size()) return std::nullopt;
   return StepKey{
-      .step = ShapeOf(step), .draws = *draws, .inputs_moves = inputs_.moves(), .pool = kv.base};
+      .step = ShapeOf(step_), .draws = *draws, .inputs_moves = inputs_.moves(), .pool = kv_.base};
 }
 
 std::vector<ChunkResult> ModelEngine::Collect() {
@@ -85,6 +96,7 @@ std::vector<ChunkResult> ModelEngine::Collect() {
     CheckFailed(__FILE__, __LINE__, backend_.Describe() + ": " + model_->stream().error());
   }
   std::vector<ChunkResult> results(chunks_.size());
+  if (!has_draws_) return results;
   size_t row = 0;
   for (size_t i = 0; i < chunks_.size(); ++i) {
     for (const size_t end = row + RowCount(chunks_[i]); row < end; ++row) {

@@ -2,8 +2,11 @@
 // ModelEngine: the Engine that computes: Model's forward pass and its draws, on one kernel set. On
 // the host a step has run when Launch returns; on a GPU it is queued there, its inputs go over by
 // one copy and its results come back by another, and decode steps are replayed as CUDA graphs. A
-// device that fails ends the process. Borrows weights, table and backend; they outlive it. Not
-// thread-safe.
+// device that fails ends the process. Borrows weights, table, backend and communicator; they
+// outlive it. Not thread-safe.
+//
+// As one rank of several (tensor_parallel_engine.h) it is used part by part: Prepare does all that
+// may take memory or wait for the device, recording included; Queue only queues.
 #pragma once
 
 #include <functional>
@@ -26,7 +29,10 @@ class ModelEngine final : public Engine {
     const ModelConfig& config;
     const Weights& weights;
     kernels::KernelSet kernels;
-    bool record = true;  // replay decode steps, where the backend can
+    bool record = true;                    // replay decode steps, where the backend can
+    Communicator* communicator = nullptr;  // of a rank that has peers
+    bool sums_mlps = true;                 // with them (CutsMlps)
+    bool draws = true;                     // false: another rank has the head, and draws
   };
   // Errors: Model::Create.
   static absl::StatusOr<std::unique_ptr<ModelEngine>> Create(const Parts& parts,
@@ -37,32 +43,43 @@ class ModelEngine final : public Engine {
               std::function<void()> done) override;
   std::vector<ChunkResult> Collect() override;
 
+  // Launch in two parts, without `done`.
+  void Prepare(absl::Span<const EngineChunk> chunks, const KvView& kv);
+  void Queue();
+  kernels::Stream& stream() { return model_->stream(); }
+
   // Of the last step, if it was replayed; else 0.
-  int64_t replayed_operations() const { return replayed_; }
+  int64_t replayed_operations() const {
+    return recording_ == nullptr ? 0 : recording_->operations();
+  }
 
  private:
-  ModelEngine(std::unique_ptr<Model> model, bool record)
+  ModelEngine(std::unique_ptr<Model> model, const Parts& parts)
       : model_(std::move(model)),
-        record_(record),
+        record_(parts.record),
+        has_draws_(parts.draws),
         backend_(model_->kernels().backend),
         inputs_(backend_),
         draws_(model_->kernels(), model_->stream()),
         recorder_(backend_, model_->stream()) {}
   void Plan(const EngineChunk& chunk);
-  void Compute(const KvView& kv);
-  std::optional<StepKey> KeyOf(const tandem::Step& step, const KvView& kv) const;
+  void QueuePlainly();
+  std::optional<StepKey> KeyOf() const;
 
   const std::unique_ptr<Model> model_;
   const bool record_;
+  const bool has_draws_;
   kernels::Backend& backend_;
   // Of the running step.
   absl::Span<const EngineChunk> chunks_;
+  KvView kv_;
+  tandem::Step step_;
   std::vector<SequenceChunk> sequences_;
   std::vector<RowWish> rows_;
   kernels::Mirror inputs_;
   Draws draws_;
   StepRecorder recorder_;
-  int64_t replayed_ = 0;
+  const kernels::Recording* recording_ = nullptr;
 };
 
 }  // namespace tandem

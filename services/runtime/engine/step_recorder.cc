@@ -9,21 +9,16 @@ constexpr size_t kRecordingsMax = 512;
 
 }  // namespace
 
-int64_t StepRecorder::Run(const StepKey& key, const std::function<void()>& queue) {
+const kernels::Recording* StepRecorder::Find(const StepKey& key,
+                                             const std::function<void()>& queue) {
   const auto it = recordings_.find(key);
   if (it == recordings_.end()) {
     if (recordings_.size() == kRecordingsMax) recordings_.clear();
     recordings_.emplace(key, nullptr);
-    queue();
-    return 0;
+    return nullptr;
   }
   if (it->second == nullptr) it->second = backend_.Record(queue, stream_);
-  if (it->second == nullptr) {
-    queue();
-    return 0;
-  }
-  backend_.Replay(*it->second, stream_);
-  return it->second->operations();
+  return it->second.get();
 }
 
 }  // namespace tandem

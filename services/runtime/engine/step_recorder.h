@@ -35,8 +35,9 @@ class StepRecorder {
   StepRecorder(kernels::Backend& backend, kernels::Stream& stream)
       : backend_(backend), stream_(stream) {}
 
-  // Runs the step whose operations `queue` queues. The operations of its recording; 0: it has none.
-  int64_t Run(const StepKey& key, const std::function<void()>& queue);
+  // The recording of a step whose operations `queue` queues: made now if the key has come once
+  // before. Null: it has none, and runs plainly. Valid until the next call.
+  const kernels::Recording* Find(const StepKey& key, const std::function<void()>& queue);
 
  private:
   kernels::Backend& backend_;

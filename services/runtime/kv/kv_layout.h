@@ -116,11 +116,15 @@ class KvLayout {
   uint64_t hash_ = 0;
 };
 
-// A pool's memory with its layout. Both are borrowed; `base` is at least 256-byte aligned, and is
+// A pool's memory with its layout. All is borrowed; a base is at least 256-byte aligned, and is
 // memory of the engine's backend: a GPU's, perhaps.
 struct KvView {
   std::byte* base = nullptr;
   const KvLayout* layout = nullptr;
+  // Where each rank of an engine has its copy of the pool, `base` first. Empty: there is one.
+  absl::Span<std::byte* const> copies = {};
+
+  KvView OfRank(int rank) const { return {.base = copies[rank], .layout = layout}; }
 };
 
 }  // namespace tandem

@@ -12,98 +12,142 @@ constexpr uint64_t kGpuBlock = uint64_t{2} << 20;
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<KvStorage>> KvStorage::CreatePrivate(const KvLayout& layout,
-                                                                    kernels::Backend& backend) {
-  std::unique_ptr<KvStorage> out(new KvStorage(layout, backend));
-  out->base_ =
-      reinterpret_cast<std::byte*>(out->private_.Take(static_cast<int64_t>(layout.bytes())));
-  if (out->base_ != nullptr) return out;
+KvStorage::KvStorage(const KvLayout& layout, Backends backends)
+    : layout_(layout), backends_(backends.begin(), backends.end()) {
+  CHECK(!backends_.empty());
+  for (kernels::Backend* backend : backends_) {
+    CHECK_EQ(backend->ReadsHost(), host());
+    private_.push_back(std::make_unique<kernels::Memory>(*backend));
+  }
+}
+
+KvStorage::Backends KvStorage::OnHost() {
+  static kernels::Backend* const kHost = &kernels::HostBackend();
+  return {&kHost, 1};
+}
+
+absl::Status KvStorage::NoMemory(uint64_t bytes, size_t rank) const {
   return absl::ResourceExhaustedError(
-      absl::StrCat("KV pool: no memory for ", layout.bytes(), " bytes on ", backend.Describe()));
+      absl::StrCat("KV pool: no memory for ", bytes, " bytes on ", backends_[rank]->Describe()));
+}
+
+absl::StatusOr<std::unique_ptr<KvStorage>> KvStorage::CreatePrivate(const KvLayout& layout,
+                                                                    Backends backends) {
+  std::unique_ptr<KvStorage> out(new KvStorage(layout, backends));
+  for (size_t r = 0; r < backends.size(); ++r) {
+    uint8_t* const memory = out->private_[r]->Take(static_cast<int64_t>(layout.bytes()));
+    if (memory == nullptr) return out->NoMemory(layout.bytes(), r);
+    out->bases_.push_back(reinterpret_cast<std::byte*>(memory));
+  }
+  return out;
+}
+
+uint64_t KvStorage::ObjectBytes(const KvLayout& layout, const Offer& offer) {
+  if (!offer.gpu_memory.empty()) return kPoolOffset;
+  return static_cast<uint64_t>(offer.copies) * (kPoolOffset + layout.bytes());
+}
+
+void KvStorage::PlaceInObject() {
+  for (size_t r = 0; r < backends_.size(); ++r) {
+    bases_.push_back(shared_->data() + r * (kPoolOffset + layout_.bytes()) + kPoolOffset);
+  }
 }
 
 absl::StatusOr<std::unique_ptr<KvStorage>> KvStorage::CreateShared(const KvLayout& layout,
-                                                                   kernels::Backend& backend) {
-  std::unique_ptr<KvStorage> out(new KvStorage(layout, backend));
-  const bool host = backend.ReadsHost();
-  ASSIGN_OR_RETURN(out->shared_, SharedMemory::Create(kPoolOffset + (host ? layout.bytes() : 0)));
-  if (host) {
-    out->test_ = out->shared_->data();
-  } else {
+                                                                   Backends backends) {
+  std::unique_ptr<KvStorage> out(new KvStorage(layout, backends));
+  if (!out->host()) {
     // A block of its own: a handle is one of the whole block.
     const uint64_t bytes = (kPoolOffset + layout.bytes() + kGpuBlock - 1) / kGpuBlock * kGpuBlock;
-    uint8_t* const memory = out->private_.Take(static_cast<int64_t>(bytes));
-    if (memory == nullptr) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("KV pool: no memory for ", bytes, " bytes on ", backend.Describe()));
+    for (size_t r = 0; r < backends.size(); ++r) {
+      uint8_t* const memory = out->private_[r]->Take(static_cast<int64_t>(bytes));
+      if (memory == nullptr) return out->NoMemory(bytes, r);
+      out->gpu_memory_.push_back(backends[r]->Export(memory));
+      if (out->gpu_memory_.back().empty()) {
+        return absl::UnavailableError(absl::StrCat("KV pool: ", backends[r]->Describe(),
+                                                   " shares no memory with other processes"));
+      }
+      out->bases_.push_back(reinterpret_cast<std::byte*>(memory) + kPoolOffset);
     }
-    out->gpu_memory_ = backend.Export(memory);
-    if (out->gpu_memory_.empty()) {
-      return absl::UnavailableError(
-          absl::StrCat("KV pool: ", backend.Describe(), " shares no memory with other processes"));
-    }
-    out->test_ = reinterpret_cast<std::byte*>(memory);
   }
-  out->base_ = out->test_ + kPoolOffset;
+  const Offer offer = {.copies = static_cast<int>(backends.size()), .gpu_memory = out->gpu_memory_};
+  ASSIGN_OR_RETURN(out->shared_, SharedMemory::Create(ObjectBytes(layout, offer)));
+  if (out->host()) out->PlaceInObject();
   return out;
 }
 
 absl::StatusOr<std::unique_ptr<KvStorage>> KvStorage::OpenShared(const KvLayout& layout,
                                                                  const Offer& offer,
-                                                                 kernels::Backend& backend) {
-  const bool host = backend.ReadsHost();
-  if (host != offer.gpu_memory.empty()) {
-    return absl::FailedPreconditionError(absl::StrCat("the offered pool is in ",
-                                                      host ? "a GPU's" : "host", " memory, but ",
-                                                      backend.Describe(), " computes here"));
+                                                                 Backends backends) {
+  std::unique_ptr<KvStorage> out(new KvStorage(layout, backends));
+  if (out->host() != offer.gpu_memory.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the offered pool is in ", out->host() ? "a GPU's" : "host", " memory, but ",
+                     backends[0]->Describe(), " computes here"));
   }
-  std::unique_ptr<KvStorage> out(new KvStorage(layout, backend));
-  ASSIGN_OR_RETURN(
-      out->shared_,
-      SharedMemory::Open(offer.name, kPoolOffset + (host ? layout.bytes() : 0), offer.mapper_id));
-  if (!host) {
-    out->near_ = backend.Holds(offer.gpu_memory);
-    out->imported_ = backend.Import(offer.gpu_memory);
-    if (out->imported_ == nullptr) {
+  const size_t copies = out->host() ? static_cast<size_t>(offer.copies) : offer.gpu_memory.size();
+  if (copies != backends.size()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the offered pool is one of ", copies, " ranks, but this worker has ", backends.size()));
+  }
+  ASSIGN_OR_RETURN(out->shared_,
+                   SharedMemory::Open(offer.name, ObjectBytes(layout, offer), offer.mapper_id));
+  if (out->host()) {
+    out->PlaceInObject();
+    return out;
+  }
+  for (size_t r = 0; r < backends.size(); ++r) {
+    out->near_ = out->near_ && backends[r]->Holds(offer.gpu_memory[r]);
+    uint8_t* const memory = backends[r]->Import(offer.gpu_memory[r]);
+    if (memory == nullptr) {
       return absl::FailedPreconditionError(
-          absl::StrCat("the offered memory is not in reach of ", backend.Describe()));
+          absl::StrCat("the offered memory is not in reach of ", backends[r]->Describe()));
     }
+    out->imported_.push_back(memory);
+    out->bases_.push_back(reinterpret_cast<std::byte*>(memory) + kPoolOffset);
   }
-  out->test_ = host ? out->shared_->data() : reinterpret_cast<std::byte*>(out->imported_);
-  out->base_ = out->test_ + kPoolOffset;
   return out;
 }
 
 KvStorage::~KvStorage() {
   // Before the lock says so.
-  if (imported_ != nullptr) backend().Unimport(imported_);
+  for (size_t r = 0; r < imported_.size(); ++r) backends_[r]->Unimport(imported_[r]);
 }
 
 void KvStorage::Read(uint64_t offset, absl::Span<char> to) const {
   CHECK_LE(offset + to.size(), layout_.bytes());
-  private_.backend().CopyNow(
-      {.to = to.data(), .from = base_ + offset, .bytes = static_cast<int64_t>(to.size())});
+  backends_[0]->CopyNow(
+      {.to = to.data(), .from = bases_[0] + offset, .bytes = static_cast<int64_t>(to.size())});
 }
 
 void KvStorage::Write(uint64_t offset, absl::string_view bytes) const {
   CHECK_LE(offset + bytes.size(), layout_.bytes());
-  private_.backend().CopyNow(
-      {.to = base_ + offset, .from = bytes.data(), .bytes = static_cast<int64_t>(bytes.size())});
+  for (size_t r = 0; r < bases_.size(); ++r) {
+    backends_[r]->CopyNow({.to = bases_[r] + offset,
+                           .from = bytes.data(),
+                           .bytes = static_cast<int64_t>(bytes.size())});
+  }
 }
 
 std::string KvStorage::ReadTest(uint32_t link_id) const {
   CHECK(shared_ != nullptr);
-  std::string pattern(kTestCellBytes, '\0');
-  backend().CopyNow(
-      {.to = pattern.data(), .from = test_ + TestOffset(link_id), .bytes = kTestCellBytes});
+  std::string pattern(pattern_bytes(), '\0');
+  for (size_t r = 0; r < bases_.size(); ++r) {
+    backends_[r]->CopyNow({.to = pattern.data() + r * kTestCellBytes,
+                           .from = bases_[r] - kPoolOffset + TestOffset(link_id),
+                           .bytes = kTestCellBytes});
+  }
   return pattern;
 }
 
 void KvStorage::WriteTest(uint32_t link_id, absl::string_view pattern) const {
   CHECK(shared_ != nullptr);
-  CHECK_EQ(pattern.size(), kTestCellBytes);
-  backend().CopyNow(
-      {.to = test_ + TestOffset(link_id), .from = pattern.data(), .bytes = kTestCellBytes});
+  CHECK_EQ(pattern.size(), pattern_bytes());
+  for (size_t r = 0; r < bases_.size(); ++r) {
+    backends_[r]->CopyNow({.to = bases_[r] - kPoolOffset + TestOffset(link_id),
+                           .from = pattern.data() + r * kTestCellBytes,
+                           .bytes = kTestCellBytes});
+  }
 }
 
 std::string Inverted(absl::string_view pattern) {

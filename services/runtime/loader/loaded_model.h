@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// LoadedModel: a rank's part of a checkpoint folder, bound, checked and prepared for one kernel
-// set; what a worker holds.
+// LoadedModel: a rank's part of a model, bound, checked and prepared for one kernel set; what a
+// worker holds.
 //
-// Owns the mapping, what was made of it in the backend's memory, and the views into both: prepared
-// linears, and on a GPU every other tensor as well. Not movable, because models borrow weights().
-// Thread-safe once loaded. Load writes its progress to the log, at most one line
-// a second. Errors: those of ModelConfig, ShardConfig, Checkpoint and BindWeights;
-// RESOURCE_EXHAUSTED when weights do not fit.
+// Owns what was prepared, in one piece of the backend's memory, and the views of it; on the host
+// also the checkpoint's mapping, which is read in place beside. On a GPU the weights' `bytes` and
+// `scales` are the prepared ones too: nothing of the checkpoint is left. Not movable, because
+// models borrow weights(). Thread-safe once loaded. Errors: those of ModelConfig, ShardConfig,
+// Checkpoint, BindWeights and FillWeights; RESOURCE_EXHAUSTED when weights do not fit.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "kernels/common/backend/memory.h"
 #include "kernels/kernel_set.h"
-#include "services/runtime/loader/checkpoint.h"
+#include "services/runtime/loader/store/tensor_store.h"
 #include "services/runtime/loader/weight_binder.h"
 #include "services/runtime/model/config/model_config.h"
 #include "services/runtime/model/config/shard.h"
@@ -25,10 +24,16 @@
 
 namespace tandem {
 
+enum class LoadFormat {
+  kCheckpoint,  // the folder's safetensors
+  kDummy,       // made up (store/dummy_weights.h); of the folder only config.json is read
+};
+
 struct LoadOptions {
   std::string folder;
   kernels::KernelSet kernels;
   Shard shard;  // default: the whole model
+  LoadFormat format = LoadFormat::kCheckpoint;
 };
 
 class LoadedModel {
@@ -41,25 +46,20 @@ class LoadedModel {
   const ModelConfig& config() const { return config_; }
   const ModelConfig& shard_config() const { return shard_config_; }
   const Weights& weights() const { return bound_.weights; }
-  // Of the checkpoint, and of what was made of it beside.
-  uint64_t checkpoint_bytes() const { return checkpoint_.bytes(); }
-  uint64_t prepared_bytes() const { return static_cast<uint64_t>(memory_.bytes()); }
+  // In the backend's memory.
+  int64_t bytes() const { return memory_.bytes(); }
 
  private:
   struct Parts {
     ModelConfig config;
     ModelConfig shard_config;
-    Checkpoint checkpoint;
-    BoundWeights bound;
   };
   LoadedModel(Parts parts, kernels::Backend& backend);
-  absl::Status Prepare(const kernels::KernelTable& table);
-  absl::Status Upload();
-  absl::StatusOr<uint8_t*> Take(int64_t bytes);
+  absl::Status Fill(const LoadOptions& options);
 
   const ModelConfig config_;
   const ModelConfig shard_config_;
-  const Checkpoint checkpoint_;
+  std::unique_ptr<TensorStore> store_;  // null once nothing is read from it any more
   BoundWeights bound_;
   kernels::Memory memory_;
 };

@@ -17,7 +17,6 @@ using kernels::LinearWeight;
 using kernels::WeightFormat;
 
 constexpr size_t kMaxFaults = 10;
-constexpr uint8_t kUe8m0Nan = 0xFF;
 
 std::string Shown(Dtype dtype, const std::vector<int64_t>& shape) {
   return absl::StrCat(DtypeName(dtype), " [", absl::StrJoin(shape, ", "), "]");
@@ -44,10 +43,6 @@ LinearWeight PartOf(const LinearWeight& whole, Split split, const Shard& shard) 
   return part;
 }
 
-const uint8_t* Bytes(const TensorBytes& tensor) {
-  return reinterpret_cast<const uint8_t*>(tensor.bytes.data());
-}
-
 }  // namespace
 
 void TensorSource::Fault(absl::string_view name, absl::string_view what) {
@@ -55,91 +50,83 @@ void TensorSource::Fault(absl::string_view name, absl::string_view what) {
     faults_.push_back(absl::StrCat(absl::CHexEscape(name), " ", what));
 }
 
-const TensorBytes* TensorSource::Take(const std::string& name, Dtype dtype,
-                                      const std::vector<int64_t>& shape) {
-  const TensorBytes* tensor = checkpoint_.Find(name);
-  if (tensor == nullptr) {
-    Fault(name, "is missing");
-    return nullptr;
+absl::Span<const std::byte> TensorSource::Take(const TensorAsk& ask) {
+  const absl::StatusOr<const TensorBytes*> tensor = store_.Find(ask);
+  if (!tensor.ok()) {
+    Fault(ask.name, tensor.status().message());
+    return {};
   }
-  taken_.insert(name);
-  if (tensor->dtype != dtype || tensor->shape != shape) {
-    Fault(name, absl::StrCat("must be ", Shown(dtype, shape), ", got ",
-                             Shown(tensor->dtype, tensor->shape)));
-    return nullptr;
+  taken_.insert(ask.name);
+  const auto& [dtype, shape, bytes] = **tensor;
+  if (dtype != ask.dtype || shape != ask.shape) {
+    Fault(ask.name,
+          absl::StrCat("must be ", Shown(ask.dtype, ask.shape), ", got ", Shown(dtype, shape)));
+    return {};
   }
-  return tensor;
+  return bytes;
 }
 
-const std::byte* TensorSource::TakeAligned(const std::string& name, Dtype dtype,
-                                           const std::vector<int64_t>& shape) {
-  const TensorBytes* tensor = Take(name, dtype, shape);
-  if (tensor == nullptr) return nullptr;
-  const auto address = reinterpret_cast<uintptr_t>(tensor->bytes.data());
-  if (address % static_cast<uintptr_t>(DtypeBytes(dtype)) == 0) return tensor->bytes.data();
-  copies_.push_back(std::make_unique<std::byte[]>(tensor->bytes.size()));
-  std::memcpy(copies_.back().get(), tensor->bytes.data(), tensor->bytes.size());
+const std::byte* TensorSource::TakeAligned(const TensorAsk& ask) {
+  const absl::Span<const std::byte> bytes = Take(ask);
+  const auto address = reinterpret_cast<uintptr_t>(bytes.data());
+  if (address % static_cast<uintptr_t>(DtypeBytes(ask.dtype)) == 0) return bytes.data();
+  copies_.push_back(std::make_unique<std::byte[]>(bytes.size()));
+  std::memcpy(copies_.back().get(), bytes.data(), bytes.size());
   return copies_.back().get();
 }
 
 kernels::TensorView<const kernels::Bf16, 2> TensorSource::Bf16Matrix(const std::string& name,
                                                                      const MatrixShape& shape) {
-  const std::byte* data = TakeAligned(name, Dtype::kBf16, {shape.rows, shape.columns});
+  const std::byte* data = TakeAligned({name, Dtype::kBf16, {shape.rows, shape.columns}});
   return {reinterpret_cast<const kernels::Bf16*>(data), {shape.rows, shape.columns}};
 }
 
 BfVector TensorSource::Bf16Vector(const std::string& name, int64_t size) {
-  return {reinterpret_cast<const kernels::Bf16*>(TakeAligned(name, Dtype::kBf16, {size})), {size}};
+  const std::byte* data = TakeAligned({name, Dtype::kBf16, {size}});
+  return {reinterpret_cast<const kernels::Bf16*>(data), {size}};
 }
 
 FloatMatrix TensorSource::FloatMatrixOf(const std::string& name, const MatrixShape& shape) {
-  const std::byte* data = TakeAligned(name, Dtype::kF32, {shape.rows, shape.columns});
+  const std::byte* data = TakeAligned({name, Dtype::kF32, {shape.rows, shape.columns}});
   return {reinterpret_cast<const float*>(data), {shape.rows, shape.columns}};
 }
 
 FloatVector TensorSource::FloatVectorOf(const std::string& name, int64_t size, Split split) {
-  const std::byte* const data = TakeAligned(name, Dtype::kF32, {size});
+  const std::byte* data = TakeAligned({name, Dtype::kF32, {size}});
   const FloatVector whole{reinterpret_cast<const float*>(data), {size}};
   if (data == nullptr || split == Split::kWhole) return whole;
   return {whole.data + shard_.First(size), {shard_.Size(size)}};
-}
-
-const uint8_t* TensorSource::TakeScales(const std::string& name, const MatrixShape& shape) {
-  const TensorBytes* scale = Take(name, Dtype::kF8E8M0, {shape.rows, shape.columns});
-  if (scale == nullptr) return nullptr;
-  const void* nan = std::memchr(scale->bytes.data(), kUe8m0Nan, scale->bytes.size());
-  if (nan != nullptr) {
-    Fault(name, absl::StrCat("must hold no NaN (byte 255), element ",
-                             static_cast<const uint8_t*>(nan) - Bytes(*scale), " is"));
-  }
-  return Bytes(*scale);
 }
 
 LinearWeight TensorSource::Linear(const std::string& name, const LinearForm& form,
                                   const MatrixShape& shape) {
   const auto [n, k] = shape;
   LinearWeight whole{.format = form.format, .n = n, .k = k};
-  const TensorBytes* weight = nullptr;
-  if (form.format == WeightFormat::kBf16) {
-    weight = Take(name + ".weight", Dtype::kBf16, {n, k});
-  } else if (form.format == WeightFormat::kFp8) {
-    weight = Take(name + ".weight", Dtype::kF8E4M3, {n, k});
-    whole.scales = TakeScales(name + ".scale", {n / 128, k / 128});
-  } else {
-    weight = Take(name + ".weight", Dtype::kI8, {n, k / 2});
-    whole.scales = TakeScales(name + ".scale", {n, k / 32});
+  const bool scaled = form.format != WeightFormat::kBf16;
+  const Dtype dtype = !scaled                             ? Dtype::kBf16
+                      : form.format == WeightFormat::kFp8 ? Dtype::kF8E4M3
+                                                          : Dtype::kI8;
+  const int64_t columns = form.format == WeightFormat::kFp4 ? k / 2 : k;
+  const absl::Span<const std::byte> weight =
+      Take({.name = name + ".weight", .dtype = dtype, .shape = {n, columns}, .inputs = k});
+  absl::Span<const std::byte> scale;
+  if (scaled) {
+    scale = Take({.name = name + ".scale",
+                  .dtype = Dtype::kF8E8M0,
+                  .shape = {kernels::ScaleRows(whole), kernels::ScaleRowBytes(whole)},
+                  .inputs = k});
   }
-  if (weight == nullptr || (whole.scales == nullptr && form.format != WeightFormat::kBf16)) {
-    return whole;  // Finish says why
-  }
-  whole.bytes = Bytes(*weight);
+  if (weight.empty() || (scaled && scale.empty())) return whole;  // Finish says why
+  whole.bytes = reinterpret_cast<const uint8_t*>(weight.data());
+  if (scaled) whole.scales = reinterpret_cast<const uint8_t*>(scale.data());
   return PartOf(whole, form.split, shard_);
 }
 
 kernels::TensorView<const int64_t, 2> TensorSource::ExpertTable(const std::string& name,
                                                                 const MatrixShape& shape,
                                                                 int64_t experts) {
-  const std::byte* data = TakeAligned(name, Dtype::kI64, {shape.rows, shape.columns});
+  const std::byte* data = TakeAligned(
+      {.name = name, .dtype = Dtype::kI64, .shape = {shape.rows, shape.columns}, .below = experts});
   const kernels::TensorView<const int64_t, 2> table{reinterpret_cast<const int64_t*>(data),
                                                     {shape.rows, shape.columns}};
   for (int64_t i = 0; data != nullptr && i < table.size(); ++i) {
@@ -153,7 +140,7 @@ kernels::TensorView<const int64_t, 2> TensorSource::ExpertTable(const std::strin
 
 void TensorSource::SetAside(absl::string_view prefix) {
   size_t count = 0, bytes = 0;
-  for (const auto& [name, tensor] : checkpoint_.tensors()) {
+  for (const auto& [name, tensor] : store_.tensors()) {
     if (!absl::StartsWith(name, prefix)) continue;
     taken_.insert(name);
     ++count;
@@ -164,7 +151,7 @@ void TensorSource::SetAside(absl::string_view prefix) {
 }
 
 absl::Status TensorSource::Finish() {
-  for (const auto& [name, tensor] : checkpoint_.tensors()) {
+  for (const auto& [name, tensor] : store_.tensors()) {
     if (!taken_.contains(name)) Fault(name, "has no place in the model");
   }
   if (faults_.empty()) return absl::OkStatus();

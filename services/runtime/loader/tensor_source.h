@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// TensorSource: hands out a checkpoint's tensors by name, dtype and shape, and keeps account of
-// which were taken.
+// TensorSource: hands out a store's tensors by name, dtype and shape, and keeps account of which
+// were taken.
 //
 // Shapes are those of the whole tensor; a view is of the rank's part where the tensor is split.
 // A tensor that is missing or not as asked gives an empty view and one line in the account;
-// Finish() turns the account into a status. Views live as long as the checkpoint and the copies.
+// Finish() turns the account into a status. Views live as long as the store and the copies.
 // Not thread-safe. Errors: INVALID_ARGUMENT from Finish(), naming up to ten tensors and what is
 // wrong with each.
 #pragma once
@@ -20,7 +20,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "kernels/gemm/linear_weight.h"
-#include "services/runtime/loader/checkpoint.h"
+#include "services/runtime/loader/store/tensor_store.h"
 #include "services/runtime/model/config/shard.h"
 #include "services/runtime/model/weights.h"
 
@@ -37,8 +37,7 @@ enum class Split { kWhole, kRows, kColumns };
 class TensorSource {
  public:
   // The shard divides whatever is asked for split.
-  TensorSource(const Checkpoint& checkpoint, const Shard& shard)
-      : checkpoint_(checkpoint), shard_(shard) {}
+  TensorSource(TensorStore& store, const Shard& shard) : store_(store), shard_(shard) {}
 
   kernels::TensorView<const kernels::Bf16, 2> Bf16Matrix(const std::string& name,
                                                          const MatrixShape& shape);
@@ -65,15 +64,13 @@ class TensorSource {
   std::vector<std::unique_ptr<std::byte[]>> TakeCopies() { return std::move(copies_); }
 
  private:
-  // Null when missing or not as asked.
-  const TensorBytes* Take(const std::string& name, Dtype dtype, const std::vector<int64_t>& shape);
-  // The same at an address that is a multiple of `alignment`, copied where it has to be.
-  const std::byte* TakeAligned(const std::string& name, Dtype dtype,
-                               const std::vector<int64_t>& shape);
-  const uint8_t* TakeScales(const std::string& name, const MatrixShape& shape);
+  // Empty when missing or not as asked.
+  absl::Span<const std::byte> Take(const TensorAsk& ask);
+  // The same at an address that its dtype can be read from, copied where it has to be.
+  const std::byte* TakeAligned(const TensorAsk& ask);
   void Fault(absl::string_view name, absl::string_view what);
 
-  const Checkpoint& checkpoint_;
+  TensorStore& store_;
   const Shard shard_;
   absl::flat_hash_set<std::string> taken_;
   std::vector<std::string> faults_;  // the first ten

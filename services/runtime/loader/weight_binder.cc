@@ -19,7 +19,8 @@ constexpr size_t kFaultsEnough = 1000;
 // The names and shapes of specification 2.1 and 2.2, in that order.
 class Binder {
  public:
-  Binder(TensorSource& source, const ModelConfig& config) : source_(source), c_(config) {}
+  Binder(TensorSource& source, const ModelConfig& config, const Shard& shard)
+      : source_(source), c_(config), cuts_mlps_(CutsMlps(config, shard)) {}
 
   Weights Model() {
     Weights w;
@@ -88,12 +89,11 @@ class Binder {
   kernels::ExpertWeights Expert(const std::string& name, WeightFormat format) {
     const MatrixShape in{c_.moe_intermediate_size, c_.hidden_size};
     const MatrixShape out{c_.hidden_size, c_.moe_intermediate_size};
-    const auto rows = [&](const char* matrix) {
-      return source_.Linear(name + matrix, {.format = format, .split = Split::kRows}, in);
-    };
-    return {.w1 = rows(".w1"),
-            .w3 = rows(".w3"),
-            .w2 = source_.Linear(name + ".w2", {.format = format, .split = Split::kColumns}, out)};
+    const Split rows = cuts_mlps_ ? Split::kRows : Split::kWhole;
+    const Split columns = cuts_mlps_ ? Split::kColumns : Split::kWhole;
+    return {.w1 = source_.Linear(name + ".w1", {.format = format, .split = rows}, in),
+            .w3 = source_.Linear(name + ".w3", {.format = format, .split = rows}, in),
+            .w2 = source_.Linear(name + ".w2", {.format = format, .split = columns}, out)};
   }
 
   MoeWeights Moe(const std::string& name, bool hashed) {
@@ -124,14 +124,15 @@ class Binder {
 
   TensorSource& source_;
   const ModelConfig& c_;
+  const bool cuts_mlps_;
 };
 
 }  // namespace
 
-absl::StatusOr<BoundWeights> BindWeights(const Checkpoint& checkpoint, const ModelConfig& config,
+absl::StatusOr<BoundWeights> BindWeights(TensorStore& store, const ModelConfig& config,
                                          const Shard& shard) {
-  TensorSource source(checkpoint, shard);
-  BoundWeights out{.weights = Binder(source, config).Model()};
+  TensorSource source(store, shard);
+  BoundWeights out{.weights = Binder(source, config, shard).Model()};
   source.SetAside("mtp.");
   RETURN_IF_ERROR(source.Finish());
   out.copies = source.TakeCopies();

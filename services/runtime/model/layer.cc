@@ -27,13 +27,28 @@ kernels::HcPreNormQuantArgs Enter(const Context& c, const HyperConnectionWeights
           .comb = c.work.comb.View(size, kHcMult, kHcMult)};
 }
 
-// The output of a sub-layer → streams.
-kernels::HcPostArgs Leave(const Context& c, const Streams& streams) {
+// The output of a sub-layer, this rank's part of it if there is who to sum it with, → streams → the
+// input of `next`, if there is one.
+struct Leaving {
+  Communicator* communicator = nullptr;
+  const Streams& streams;
+  kernels::HcPreNormQuantArgs next;
+};
+
+void Leave(const Context& c, const Leaving& leaving) {
   const int64_t size = c.step.size();
-  return {.y = c.work.y.View(size, c.config.hidden_size),
-          .post = c.work.post.View(size, kHcMult),
-          .comb = c.work.comb.View(size, kHcMult, kHcMult),
-          .streams = streams};
+  const auto y = c.work.y.View(size, c.config.hidden_size);
+  const kernels::HcPostArgs post = {.y = y,
+                                    .post = c.work.post.View(size, kHcMult),
+                                    .comb = c.work.comb.View(size, kHcMult, kHcMult),
+                                    .streams = leaving.streams};
+  if (leaving.communicator != nullptr) {
+    leaving.communicator->AllReduce({.x = y, .post = post, .next = leaving.next}, c.stream);
+  } else if (leaving.next.x.data != nullptr) {
+    c.kernels.hc_post_pre({.post = post, .next = leaving.next}, c.stream);
+  } else {
+    c.kernels.hc_post(post, c.stream);
+  }
 }
 
 }  // namespace
@@ -46,13 +61,14 @@ void Layer(const Context& c, const LayerWeights& w, int layer, const LayerWeight
            const Streams& streams) {
   const auto x = c.work.x.View(c.step.size(), c.config.hidden_size);
   const auto y = c.work.y.View(c.step.size(), c.config.hidden_size);
-  const kernels::HcPostArgs leave = Leave(c, streams);
   Attention(c, w.attn, layer, x, y);
-  c.kernels.hc_post_pre({.post = leave, .next = Enter(c, w.hc_ffn, w.ffn_norm, streams)}, c.stream);
+  Leave(c, {.communicator = c.communicator,
+            .streams = streams,
+            .next = Enter(c, w.hc_ffn, w.ffn_norm, streams)});
   Moe(c, w.ffn, layer, x, y);
-  if (next == nullptr) return c.kernels.hc_post(leave, c.stream);
-  c.kernels.hc_post_pre({.post = leave, .next = Enter(c, next->hc_attn, next->attn_norm, streams)},
-                        c.stream);
+  Leaving leaving = {.communicator = c.sums_mlps ? c.communicator : nullptr, .streams = streams};
+  if (next != nullptr) leaving.next = Enter(c, next->hc_attn, next->attn_norm, streams);
+  Leave(c, leaving);
 }
 
 }  // namespace tandem

@@ -3,7 +3,8 @@
 //
 // Between sub-layers one operation puts an output back into the streams and takes the next input
 // out of them; so a layer finds its first input in the workspace, and leaves the next layer's
-// there. Source: specification 3.0 (order), 3.2 (hyper-connections).
+// there. On a rank that has peers, the operation first adds up all ranks' outputs.
+// Source: specification 3.0 (order), 3.2 (hyper-connections).
 #pragma once
 
 #include "services/runtime/model/step.h"

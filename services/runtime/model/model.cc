@@ -22,36 +22,35 @@ absl::Status CheckLimit(absl::string_view field, int64_t value, int64_t max) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Model>> Model::Create(const ModelConfig& config,
-                                                     const Weights& weights,
-                                                     const kernels::KernelSet& kernels,
-                                                     const StepLimits& limits) {
+absl::StatusOr<std::unique_ptr<Model>> Model::Create(const Parts& parts, const StepLimits& limits) {
   RETURN_IF_ERROR(CheckLimit("max_tokens_per_step", limits.max_tokens_per_step, 1 << 16));
   RETURN_IF_ERROR(CheckLimit("max_chunks_per_step", limits.max_chunks_per_step, 1 << 16));
   RETURN_IF_ERROR(
-      CheckLimit("max_positions", limits.max_positions, config.max_position_embeddings));
-  CHECK_EQ(static_cast<int>(weights.layers.size()), config.num_hidden_layers);
-  std::unique_ptr<Model> model(new Model(config, weights, kernels, limits));
+      CheckLimit("max_positions", limits.max_positions, parts.config.max_position_embeddings));
+  CHECK_EQ(static_cast<int>(parts.weights.layers.size()), parts.config.num_hidden_layers);
+  std::unique_ptr<Model> model(new Model(parts, limits));
   if (model->memory_.ok()) return model;
   return absl::ResourceExhaustedError(absl::StrCat("model: no memory for ", model->memory_.bytes(),
                                                    " bytes of a step of ",
                                                    limits.max_tokens_per_step, " tokens"));
 }
 
-Model::Model(const ModelConfig& config, const Weights& weights, const kernels::KernelSet& kernels,
-             const StepLimits& limits)
-    : config_(config),
-      weights_(weights),
-      kernels_(kernels),
+Model::Model(const Parts& parts, const StepLimits& limits)
+    : config_(parts.config),
+      weights_(parts.weights),
+      kernels_(parts.kernels),
+      communicator_(parts.communicator),
+      sums_mlps_(parts.sums_mlps),
+      head_rows_(parts.head ? kHeadRows : 0),
       limits_(limits),
-      memory_(kernels.backend),
-      frequencies_(config, memory_),
-      stream_(kernels.backend.MakeStream()),
-      work_(config, limits, memory_),
-      inputs_(kernels.backend),
-      head_streams_(memory_, int64_t{kHeadRows} * kHcMult * config.hidden_size),
-      head_x_(memory_, int64_t{kHeadRows} * config.hidden_size),
-      logits_(memory_, int64_t{kHeadRows} * config.vocab_size) {}
+      memory_(kernels_.backend),
+      frequencies_(config_, memory_),
+      stream_(kernels_.backend.MakeStream()),
+      work_(config_, limits, memory_),
+      inputs_(kernels_.backend),
+      head_streams_(memory_, head_rows_ * kHcMult * config_.hidden_size),
+      head_x_(memory_, head_rows_ * config_.hidden_size),
+      logits_(memory_, head_rows_ * config_.vocab_size) {}
 
 Step Model::Describe(absl::Span<const SequenceChunk> chunks, const KvView& kv,
                      kernels::Mirror& inputs) {
@@ -67,7 +66,8 @@ Step Model::Describe(absl::Span<const SequenceChunk> chunks, const KvView& kv,
 }
 
 Context Model::ContextOf(const Step& step, const KvView& kv) {
-  return {config_, kernels_.table, stream_, frequencies_, work_, step, kv};
+  return {config_, kernels_.table, stream_,   frequencies_, work_, step,
+          kv,      communicator_,  sums_mlps_};
 }
 
 void Model::Forward(absl::Span<const SequenceChunk> chunks, const KvView& kv, LogitsSink sink) {
@@ -90,7 +90,7 @@ void Model::Queue(const Running& run, LogitsSink sink) {
     const bool last = layer + 1 == config_.num_hidden_layers;
     Layer(c, layers[layer], layer, last ? nullptr : &layers[layer + 1], streams);
   }
-  Head(run.chunks, streams, sink);
+  if (head_rows_ > 0) Head(run.chunks, streams, sink);
 }
 
 void Model::RunLayer(int layer, absl::Span<const SequenceChunk> chunks, const KvView& kv,

@@ -7,8 +7,12 @@
 // neighbours in the step, or on where its pages and slot lie: bit for bit. Working memory is taken
 // in Create; a step takes none of tensor size.
 //
-// Weights, pool and working memory lie where the backend allocates. Borrows the weights and the
-// kernel set's parts; all outlive it. Not thread-safe.
+// One rank of several computes its shard's part (config/shard.h) in a thread of its own, and sums
+// with its peers behind every sub-layer; each has a whole copy of the pool, for the rows of a token
+// are the same on all.
+//
+// Weights, pool and working memory lie where the backend allocates. Borrows the weights, the kernel
+// set's parts and the communicator; all outlive it. Not thread-safe.
 // Contract breaches (unknown token id, page or slot out of range, too many tokens) are bugs and
 // stop the process: callers check what clients send against config(), limits() and the layout.
 // Source: specification 3 (forward pass); names as there.
@@ -47,9 +51,15 @@ class Model {
  public:
   // INVALID_ARGUMENT when a limit is out of range; RESOURCE_EXHAUSTED when there is no memory for a
   // step.
-  static absl::StatusOr<std::unique_ptr<Model>> Create(const ModelConfig& config,
-                                                       const Weights& weights,
-                                                       const kernels::KernelSet& kernels,
+  struct Parts {
+    const ModelConfig& config;
+    const Weights& weights;
+    kernels::KernelSet kernels;
+    Communicator* communicator = nullptr;  // of a rank that has peers
+    bool sums_mlps = true;                 // with them (CutsMlps)
+    bool head = true;                      // false: it ends behind the last layer, without logits
+  };
+  static absl::StatusOr<std::unique_ptr<Model>> Create(const Parts& parts,
                                                        const StepLimits& limits);
 
   // A step, part by part: what it is made of, behind what `inputs` holds, which has step_room()
@@ -89,8 +99,7 @@ class Model {
   };
   class HeadRows;
 
-  Model(const ModelConfig& config, const Weights& weights, const kernels::KernelSet& kernels,
-        const StepLimits& limits);
+  Model(const Parts& parts, const StepLimits& limits);
   Context ContextOf(const Step& step, const KvView& kv);
   void Head(absl::Span<const SequenceChunk> chunks, const Streams& streams, LogitsSink sink);
   Streams Gather(absl::Span<const Run> runs, const Streams& streams);
@@ -99,6 +108,9 @@ class Model {
   const ModelConfig config_;
   const Weights& weights_;
   const kernels::KernelSet kernels_;
+  Communicator* const communicator_;
+  const bool sums_mlps_;
+  const int64_t head_rows_;  // of a block
   const StepLimits limits_;
   kernels::Memory memory_;
   const RopeBases frequencies_;

@@ -19,6 +19,7 @@
 #include "services/runtime/kv/kv_layout.h"
 #include "services/runtime/model/config/model_config.h"
 #include "services/runtime/model/weights.h"
+#include "services/runtime/parallel/communicator.h"
 
 namespace tandem {
 
@@ -133,6 +134,8 @@ struct Context {
   Workspace& work;
   const Step& step;
   const KvView& kv;
+  Communicator* communicator = nullptr;  // of a rank that has peers
+  bool sums_mlps = false;                // with them; else every rank has all of an MLP
 };
 
 // The room that the largest step's description takes in a Mirror.

@@ -4,7 +4,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/runtime/base/status_macros.h"
-#include "services/runtime/loader/checkpoint.h"
+#include "services/runtime/loader/store/checkpoint.h"
 #include "services/runtime/plan/weight_sizes.h"
 
 namespace tandem {

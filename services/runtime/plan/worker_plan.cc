@@ -39,7 +39,7 @@ absl::StatusOr<int64_t> WorkingBytes(const ModelConfig& config, int tokens, int6
   Weights none;
   none.layers.resize(static_cast<size_t>(config.num_hidden_layers));
   const kernels::KernelTable table{};
-  RETURN_IF_ERROR(Model::Create(config, none, kernels::KernelSet(table, counting),
+  RETURN_IF_ERROR(Model::Create({.config = config, .weights = none, .kernels = {table, counting}},
                                 {.max_tokens_per_step = tokens,
                                  .max_chunks_per_step = tokens,
                                  .max_positions = positions})

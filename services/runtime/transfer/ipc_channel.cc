@@ -121,10 +121,10 @@ void IpcChannel::Send(Transfer& transfer, const KvPart& part) {
       .to_place = {.slot = transfer.lease().slot, .pages = transfer.lease().pages}};
   std::vector<KvCopy> copies = CopiesOf(route, part);
   uint64_t bytes = 0;
-  for (const KvCopy& copy : copies) bytes += copy.bytes;
+  for (const KvCopy& copy : copies) bytes += copy.bytes * staging_.storage->backends().size();
   transfer.Begin(bytes);
-  copier_.Copy({.from = staging_.storage->view().base,
-                .to = mapped_->view().base,
+  copier_.Copy({.from = staging_.storage.get(),
+                .to = mapped_.get(),
                 .copies = std::move(copies),
                 .cancelled = transfer.cancelled(),
                 .done = [&transfer](const absl::Status& status) { transfer.End(status); }});

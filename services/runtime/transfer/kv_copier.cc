@@ -7,8 +7,15 @@
 
 namespace tandem {
 
-KvCopier::KvCopier(kernels::Backend& backend)
-    : backend_(backend), stream_(backend.MakeStream()), thread_("kv-copier", [this] { Run(); }) {}
+KvCopier::KvCopier(KvStorage::Backends backends)
+    : ranks_([backends] {
+        std::vector<Rank> ranks;
+        for (kernels::Backend* backend : backends) {
+          ranks.push_back({.backend = backend, .stream = backend->MakeStream()});
+        }
+        return ranks;
+      }()),
+      thread_("kv-copier", [this] { Run(); }) {}
 
 KvCopier::~KvCopier() {
   stopping_ = true;
@@ -27,14 +34,21 @@ void KvCopier::Run() {
 
 absl::Status KvCopier::Execute(const Order& order) {
   if (*order.cancelled) return absl::CancelledError("the hand-off was given up");
-  for (const KvCopy& copy : order.copies) {
-    backend_.Copy({.to = order.to + copy.to,
-                   .from = order.from + copy.from,
-                   .bytes = static_cast<int64_t>(copy.bytes)},
-                  stream_);
+  for (size_t r = 0; r < ranks_.size(); ++r) {
+    for (const KvCopy& copy : order.copies) {
+      ranks_[r].backend->Copy({.to = order.to->view().copies[r] + copy.to,
+                               .from = order.from->view().copies[r] + copy.from,
+                               .bytes = static_cast<int64_t>(copy.bytes)},
+                              ranks_[r].stream);
+    }
   }
-  if (backend_.Synchronize(stream_)) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat("copy to the decode worker: ", stream_.error()));
+  absl::Status status;
+  for (Rank& rank : ranks_) {
+    if (rank.backend->Synchronize(rank.stream) || !status.ok()) continue;
+    status =
+        absl::UnavailableError(absl::StrCat("copy to the decode worker: ", rank.stream.error()));
+  }
+  return status;
 }
 
 }  // namespace tandem

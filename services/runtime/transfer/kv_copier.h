@@ -8,29 +8,29 @@
 #pragma once
 
 #include <atomic>
-#include <cstddef>
 #include <functional>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "kernels/common/backend/backend.h"
 #include "services/runtime/base/bounded_queue.h"
 #include "services/runtime/base/thread.h"
 #include "services/runtime/kv/kv_copies.h"
+#include "services/runtime/kv/kv_storage.h"
 
 namespace tandem {
 
 class KvCopier {
  public:
-  // The backend outlives the copier.
-  explicit KvCopier(kernels::Backend& backend);
+  // Each rank's; they outlive the copier.
+  explicit KvCopier(KvStorage::Backends backends);
   ~KvCopier();
   KvCopier(const KvCopier&) = delete;
   KvCopier& operator=(const KvCopier&) = delete;
 
   struct Order {
-    const std::byte* from = nullptr;  // bases of the pools, both in reach of the backend
-    std::byte* to = nullptr;
+    // Pools of as many copies as there are ranks, each rank's in reach of its backend.
+    const KvStorage* from = nullptr;
+    const KvStorage* to = nullptr;
     std::vector<KvCopy> copies;
     // Set by whoever ordered: what has not begun is not copied any more. Outlives the order.
     const std::atomic<bool>* cancelled = nullptr;
@@ -42,8 +42,11 @@ class KvCopier {
   void Run();
   absl::Status Execute(const Order& order);
 
-  kernels::Backend& backend_;
-  kernels::Stream stream_;
+  struct Rank {
+    kernels::Backend* backend = nullptr;
+    kernels::Stream stream;
+  };
+  std::vector<Rank> ranks_;
   // Its producers have one order a chunk of a prompt that was admitted.
   BoundedQueue<Order> orders_{1};
   std::atomic<bool> stopping_ = false;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/runtime/transfer/link_client.h"
 
+#include <algorithm>
 #include <atomic>
 #include <utility>
 
@@ -160,17 +161,17 @@ class LinkClient::Reactor final
         const KvLayout layout,
         KvLayout::Create(*options_.config, {.pages = static_cast<int>(offer.pages()),
                                             .slots = static_cast<int>(offer.slots())}));
-    const uint64_t in_object = offer.gpu_memory().empty() ? layout.bytes() : 0;
+    const KvStorage::Offer offered = {
+        .name = offer.shm_name(),
+        .copies = std::max(static_cast<int>(offer.copies()), 1),
+        .gpu_memory = {offer.gpu_memory().begin(), offer.gpu_memory().end()},
+        .mapper_id = offer.link_id()};
     if (offer.pool_offset() != KvStorage::kPoolOffset ||
-        offer.shm_bytes() != KvStorage::kPoolOffset + in_object ||
+        offer.shm_bytes() != KvStorage::ObjectBytes(layout, offered) ||
         offer.test_offset() != KvStorage::TestOffset(offer.link_id())) {
       return absl::FailedPreconditionError("the offered pool has other sizes than its layout");
     }
-    ASSIGN_OR_RETURN(mapped_, KvStorage::OpenShared(layout,
-                                                    {.name = offer.shm_name(),
-                                                     .gpu_memory = offer.gpu_memory(),
-                                                     .mapper_id = offer.link_id()},
-                                                    *options_.backend));
+    ASSIGN_OR_RETURN(mapped_, KvStorage::OpenShared(layout, offered, options_.backends));
     if (mapped_->ReadTest(offer.link_id()) != offer.test_pattern()) {
       mapped_.reset();
       return absl::DataLossError(

@@ -12,7 +12,7 @@
 #include <memory>
 #include <string>
 
-#include "kernels/common/backend/backend.h"
+#include "services/runtime/kv/kv_storage.h"
 #include "services/runtime/model/config/model_config.h"
 #include "services/runtime/transfer/link_event.h"
 #include "tandem/v1/worker.grpc.pb.h"
@@ -27,10 +27,9 @@ class LinkClient {
     uint64_t peer_incarnation = 0;  // of the decode worker that is meant
     v1::KvFormat kv_format;
     v1::KvChannelKind preferred = v1::KV_CHANNEL_KIND_SHARED;
-    bool strict = false;                  // a downgrade is an error
-    const ModelConfig* config = nullptr;  // borrowed
-    // Where prompts are computed; borrowed.
-    kernels::Backend* backend = &kernels::HostBackend();
+    bool strict = false;                                 // a downgrade is an error
+    const ModelConfig* config = nullptr;                 // borrowed
+    KvStorage::Backends backends = KvStorage::OnHost();  // where prompts are computed; borrowed
     std::function<void(LinkEvent)> post;
   };
   // `stub` outlives the client.

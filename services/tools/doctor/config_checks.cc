@@ -100,7 +100,9 @@ class Checker {
     Addresses(worker);
     out_.wants_gpu |= worker.device() == v1::DEVICE_CUDA;
     // A simulation reads config.json alone.
-    (worker.engine() == v1::ENGINE_SIM ? configs_ : whole_).insert(worker.model_dir());
+    const bool no_weights =
+        worker.engine() == v1::ENGINE_SIM || worker.load_format() == v1::LOAD_FORMAT_DUMMY;
+    (no_weights ? configs_ : whole_).insert(worker.model_dir());
   }
 
   template <typename Config>

@@ -66,9 +66,9 @@ const bounds = read("services/runtime/config/service_config.cc");
 const messages = { routerConfig: "RouterConfig", workerConfig: "WorkerConfig", prefillConfig: "PrefillConfig",
   decodeConfig: "DecodeConfig", simConfig: "SimConfig" };
 const definitionOf = (message) => Object.keys(messages).find((name) => messages[name] === message);
-// Addresses, the model, Secrets: the chart's own affair.
+// Addresses, the model, Secrets: the chart's own affair. A pod's GPUs are numbered from 0.
 const chartFills = ["listen", "metrics_listen", "model_dir", "model_name", "prefill_workers", "decode_workers",
-  "decode_workers_allowed", "endpoint", "tls", "worker_tls", "decode_tls", "health_listen", "api_keys_file"];
+  "decode_workers_allowed", "endpoint", "tls", "worker_tls", "decode_tls", "health_listen", "api_keys_file", "gpus"];
 
 const body = (pattern, text) => {
   const found = pattern.exec(text);
@@ -84,7 +84,7 @@ const enumValues = (type) =>
 // 1U << 24 and the like.
 const number = (text) => text.split("<<").map((t) => parseInt(t)).reduce((a, b) => a * 2 ** b);
 const rangeOf = (message, field) => {
-  const places = message === "WorkerConfig" ? ["void CheckDevice", "absl::Status ValidateWorker"]
+  const places = message === "WorkerConfig" ? ["void CheckRanks", "void CheckDevice", "absl::Status ValidateWorker"]
     : [`absl::Status Validate\\(const v1::${message}&`];
   const text = places.map((place) => body(new RegExp(`${place}([^]*?)^\\}`, "m"), bounds)).join("");
   const found = new RegExp(`InRange\\("${field}",[^{]*\\{\\.min = ([^,]*), \\.max = ([^}]*)\\}`).exec(text);

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# The random checkpoints that the goldens speak of: write_random.sh a|b|c|d FOLDER
+# The random checkpoints that the goldens speak of: write_random.sh a|b|c|d|e FOLDER
 # a: the default sizes. b: nothing is a power of two. c: ratios in another order, one o_group, more
 # rows than index_topk.
-# d: the smallest of everything, for tests of the loader.
+# d: the smallest of everything, for tests of the loader. e: divisible by eight ranks.
 set -eu
 here=$(dirname "$(readlink -f "$0")")
 folder=$2
@@ -20,5 +20,9 @@ case $1 in
        index_topk=4 \
        index_n_heads=1 num_attention_heads=1 q_lora_rank=128 o_groups=1 moe_intermediate_size=128 \
        n_routed_experts=2 num_experts_per_tok=1 num_hash_layers=1 vocab_size=64 ;;
-  *) echo "write_random.sh: first argument must be a, b, c or d, got $1" >&2; exit 2 ;;
+  e) write --seed 5 --set hidden_size=256 num_hidden_layers=4 'compress_ratios=[0,4,128,4]' \
+       index_topk=16 index_n_heads=4 num_attention_heads=16 q_lora_rank=128 o_groups=8 \
+       moe_intermediate_size=1024 n_routed_experts=6 num_experts_per_tok=2 num_hash_layers=1 \
+       vocab_size=640 ;;
+  *) echo "write_random.sh: first argument must be a, b, c, d or e, got $1" >&2; exit 2 ;;
 esac

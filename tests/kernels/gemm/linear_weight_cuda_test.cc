@@ -73,6 +73,40 @@ TEST_F(LinearWeightCudaTest, EveryCodeIsWhereFragmentOrderSays) {
   }
 }
 
+// A rank's columns of a matrix against the same columns by themselves.
+TEST_F(LinearWeightCudaTest, APartOfAMatrixComesAlone) {
+  Random random(std::random_device{}());
+  SCOPED_TRACE(random.Trace());
+  const int64_t n = 384, k = 1024, part = 256, first = 512;
+  for (const WeightFormat format : {WeightFormat::kBf16, WeightFormat::kFp8, WeightFormat::kFp4}) {
+    const OwnedWeight owned(format, n, k, random);
+    LinearWeight view = owned.plain();
+    view.k = part;
+    view.row_stride = RowBytes(owned.plain());
+    view.scale_stride = ScaleRowBytes(owned.plain());
+    view.bytes += view.row_stride * first / k;
+    if (view.scales != nullptr) view.scales += view.scale_stride * first / k;
+    std::vector<uint8_t> bytes, scales;
+    for (int64_t row = 0; row < n; ++row) {
+      bytes.insert(bytes.end(), RowAt(view, row), RowAt(view, row) + RowBytes(view));
+    }
+    for (int64_t row = 0; row < ScaleRows(view); ++row) {
+      const uint8_t* const at = ScaleRowAt(view, row);
+      scales.insert(scales.end(), at, at + ScaleRowBytes(view));
+    }
+    const OwnedWeight alone(format, n, part, std::move(bytes), std::move(scales));
+    std::vector<uint8_t> expected(FragmentBytes(alone.plain()));
+    PackFragments(alone.plain(), expected.data());
+    const auto size = static_cast<int64_t>(expected.size());
+    ASSERT_EQ(cuda.prepared_bytes(view), size);
+    DeviceBytes storage(size);
+    cuda.prepare_linear(&view, {storage.data(), static_cast<size_t>(size)});
+    std::vector<uint8_t> actual(expected.size());
+    storage.Read(actual.data(), size);
+    EXPECT_EQ(actual, expected) << static_cast<int>(format);
+  }
+}
+
 TEST_F(LinearWeightCudaTest, AWeightLargerThanTheStagingBufferComesInPieces) {
   Random random(std::random_device{}());
   SCOPED_TRACE(random.Trace());

@@ -8,8 +8,7 @@
 namespace tandem {
 namespace {
 
-// Of a block of scales, which no rank shares with another.
-constexpr int kBlock = 128;
+constexpr int kBlock = 128;  // of scales
 
 absl::Status CheckRank(const Shard& shard) {
   const int ranks = shard.ranks;
@@ -24,32 +23,23 @@ absl::Status CheckRank(const Shard& shard) {
   return absl::OkStatus();
 }
 
-struct Division {
-  absl::string_view field;
-  int size;
-  int multiple_of;  // of each rank's part
-};
-
-absl::Status CheckDivides(const Division& division, int ranks) {
-  const int unit = division.multiple_of * ranks;
-  if (division.size % unit == 0) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("shard: ", division.field,
-                                                 " must be a multiple of ", unit, " for ", ranks,
-                                                 " ranks, got ", division.size));
-}
-
 }  // namespace
+
+bool CutsMlps(const ModelConfig& whole, const Shard& shard) {
+  return shard.ranks > 1 && whole.moe_intermediate_size % (kBlock * shard.ranks) == 0;
+}
 
 absl::StatusOr<ModelConfig> ShardConfig(const ModelConfig& whole, const Shard& shard) {
   RETURN_IF_ERROR(CheckRank(shard));
   if (shard.ranks == 1) return whole;
-  RETURN_IF_ERROR(CheckDivides({"o_groups", whole.o_groups, 1}, shard.ranks));
-  RETURN_IF_ERROR(
-      CheckDivides({"moe_intermediate_size", whole.moe_intermediate_size, kBlock}, shard.ranks));
+  if (whole.o_groups % shard.ranks != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("shard: o_groups must be a multiple of the ",
+                                                   shard.ranks, " ranks, got ", whole.o_groups));
+  }
   ModelConfig out = whole;
   out.num_attention_heads /= shard.ranks;  // a multiple of o_groups, so divisible as well
   out.o_groups /= shard.ranks;
-  out.moe_intermediate_size /= shard.ranks;
+  if (CutsMlps(whole, shard)) out.moe_intermediate_size /= shard.ranks;
   return out;
 }
 

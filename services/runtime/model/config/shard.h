@@ -4,7 +4,8 @@
 // Attention is cut by whole output groups with their heads, every MLP, routed or shared, along its
 // inner width; all else is whole on every rank. The sub-layers' outputs of all ranks add up to the
 // whole model's. So a rank's part is itself a model of fewer heads, groups and inner columns, which
-// ShardConfig describes. Values, copyable. Source: specification 2.5, shared experts cut as well.
+// ShardConfig describes. MLPs too narrow to be cut are whole on every rank, as in tiny-v4: their
+// outputs are, too. Values, copyable. Source: specification 2.5, shared experts cut as well.
 #pragma once
 
 #include <cstdint>
@@ -23,10 +24,13 @@ struct Shard {
   int64_t Size(int64_t count) const { return count / ranks; }
 };
 
+// Whether the ranks have a part of each MLP: its inner width divides into multiples of 128, blocks
+// of scales that no rank shares with another.
+bool CutsMlps(const ModelConfig& whole, const Shard& shard);
+
 // The sizes of what rank `shard.rank` holds of `whole`: its num_attention_heads, o_groups and
 // moe_intermediate_size, all else as it is. INVALID_ARGUMENT naming field, limit and value when
-// there is no such rank, or the ranks do not divide: groups into whole ones, the inner width into
-// multiples of 128.
+// there is no such rank, or the ranks do not divide the groups.
 absl::StatusOr<ModelConfig> ShardConfig(const ModelConfig& whole, const Shard& shard);
 
 }  // namespace tandem

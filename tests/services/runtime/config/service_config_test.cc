@@ -96,6 +96,9 @@ TEST(ServiceConfigTest, TheSimulatedEnginesTimesAreDefaultedAndBounded) {
       {"engine: ENGINE_SIM sim { decode_step { seconds: 61 } }",
        {"worker.sim.decode_step", "1m1s", "0 to 1m"}},
       {"sim { }", {"worker.sim", "ENGINE_SIM"}},
+      {"engine: ENGINE_SIM load_format: LOAD_FORMAT_DUMMY",
+       {"worker.load_format", "ENGINE_MODEL only"}},
+      {"load_format: 9", {"worker.load_format", "no known format"}},
       {"engine: ENGINE_FAST", {"engine", "ENGINE_FAST"}},
   };
   for (const auto& [text, parts] : cases) {
@@ -115,9 +118,22 @@ TEST(ServiceConfigTest, AGpuWorkerComputesAModel) {
   ASSERT_TRUE(gpu.ok()) << gpu.status();
   EXPECT_EQ(gpu->worker().gpu(), 0U);
   EXPECT_EQ(load("")->worker().device(), v1::DEVICE_CPU);
+  EXPECT_EQ(load("")->worker().tensor_parallel(), 1U);
+  const auto two = load("device: DEVICE_CUDA tensor_parallel: 2 gpus: [3, 1]");
+  ASSERT_TRUE(two.ok()) << two.status();
+  EXPECT_FALSE(two->worker().has_gpu());
+  EXPECT_EQ(load("")->worker().load_format(), v1::LOAD_FORMAT_CHECKPOINT);
   const std::vector<std::pair<std::string, std::vector<std::string>>> cases = {
       {"gpu: 1", {"worker.gpu", "DEVICE_CUDA only"}},
       {"device: DEVICE_CUDA gpu: 1024", {"worker.gpu", "0 to 1023", "1024"}},
+      {"gpus: 1", {"worker.gpus", "DEVICE_CUDA only"}},
+      {"device: DEVICE_CUDA gpu: 0 gpus: 0", {"worker.gpus", "instead of gpu"}},
+      {"device: DEVICE_CUDA gpus: [0, 1]", {"worker.gpus", "tensor_parallel", "(1), got 2"}},
+      {"device: DEVICE_CUDA gpus: 1024", {"worker.gpus", "0 to 1023", "1024"}},
+      {"tensor_parallel: 0", {"worker.tensor_parallel", "1 to 8", "0"}},
+      {"tensor_parallel: 16", {"worker.tensor_parallel", "1 to 8", "16"}},
+      {"tensor_parallel: 6", {"worker.tensor_parallel", "1, 2, 4, 8", "6"}},
+      {"engine: ENGINE_SIM tensor_parallel: 2", {"worker.tensor_parallel", "ENGINE_MODEL only"}},
       {"device: DEVICE_CUDA kernels: KERNELS_CPU", {"worker.kernels", "DEVICE_CPU only"}},
       {"device: DEVICE_CUDA engine: ENGINE_SIM", {"worker.device", "ENGINE_MODEL only"}},
       {"device: 9", {"worker.device", "no known device"}}};

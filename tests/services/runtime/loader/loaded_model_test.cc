@@ -10,7 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 #include "services/runtime/kv/kv_layout.h"
 #include "services/runtime/model/model.h"
 #include "tests/services/runtime/loader/scratch_folder.h"
@@ -63,8 +65,9 @@ class LoadedModelTest : public ::testing::Test {
 
   void RunSomeTokens(const LoadedModel& loaded) {
     const auto layout = KvLayout::Create(loaded.config(), {.pages = 1, .slots = 1});
-    const auto model = Model::Create(loaded.config(), loaded.weights(), kernels::kCpuKernels,
-                                     {.max_tokens_per_step = 16, .max_positions = 256});
+    const auto model = Model::Create(
+        {.config = loaded.config(), .weights = loaded.weights(), .kernels = kernels::kCpuKernels},
+        {.max_tokens_per_step = 16, .max_positions = 256});
     ASSERT_TRUE(layout.ok() && model.ok());
     std::vector<std::byte> memory(layout->bytes());
     std::vector<int32_t> tokens(16);
@@ -87,7 +90,7 @@ TEST_F(LoadedModelTest, LoadsOnBothTables) {
     const auto loaded = Load(*table);
     ASSERT_TRUE(loaded.ok()) << loaded.status();
     EXPECT_EQ((*loaded)->config().vocab_size, 64);
-    EXPECT_EQ((*loaded)->prepared_bytes() > 0, table == &kernels::kCpuKernels);
+    EXPECT_EQ((*loaded)->bytes() > 0, table == &kernels::kCpuKernels);
   }
 }
 
@@ -123,6 +126,27 @@ TEST_F(LoadedModelTest, DamagedWeightsStillRun) {
     ++ran;
   }
   EXPECT_GT(ran, 0);
+}
+
+TEST_F(LoadedModelTest, RefusesScalesThatAreNotNumbers) {
+  const std::string whole = ReadAll(folder_ / kShard);
+  uint64_t length = 0;
+  whole.copy(reinterpret_cast<char*>(&length), sizeof(length));
+  const auto header = nlohmann::json::parse(whole.substr(8, length));
+  for (const auto& [tensor, element] : {std::pair<std::string, size_t>{"layers.2.attn.wo_b", 0},
+                                        {"layers.0.ffn.experts.1.w2", 5}}) {
+    std::string broken = whole;
+    const auto begin = header[tensor + ".scale"]["data_offsets"][0].get<size_t>();
+    broken[8 + length + begin + element] = '\xff';
+    WriteAll(folder_ / kShard, broken);
+    for (const kernels::KernelTable* table :
+         {&kernels::kCpuReferenceKernels, &kernels::kCpuKernels}) {
+      EXPECT_EQ(Load(*table).status(),
+                absl::InvalidArgumentError(absl::StrCat("checkpoint: ", tensor,
+                                                        ".scale must hold no NaN (byte 255), ",
+                                                        "element ", element, " is")));
+    }
+  }
 }
 
 TEST_F(LoadedModelTest, TruncatedFilesAreRefusedAtEveryLength) {

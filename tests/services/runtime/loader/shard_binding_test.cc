@@ -154,9 +154,9 @@ TEST_F(ShardBindingTest, AFastTablePreparesThePartAlone) {
 TEST(ShardRefusalTest, NamesWhatDoesNotDivide) {
   const auto loaded = LoadedModel::Load({.folder = TANDEM_SOURCE_DIR "/deploy/models/tiny-v4",
                                          .kernels = kernels::kCpuKernels,
-                                         .shard = {.rank = 0, .ranks = 2}});
+                                         .shard = {.rank = 0, .ranks = 8}});
   EXPECT_THAT(std::string(loaded.status().message()),
-              HasSubstr("moe_intermediate_size must be a multiple of 256 for 2 ranks, got 128"));
+              HasSubstr("o_groups must be a multiple of the 8 ranks, got 4"));
 }
 
 }  // namespace

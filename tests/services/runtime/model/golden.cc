@@ -12,7 +12,7 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "services/runtime/base/check.h"
-#include "services/runtime/loader/safetensors.h"
+#include "services/runtime/loader/store/safetensors.h"
 
 namespace tandem {
 namespace {
@@ -47,20 +47,26 @@ std::vector<GoldenCase> LoadGolden(const std::string& file, size_t longest) {
   return out;
 }
 
+std::string FolderNamed(const std::string& name) {
+  return name == "tiny" ? TANDEM_SOURCE_DIR "/deploy/models/tiny-v4" : TANDEM_GOLDEN_DIR "/" + name;
+}
+
 const LoadedModel& ModelNamed(const std::string& name, const kernels::KernelSet& kernels) {
   static auto& loaded = *new std::map<std::pair<std::string, const kernels::KernelTable*>,
                                       std::unique_ptr<LoadedModel>>;
   auto& entry = loaded[{name, &kernels.table}];
-  if (entry == nullptr) {
-    const std::string folder =
-        name == "tiny" ? TANDEM_SOURCE_DIR "/deploy/models/tiny-v4" : TANDEM_GOLDEN_DIR "/" + name;
-    entry = Value(LoadedModel::Load({.folder = folder, .kernels = kernels}));
-  }
+  if (entry == nullptr) entry = ShardNamed(name, kernels, {});
   return *entry;
 }
 
+std::unique_ptr<LoadedModel> ShardNamed(const std::string& name, const kernels::KernelSet& kernels,
+                                        const Shard& shard) {
+  return Value(
+      LoadedModel::Load({.folder = FolderNamed(name), .kernels = kernels, .shard = shard}));
+}
+
 Pool::Pool(const ModelConfig& config, KvLayout::Size size, kernels::Backend& backend)
-    : storage_(Value(KvStorage::CreatePrivate(Value(KvLayout::Create(config, size)), backend))) {
+    : storage_(Value(KvStorage::CreatePrivate(Value(KvLayout::Create(config, size)), {&backend}))) {
   // What a used pool holds: nothing may depend on it. All ones is a NaN in every format.
   storage_->Write(0, std::string(layout().bytes(), '\xFF'));
 }
@@ -95,7 +101,7 @@ LogitsRows2d RunTokens(Model& model, Pool& pool, const RunArgs& args) {
 
 std::unique_ptr<Model> MakeModel(const LoadedModel& loaded, const kernels::KernelSet& kernels) {
   return Value(Model::Create(
-      loaded.config(), loaded.weights(), kernels,
+      {.config = loaded.config(), .weights = loaded.weights(), .kernels = kernels},
       {.max_tokens_per_step = kMaxTokens, .max_chunks_per_step = 32, .max_positions = 1024}));
 }
 

@@ -35,8 +35,15 @@ struct GoldenCase {
 // The cases of tests/golden/model/`file`, those of at most `longest` prompt tokens.
 std::vector<GoldenCase> LoadGolden(const std::string& file, size_t longest = 100'000);
 
-// "tiny", "random-a" … on a kernel set; loaded once a process.
+// The folder of "tiny", "random-a" …
+std::string FolderNamed(const std::string& name);
+
+// One of them on a kernel set; loaded once a process.
 const LoadedModel& ModelNamed(const std::string& name, const kernels::KernelSet& kernels);
+
+// A rank's part of it; loaded anew.
+std::unique_ptr<LoadedModel> ShardNamed(const std::string& name, const kernels::KernelSet& kernels,
+                                        const Shard& shard);
 
 // A KV pool of one model, with some sequences' places in it.
 class Pool {

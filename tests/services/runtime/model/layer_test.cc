@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: every layer alone, from the reference's own input streams, gives the reference's output
 // streams. Method: layer goldens of four checkpoints (SWA, CSA, HCA; hash and score routers; odd
-// sizes) on both tables. Design section 3: relative error of a token's streams 2 % at the median, 6
-// % at the 99th percentile.
+// sizes) on both tables, and of one cut for ranks of a HostGroup. Design section 3: relative error
+// of a token's streams 2 % at the median, 6 % at the 99th percentile.
 #include "services/runtime/model/layer.h"
 
 #include <algorithm>
@@ -14,7 +14,9 @@
 
 #include "gtest/gtest.h"
 #include "services/runtime/base/check.h"
-#include "services/runtime/loader/safetensors.h"
+#include "services/runtime/base/thread.h"
+#include "services/runtime/loader/store/safetensors.h"
+#include "services/runtime/parallel/host_group.h"
 #include "tests/services/runtime/model/golden.h"
 
 namespace tandem {
@@ -105,26 +107,59 @@ struct LayerCase {
   const char* model;
   const char* golden;
   int layers;  // judged: pairs of neighbouring streams in the file
+  int ranks = 1;
+};
+
+// A rank's part of a model, with its copy of a pool.
+struct RankModel {
+  RankModel(const std::string& name, const kernels::KernelTable& table, const Shard& shard,
+            RankGroup& group)
+      : loaded(ShardNamed(name, table, shard)),
+        model(*Model::Create(
+            {.config = loaded->shard_config(),
+             .weights = loaded->weights(),
+             .kernels = table,
+             .communicator = shard.ranks == 1 ? nullptr : &group.rank(shard.rank),
+             .sums_mlps = CutsMlps(loaded->config(), shard)},
+            {.max_tokens_per_step = 512, .max_chunks_per_step = 1, .max_positions = 1024})),
+        pool(loaded->config(), {.pages = 4, .slots = 1}) {}
+
+  const std::unique_ptr<LoadedModel> loaded;
+  const std::unique_ptr<Model> model;
+  Pool pool;
 };
 
 class LayerTest : public ::testing::TestWithParam<const kernels::KernelTable*> {
  protected:
   void ExpectLayers(const LayerCase& c) {
     const LayerGolden golden = Load(c.golden);
-    const LoadedModel& loaded = ModelNamed(c.model, *GetParam());
-    const auto model = MakeModel(loaded, *GetParam());
-    Pool pool(loaded.config(), {.pages = 4, .slots = 1});
+    HostGroup group(*GetParam(), {.ranks = c.ranks});
+    std::vector<std::unique_ptr<RankModel>> ranks;
+    for (int r = 0; r < c.ranks; ++r) {
+      ranks.push_back(std::make_unique<RankModel>(c.model, *GetParam(), Shard{r, c.ranks}, group));
+    }
     const Place place;
     const SequenceChunk chunk{.tokens = golden.ids, .slot = place.slot, .pages = place.pages};
     int judged = 0;
     for (size_t i = 0; i + 1 < golden.streams.size(); ++i) {
       auto [layer, streams] = golden.streams[i];
       if (golden.streams[i + 1].first != layer + 1) continue;
-      model->RunLayer(layer, {&chunk, 1}, pool.view(), absl::MakeSpan(streams));
+      std::vector<std::vector<uint16_t>> all(ranks.size(), streams);
+      {
+        std::vector<std::unique_ptr<Thread>> threads;
+        for (size_t r = 0; r < ranks.size(); ++r) {
+          threads.push_back(std::make_unique<Thread>("rank", [&, r, layer = layer] {
+            ranks[r]->model->RunLayer(layer, {&chunk, 1}, ranks[r]->pool.view(),
+                                      absl::MakeSpan(all[r]));
+          }));
+        }
+      }
+      streams = all[0];
+      for (const auto& other : all) EXPECT_EQ(other, streams) << "of another rank";
       const std::vector<float> gaps = RouterGaps(c.golden, layer);
       const Errors e = Judge(streams, golden.streams[i + 1].second, golden.ids.size(), gaps);
-      std::cout << GetParam()->name << " " << c.model << " layer " << layer << ": median "
-                << e.median << " p99 " << e.p99 << " of " << e.judged << " tokens\n";
+      std::cout << GetParam()->name << " " << c.model << " layer " << layer << " ranks " << c.ranks
+                << ": median " << e.median << " p99 " << e.p99 << " of " << e.judged << " tokens\n";
       EXPECT_LE(e.median, kMedian) << c.model << " layer " << layer;
       EXPECT_LE(e.p99, kP99) << c.model << " layer " << layer;
       EXPECT_GE(e.judged, kJudgedAtLeast * golden.ids.size()) << c.model << " layer " << layer;
@@ -148,6 +183,16 @@ TEST_P(LayerTest, LayersOfOddSizesMatchTheReference) {
 
 TEST_P(LayerTest, LayersInAnotherOrderMatchTheReference) {
   ExpectLayers({.model = "random-c", .golden = "random_c", .layers = 5});
+}
+
+TEST_P(LayerTest, TrainedLayersOfRanksMatchTheReference) {
+  for (const int ranks : {2, 4}) {
+    ExpectLayers({.model = "tiny", .golden = "tiny", .layers = 6, .ranks = ranks});
+  }
+}
+
+TEST_P(LayerTest, RandomLayersOfRanksMatchTheReference) {
+  ExpectLayers({.model = "random-a", .golden = "random_a", .layers = 3, .ranks = 2});
 }
 
 INSTANTIATE_TEST_SUITE_P(Tables, LayerTest,

@@ -124,7 +124,10 @@ TEST_F(ModelTest, AnEmptyStepDoesNothing) {
 TEST_F(ModelTest, RefusesLimitsOutOfRange) {
   const auto error = [&](const StepLimits& limits) {
     return std::string(
-        Model::Create(loaded_.config(), loaded_.weights(), table_, limits).status().message());
+        Model::Create({.config = loaded_.config(), .weights = loaded_.weights(), .kernels = table_},
+                      limits)
+            .status()
+            .message());
   };
   EXPECT_THAT(error({.max_tokens_per_step = 0}), HasSubstr("max_tokens_per_step must be from 1"));
   EXPECT_THAT(error({.max_chunks_per_step = -1}), HasSubstr("max_chunks_per_step must be from 1"));

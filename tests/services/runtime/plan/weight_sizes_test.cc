@@ -5,7 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "services/runtime/loader/checkpoint.h"
+#include "services/runtime/loader/store/checkpoint.h"
 #include "services/runtime/plan/model_folder.h"
 
 namespace tandem {

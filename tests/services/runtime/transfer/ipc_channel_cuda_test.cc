@@ -34,11 +34,11 @@ class IpcChannelCudaTest : public testing::Test {
       : near_(kernels::MakeCudaBackend(0, "near")),
         far_(
             kernels::MakeCudaBackend(std::max<int>(1, kernels::ListGpus().gpus.size()) - 1, "far")),
-        staging_{
-            .storage = *KvStorage::CreatePrivate(FlashLayout({.pages = 64, .slots = 2}), *near_),
-            .pages = PagePool(64, 2)},
-        copier_(*near_) {
-    auto pool = *KvStorage::CreatePrivate(FlashLayout({.pages = 128, .slots = 4}), *far_);
+        staging_{.storage =
+                     *KvStorage::CreatePrivate(FlashLayout({.pages = 64, .slots = 2}), near_only_),
+                 .pages = PagePool(64, 2)},
+        copier_(near_only_) {
+    auto pool = *KvStorage::CreatePrivate(FlashLayout({.pages = 128, .slots = 4}), far_only_);
     pool_ = pool.get();
     channel_ = std::make_unique<IpcChannel>(staging_, copier_, std::move(pool));
     std::mt19937_64 random(1);
@@ -85,6 +85,8 @@ class IpcChannelCudaTest : public testing::Test {
   }
 
   std::unique_ptr<kernels::Backend> near_, far_;
+  kernels::Backend* const near_only_[1] = {near_.get()};
+  kernels::Backend* const far_only_[1] = {far_.get()};
   StagingPool staging_;
   KvCopier copier_;
   KvStorage* pool_ = nullptr;

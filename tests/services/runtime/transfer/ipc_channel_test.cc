@@ -67,10 +67,10 @@ class IpcChannelTest : public testing::Test {
  protected:
   IpcChannelTest()
       : staging_{.id = 4,
-                 .storage = *KvStorage::CreatePrivate(Make({.pages = 6, .slots = 2}), device_),
+                 .storage = *KvStorage::CreatePrivate(Make({.pages = 6, .slots = 2}), backends_),
                  .pages = PagePool(6, 2)},
-        copier_(std::make_unique<KvCopier>(device_)) {
-    auto pool = std::move(*KvStorage::CreatePrivate(Make({.pages = 20, .slots = 4}), device_));
+        copier_(std::make_unique<KvCopier>(backends_)) {
+    auto pool = std::move(*KvStorage::CreatePrivate(Make({.pages = 20, .slots = 4}), backends_));
     pool_ = pool.get();
     channel_ = std::make_unique<IpcChannel>(staging_, *copier_, std::move(pool));
   }
@@ -106,6 +106,7 @@ class IpcChannelTest : public testing::Test {
   }
 
   SlowDevice device_;
+  kernels::Backend* const backends_[1] = {&device_};
   StagingPool staging_;
   std::unique_ptr<KvCopier> copier_;
   KvStorage* pool_ = nullptr;

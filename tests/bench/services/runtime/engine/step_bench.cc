@@ -69,7 +69,7 @@ class StepBench {
     ASSIGN_OR_RETURN(const KvLayout layout,
                      KvLayout::Create(out->worker_.config(),
                                       {.pages = KvLayout::PagesFor(tokens), .slots = kBatchMax}));
-    ASSIGN_OR_RETURN(out->pool_, KvStorage::CreatePrivate(layout, out->worker_.backend()));
+    ASSIGN_OR_RETURN(out->pool_, KvStorage::CreatePrivate(layout, out->worker_.backends));
     for (int page = 0; page < layout.pages(); ++page) out->pages_.push_back(page);
     for (int64_t i = 0; i < tokens; ++i) {
       out->tokens_.push_back(static_cast<int32_t>(i * 7919 % out->worker_.config().vocab_size));

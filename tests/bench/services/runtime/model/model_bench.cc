@@ -25,8 +25,9 @@ struct Bench {
         {.folder = TANDEM_SOURCE_DIR "/deploy/models/tiny-v4", .kernels = kernels::kCpuKernels});
     CHECK(loading.ok());
     loaded = *std::move(loading);
-    auto creating = Model::Create(loaded->config(), loaded->weights(), kernels::kCpuKernels,
-                                  {.max_tokens_per_step = 512, .max_positions = kPositions});
+    auto creating = Model::Create(
+        {.config = loaded->config(), .weights = loaded->weights(), .kernels = kernels::kCpuKernels},
+        {.max_tokens_per_step = 512, .max_positions = kPositions});
     CHECK(creating.ok());
     model = *std::move(creating);
     auto placing =

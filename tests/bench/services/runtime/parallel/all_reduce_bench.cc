@@ -17,9 +17,9 @@
 #include "kernels/common/contract.h"
 #include "kernels/common/cuda/device_stream.h"
 #include "services/runtime/base/thread.h"
-#include "services/runtime/parallel/comm_group.h"
-#include "services/runtime/parallel/peer_communicator.h"
-#include "services/runtime/parallel/rank_queue.h"
+#include "services/runtime/parallel/device/comm_group.h"
+#include "services/runtime/parallel/device/peer_communicator.h"
+#include "services/runtime/parallel/device/rank_queue.h"
 #include "tests/bench/kernels/cuda/bench.h"
 #include "tests/bench/services/runtime/parallel/ping_pong.h"
 

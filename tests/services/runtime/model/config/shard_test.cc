@@ -65,10 +65,19 @@ TEST(ShardTest, NamesWhatTheRanksDoNotDivide) {
   ModelConfig config = Flash();
   config.o_groups = 4;
   EXPECT_THAT(Error(config, {.ranks = 8}),
-              HasSubstr("o_groups must be a multiple of 8 for 8 ranks, got 4"));
+              HasSubstr("o_groups must be a multiple of the 8 ranks, got 4"));
+}
+
+TEST(ShardTest, NarrowMlpsStayWhole) {
+  ModelConfig config = Flash();
+  EXPECT_FALSE(CutsMlps(config, {.ranks = 1}));
+  EXPECT_TRUE(CutsMlps(config, {.ranks = 8}));
   config.moe_intermediate_size = 128;
-  EXPECT_THAT(Error(config, {.ranks = 2}),
-              HasSubstr("moe_intermediate_size must be a multiple of 256 for 2 ranks, got 128"));
+  EXPECT_FALSE(CutsMlps(config, {.ranks = 2}));
+  const auto local = ShardConfig(config, {.ranks = 2});
+  ASSERT_TRUE(local.ok()) << local.status();
+  EXPECT_EQ(local->moe_intermediate_size, 128);
+  EXPECT_EQ(local->num_attention_heads, 32);
 }
 
 }  // namespace

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/runtime/parallel/rank_queue.h"
+#include "services/runtime/parallel/device/rank_queue.h"
 
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -13,6 +14,9 @@
 namespace tandem {
 namespace {
 
+// A decode step is looked for again at once: to be woken takes a tenth of one. What takes longer
+// leaves the processor to others.
+constexpr absl::Duration kLook = absl::Milliseconds(20);
 constexpr absl::Duration kPoll = absl::Microseconds(50);
 
 absl::Status Check(cudaError_t error, const char* what) {
@@ -53,7 +57,7 @@ absl::Status Capture(const RankTimer& timer, const std::function<void(kernels::S
 absl::Status WaitForQueue(kernels::Stream& stream, absl::Duration limit,
                           const std::function<absl::Status()>& failed) {
   const auto queue = static_cast<cudaStream_t>(stream.queue());
-  const absl::Time deadline = absl::Now() + limit;
+  const absl::Time begin = absl::Now();
   while (true) {
     if (!stream.ok()) return absl::InternalError(stream.error());
     RETURN_IF_ERROR(failed());
@@ -63,11 +67,16 @@ absl::Status WaitForQueue(kernels::Stream& stream, absl::Duration limit,
       stream.RecordError(cudaGetErrorString(state));
       return absl::InternalError(stream.error());
     }
-    if (absl::Now() > deadline) {
+    const absl::Duration waited = absl::Now() - begin;
+    if (waited > limit) {
       return absl::DeadlineExceededError(
           absl::StrCat("a rank's queue has not run within ", absl::FormatDuration(limit)));
     }
-    absl::SleepFor(kPoll);
+    if (waited > kLook) {
+      absl::SleepFor(kPoll);
+    } else {
+      std::this_thread::yield();
+    }
   }
 }
 

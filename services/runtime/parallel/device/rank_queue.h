@@ -10,8 +10,9 @@
 
 namespace tandem {
 
-// Polls until all that `stream` holds has run; asks `failed` between polls, whose error ends the
-// wait. DEADLINE_EXCEEDED after `limit`, INTERNAL for the stream's or the device's own error.
+// Polls until all that `stream` holds has run, for a decode step's time without sleep; asks
+// `failed` between polls, whose error ends the wait. DEADLINE_EXCEEDED after `limit`, INTERNAL for
+// the stream's or the device's own error.
 absl::Status WaitForQueue(kernels::Stream& stream, absl::Duration limit,
                           const std::function<absl::Status()>& failed);
 

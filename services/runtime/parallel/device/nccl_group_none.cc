@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // NcclGroup where there was no NCCL to build with.
 #include "services/runtime/base/check.h"
-#include "services/runtime/parallel/nccl_group.h"
+#include "services/runtime/parallel/device/nccl_group.h"
 
 namespace tandem {
 

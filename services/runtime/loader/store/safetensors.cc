@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/runtime/loader/safetensors.h"
+#include "services/runtime/loader/store/safetensors.h"
 
 #include <algorithm>
 #include <cstring>

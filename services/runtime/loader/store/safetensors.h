@@ -17,7 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "services/runtime/loader/mapped_file.h"
+#include "services/runtime/loader/store/mapped_file.h"
 
 namespace tandem {
 

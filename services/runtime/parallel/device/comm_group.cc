@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/runtime/parallel/comm_group.h"
+#include "services/runtime/parallel/device/comm_group.h"
 
 #include <cuda_runtime_api.h>
 
@@ -9,8 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "services/runtime/base/log.h"
 #include "services/runtime/base/status_macros.h"
-#include "services/runtime/parallel/comm_trial.h"
-#include "services/runtime/parallel/peer_communicator.h"
+#include "services/runtime/parallel/device/comm_trial.h"
+#include "services/runtime/parallel/device/peer_communicator.h"
 
 namespace tandem {
 namespace {
@@ -133,6 +133,11 @@ absl::Status CommGroup::Choose(const CommGroupOptions& options) {
     }
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<RankGroup>> MakeDeviceGroup(const kernels::KernelTable& table,
+                                                           const CommGroupOptions& options) {
+  return CommGroup::Create(table, options);
 }
 
 }  // namespace tandem

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: a table of tensors is read exactly, or refused with one line that names file, tensor and
 // fault. Method: hand-written headers, each with one fault.
-#include "services/runtime/loader/safetensors.h"
+#include "services/runtime/loader/store/safetensors.h"
 
 #include <string>
 

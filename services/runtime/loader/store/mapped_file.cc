@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/runtime/loader/mapped_file.h"
+#include "services/runtime/loader/store/mapped_file.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/runtime/loader/checkpoint.h"
+#include "services/runtime/loader/store/checkpoint.h"
 
 #include <utility>
 
@@ -72,7 +72,7 @@ absl::StatusOr<Checkpoint> Checkpoint::Open(const std::string& folder) {
     }
   }
   for (const auto& [tensor, file] : weight_map) {
-    if (out.Find(tensor) != nullptr) continue;
+    if (out.tensors_.contains(tensor)) continue;
     return absl::InvalidArgumentError(absl::StrCat(kIndex, ": tensor ", absl::CHexEscape(tensor),
                                                    " is not in ", absl::CHexEscape(file)));
   }
@@ -92,9 +92,10 @@ absl::Status Checkpoint::AddShard(const std::string& path) {
   return absl::OkStatus();
 }
 
-const TensorBytes* Checkpoint::Find(absl::string_view name) const {
-  const auto it = tensors_.find(name);
-  return it == tensors_.end() ? nullptr : &it->second;
+absl::StatusOr<const TensorBytes*> Checkpoint::Find(const TensorAsk& ask) {
+  const auto it = tensors_.find(ask.name);
+  if (it == tensors_.end()) return absl::NotFoundError("is missing");
+  return &it->second;
 }
 
 }  // namespace tandem

@@ -14,8 +14,8 @@
 #include "gtest/gtest.h"
 #include "kernels/common/cuda/device_stream.h"
 #include "services/runtime/base/thread.h"
-#include "services/runtime/parallel/comm_group.h"
-#include "services/runtime/parallel/peer_communicator.h"
+#include "services/runtime/parallel/device/comm_group.h"
+#include "services/runtime/parallel/device/peer_communicator.h"
 
 namespace tandem {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// CommGroup: the communicators of a worker's ranks, and which kind serves which size.
+// CommGroup: the communicators of a worker's ranks on GPUs, and which kind serves which size.
 //
 // Create makes both kinds where it can, tries each of them with data at the sizes that occur
 // (powers of two tokens up to the most), drops one that fails, times both, and logs the verdict as
@@ -14,24 +14,18 @@
 #include "kernels/comm/peer_group.h"
 #include "kernels/kernel_table.h"
 #include "services/runtime/parallel/comm_table.h"
-#include "services/runtime/parallel/nccl_group.h"
+#include "services/runtime/parallel/device/nccl_group.h"
+#include "services/runtime/parallel/rank_group.h"
 
 namespace tandem {
 
-struct CommGroupOptions {
-  std::vector<int> devices;                  // rank i's
-  int64_t dim = 0;                           // of a token, a multiple of 8
-  int64_t most_tokens = 0;                   // of a call
-  absl::Duration limit = absl::Seconds(10);  // of a wait for a rank
-};
-
-class CommGroup {
+class CommGroup final : public RankGroup {
  public:
   // UNAVAILABLE if neither kind works. The table outlives the group.
   static absl::StatusOr<std::unique_ptr<CommGroup>> Create(const kernels::KernelTable& table,
                                                            const CommGroupOptions& options);
 
-  Communicator& rank(int rank) { return *ranks_[rank]; }
+  Communicator& rank(int rank) override { return *ranks_[rank]; }
   const CommTable& table() const { return table_; }
   // By size, the slowest rank's; empty where there was nothing to choose.
   const std::vector<CommTiming>& timings() const { return timings_; }

@@ -13,18 +13,17 @@
 
 #include "absl/container/btree_map.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
-#include "services/runtime/loader/safetensors.h"
+#include "services/runtime/loader/store/safetensors.h"
+#include "services/runtime/loader/store/tensor_store.h"
 
 namespace tandem {
 
-class Checkpoint {
+class Checkpoint final : public TensorStore {
  public:
   static absl::StatusOr<Checkpoint> Open(const std::string& folder);
 
-  const absl::btree_map<std::string, TensorBytes>& tensors() const { return tensors_; }
-  // Null when there is none of that name.
-  const TensorBytes* Find(absl::string_view name) const;
+  absl::StatusOr<const TensorBytes*> Find(const TensorAsk& ask) override;
+  const absl::btree_map<std::string, TensorBytes>& tensors() const override { return tensors_; }
   uint64_t bytes() const { return bytes_; }
 
  private:

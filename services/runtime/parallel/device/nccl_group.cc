@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/runtime/parallel/nccl_group.h"
+#include "services/runtime/parallel/device/nccl_group.h"
 
 #include <cuda_runtime_api.h>
-#include <nccl.h>
 
 #include <atomic>
 #include <string>
@@ -10,7 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
-#include "services/runtime/parallel/rank_queue.h"
+#include "services/runtime/parallel/device/nccl_library.h"
+#include "services/runtime/parallel/device/rank_queue.h"
+#include "services/runtime/parallel/reduced.h"
 
 namespace tandem {
 namespace {
@@ -18,15 +19,20 @@ namespace {
 // How long an abort lets a rank finish a call that it is in, before it pulls it out of there.
 constexpr absl::Duration kGrace = absl::Seconds(1);
 
+// Whoever asks has a group, and so a library.
+const NcclLibrary& Nccl() {
+  return *NcclLibrary::Find();
+}
+
 std::string ErrorOf(const char* what, ncclResult_t result) {
-  return absl::StrCat("nccl: ", what, ": ", ncclGetErrorString(result));
+  return absl::StrCat("nccl: ", what, ": ", Nccl().error_string(result));
 }
 
 // All ranks' handles.
 class Handles {
  public:
   explicit Handles(std::vector<ncclComm_t> comms) : comms_(std::move(comms)) {}
-  ~Handles() { End(ncclCommDestroy); }
+  ~Handles() { End(Nccl().destroy); }
   Handles(const Handles&) = delete;
   Handles& operator=(const Handles&) = delete;
 
@@ -45,16 +51,16 @@ class Handles {
     // Nobody enters any more; who is in there comes out, or is what the abort is for.
     const absl::Time deadline = absl::Now() + kGrace;
     while (inside_ > 0 && absl::Now() < deadline) absl::SleepFor(absl::Microseconds(50));
-    End(ncclCommAbort);
+    End(Nccl().abort);
   }
 
  private:
   // Both endings are calls of all ranks together.
   void End(ncclResult_t (*call)(ncclComm_t)) {
     if (comms_.empty()) return;
-    (void)ncclGroupStart();
+    (void)Nccl().group_start();
     for (ncclComm_t comm : comms_) (void)call(comm);
-    (void)ncclGroupEnd();
+    (void)Nccl().group_end();
     comms_.clear();
   }
 
@@ -77,15 +83,12 @@ class NcclCommunicator final : public Communicator {
       y = {scratch.Take<kernels::Bf16>(args.x.size()), {args.x.shape[0], args.x.shape[1]}};
     }
     const ncclResult_t result = handles_.With(rank_, [&](ncclComm_t comm) {
-      return ncclAllReduce(args.x.data, y.data, static_cast<size_t>(args.x.size()), ncclBfloat16,
-                           ncclSum, comm, static_cast<cudaStream_t>(stream.queue()));
+      return Nccl().all_reduce(args.x.data, y.data, static_cast<size_t>(args.x.size()),
+                               ncclBfloat16, ncclSum, comm,
+                               static_cast<cudaStream_t>(stream.queue()));
     });
     if (result != ncclSuccess) stream.RecordError(ErrorOf("all-reduce", result));
-    if (args.post.streams.data == nullptr) return;
-    kernels::HcPostArgs post = args.post;
-    post.y = y;
-    if (args.next.x.data == nullptr) return table_.hc_post(post, stream);
-    table_.hc_post_pre({.post = post, .next = args.next}, stream);
+    PostReduced(table_, args, y, stream);
   }
 
   absl::Status Wait(kernels::Stream& stream, absl::Duration limit) override {
@@ -100,7 +103,7 @@ class NcclCommunicator final : public Communicator {
   absl::Status AsyncError() {
     ncclResult_t error = ncclSuccess;
     const ncclResult_t asked =
-        handles_.With(rank_, [&](ncclComm_t comm) { return ncclCommGetAsyncError(comm, &error); });
+        handles_.With(rank_, [&](ncclComm_t comm) { return Nccl().async_error(comm, &error); });
     if (asked != ncclSuccess) return absl::InternalError(ErrorOf("group", asked));
     if (error != ncclSuccess && error != ncclInProgress) {
       return absl::InternalError(ErrorOf("asynchronous", error));
@@ -123,9 +126,10 @@ struct NcclGroup::State {
 
 absl::StatusOr<std::unique_ptr<NcclGroup>> NcclGroup::Create(const kernels::KernelTable& table,
                                                              const std::vector<int>& devices) {
+  if (NcclLibrary::Find() == nullptr) return absl::UnavailableError("nccl: no libnccl.so.2");
   std::vector<ncclComm_t> comms(devices.size());
   const ncclResult_t made =
-      ncclCommInitAll(comms.data(), static_cast<int>(devices.size()), devices.data());
+      Nccl().init_all(comms.data(), static_cast<int>(devices.size()), devices.data());
   if (made != ncclSuccess) return absl::UnavailableError(ErrorOf("communicators", made));
   auto state = std::make_unique<State>(std::move(comms));
   for (size_t r = 0; r < devices.size(); ++r) {

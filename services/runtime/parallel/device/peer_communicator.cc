@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/runtime/parallel/peer_communicator.h"
+#include "services/runtime/parallel/device/peer_communicator.h"
 
 #include "absl/strings/str_cat.h"
 #include "services/runtime/base/status_macros.h"
-#include "services/runtime/parallel/rank_queue.h"
+#include "services/runtime/parallel/device/rank_queue.h"
 
 namespace tandem {
 

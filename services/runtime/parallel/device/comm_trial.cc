@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/runtime/parallel/comm_trial.h"
+#include "services/runtime/parallel/device/comm_trial.h"
 
 #include <cuda_runtime.h>
 
@@ -10,7 +10,7 @@
 #include "kernels/common/cuda/device_stream.h"
 #include "services/runtime/base/status_macros.h"
 #include "services/runtime/base/thread.h"
-#include "services/runtime/parallel/rank_queue.h"
+#include "services/runtime/parallel/device/rank_queue.h"
 
 namespace tandem {
 namespace {

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/runtime/engine/tensor_parallel_engine.h"
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "services/runtime/base/check.h"
+
+namespace tandem {
+
+TensorParallelEngine::TensorParallelEngine(std::vector<Rank> ranks, const Options& options)
+    : options_(options),
+      ranks_(std::move(ranks)),
+      barrier_(static_cast<int>(ranks_.size()), options.limit) {
+  for (int r = 0; r < static_cast<int>(ranks_.size()); ++r) {
+    threads_.push_back(
+        std::make_unique<Thread>(absl::StrCat("rank-", r), [this, r] { RunRank(r); }));
+  }
+}
+
+TensorParallelEngine::~TensorParallelEngine() {
+  {
+    const absl::MutexLock lock(&mutex_);
+    closed_ = true;
+  }
+  threads_.clear();
+}
+
+void TensorParallelEngine::Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
+                                  std::function<void()> done) {
+  const absl::MutexLock lock(&mutex_);
+  CHECK_EQ(launched_, ended_);
+  chunks_ = chunks;
+  kv_ = kv;
+  done_ = std::move(done);
+  running_ = ranks_.size();
+  ++launched_;
+}
+
+std::vector<ChunkResult> TensorParallelEngine::Collect() {
+  const absl::MutexLock lock(&mutex_);
+  const auto ended = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return ended_ == launched_; };
+  mutex_.Await(absl::Condition(&ended));
+  return std::move(results_);
+}
+
+void TensorParallelEngine::RunRank(int rank) {
+  for (int64_t step = 1;; ++step) {
+    {
+      const absl::MutexLock lock(&mutex_);
+      const auto called = [this, step]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+        return launched_ == step || closed_;
+      };
+      mutex_.Await(absl::Condition(&called));
+      if (closed_) return;
+    }
+    End(rank, RunStep(rank));
+  }
+}
+
+std::vector<ChunkResult> TensorParallelEngine::RunStep(int rank) {
+  auto& [engine, communicator] = ranks_[rank];
+  engine->Prepare(chunks_, kv_.OfRank(rank));
+  absl::Status status = barrier_.Meet(rank);
+  if (status.ok()) {
+    engine->Queue();
+    status = communicator->Wait(engine->stream(), options_.limit);
+  }
+  if (!status.ok()) {
+    CheckFailed(__FILE__, __LINE__,
+                absl::StrCat("tensor parallelism, rank ", rank, ": ", status.ToString()));
+  }
+  return engine->Collect();
+}
+
+void TensorParallelEngine::End(int rank, std::vector<ChunkResult> results) {
+  {
+    const absl::MutexLock lock(&mutex_);
+    if (rank == 0) results_ = std::move(results);
+    if (--running_ > 0) return;
+  }
+  done_();
+  const absl::MutexLock lock(&mutex_);
+  ++ended_;
+}
+
+}  // namespace tandem

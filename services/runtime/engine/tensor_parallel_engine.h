@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// TensorParallelEngine: the Engine of several ranks, a thread and a backend each: every rank runs
+// the same step on its part of the model and its copy of the pool, and rank 0 has the head and the
+// draws.
+//
+// A step goes through each rank's thread: Prepare; all ranks meet, so that nobody takes memory or
+// loads a recording while a peer's device already waits for it; Queue; then a wait that ends within
+// `limit` even where a rank does not come. A rank that fails, or is waited for in vain, ends the
+// process with one line: its peers' sums are worthless. Used by one loop thread, like any Engine.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "services/runtime/base/thread.h"
+#include "services/runtime/engine/model_engine.h"
+#include "services/runtime/parallel/communicator.h"
+#include "services/runtime/parallel/rank_barrier.h"
+
+namespace tandem {
+
+class TensorParallelEngine final : public Engine {
+ public:
+  struct Rank {
+    std::unique_ptr<ModelEngine> engine;  // rank 0's draws, no other does
+    Communicator* communicator = nullptr;
+  };
+  struct Options {
+    ModelConfig config;                        // of the whole model
+    absl::Duration limit = absl::Seconds(60);  // of a step
+  };
+  // At least one rank. The communicators, and what the engines borrow, outlive it.
+  TensorParallelEngine(std::vector<Rank> ranks, const Options& options);
+  ~TensorParallelEngine() override;
+
+  const ModelConfig& config() const override { return options_.config; }
+  // `kv` has a copy for each rank.
+  void Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
+              std::function<void()> done) override;
+  std::vector<ChunkResult> Collect() override;
+
+ private:
+  void RunRank(int rank);
+  std::vector<ChunkResult> RunStep(int rank);
+  void End(int rank, std::vector<ChunkResult> results);
+
+  const Options options_;
+  std::vector<Rank> ranks_;
+  RankBarrier barrier_;
+  absl::Mutex mutex_;
+  int64_t launched_ ABSL_GUARDED_BY(mutex_) = 0;  // steps
+  int64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;     // of them
+  size_t running_ ABSL_GUARDED_BY(mutex_) = 0;    // ranks
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  // Of the running step: written before it is launched, read by its ranks.
+  absl::Span<const EngineChunk> chunks_;
+  KvView kv_;
+  std::function<void()> done_;
+  std::vector<ChunkResult> results_;
+  std::vector<std::unique_ptr<Thread>> threads_;  // last: they use all of it
+};
+
+}  // namespace tandem
