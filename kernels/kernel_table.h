@@ -23,6 +23,7 @@
 #include "kernels/common/stream.h"
 #include "kernels/gemm/bf16_linear.h"
 #include "kernels/gemm/grouped_linear.h"
+#include "kernels/gemm/linear_group.h"
 #include "kernels/gemm/linear_weight.h"
 #include "kernels/gemm/quant_linear.h"
 #include "kernels/hc/hc_embed.h"
@@ -75,6 +76,7 @@ struct KernelTable {
   void (*quant_linear)(const QuantLinearArgs& args, Stream& stream);
   void (*bf16_linear)(const Bf16LinearArgs& args, Stream& stream);
   void (*grouped_linear)(const GroupedLinearArgs& args, Stream& stream);
+  void (*linear_group)(const LinearGroupArgs& args, Stream& stream);
 
   // hc
   void (*hc_embed)(const HcEmbedArgs& args, Stream& stream);

@@ -23,6 +23,7 @@ const KernelTable kCudaKernels = {
     .quant_linear = cuda::QuantLinear,
     .bf16_linear = cuda::Bf16Linear,
     .grouped_linear = cuda::GroupedLinear,
+    .linear_group = cuda::LinearGroup,
     // hc
     .hc_embed = cuda::HcEmbed,
     .hc_pre = cuda::HcPre,

@@ -19,24 +19,24 @@ inline constexpr int kTileLanes = kKvTile / kLaneDims;
 inline constexpr int kRopeLane = kNopeDim / kLaneDims;  // the first with rotated dims
 
 // A lane's 16 values, in pairs as they stand in memory.
-struct LaneValues {
+struct KvLane {
   uint32_t pairs[kLaneDims / 2];
 };
 
-__device__ __forceinline__ LaneValues LoadLane(const Bf16* vector) {
+__device__ __forceinline__ KvLane LoadLane(const Bf16* vector) {
   const auto* from = reinterpret_cast<const uint4*>(vector) + threadIdx.x % 32 * 2;
   const uint4 a = from[0], b = from[1];
   return {{a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}};
 }
 
-__device__ __forceinline__ void StoreLane(const LaneValues& v, Bf16* vector) {
+__device__ __forceinline__ void StoreLane(const KvLane& v, Bf16* vector) {
   auto* to = reinterpret_cast<uint4*>(vector) + threadIdx.x % 32 * 2;
   to[0] = make_uint4(v.pairs[0], v.pairs[1], v.pairs[2], v.pairs[3]);
   to[1] = make_uint4(v.pairs[4], v.pairs[5], v.pairs[6], v.pairs[7]);
 }
 
 // The E4M3 codes of a lane under its tile's scale.
-__device__ __forceinline__ uint4 QuantiseLane(const LaneValues& v, Ue8m0 scale) {
+__device__ __forceinline__ uint4 QuantiseLane(const KvLane& v, Ue8m0 scale) {
   constexpr uint8_t kNanScale = 0xFF;
   constexpr uint32_t kNans = 0x7F7F7F7Fu;
   if (scale.bits == kNanScale) return make_uint4(kNans, kNans, kNans, kNans);
@@ -51,7 +51,7 @@ __device__ __forceinline__ uint4 QuantiseLane(const LaneValues& v, Ue8m0 scale) 
   return make_uint4(words[0], words[1], words[2], words[3]);
 }
 
-__device__ __forceinline__ void WriteRow(const LaneValues& v, const KvPages& pages, int64_t row) {
+__device__ __forceinline__ void WriteRow(const KvLane& v, const KvPages& pages, int64_t row) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   uint8_t* data = pages.data_of(row);
   float most = kE4M3Floor;

@@ -31,35 +31,23 @@ struct StreamArgs {
   int64_t tokens;        // 1 .. kStreamTokens
 };
 
-// A warp's walk along its part of K, through a ring of kDepth steps of weights in shared memory. A
-// step is copied kDepth steps before it is used; a lane reads back just what it copied, so nobody
-// waits for anybody. Inputs of one column of tokens are loaded a step ahead, of more tile by tile.
-template <typename Atom, int kRows, int kColumns, int kDepth>
-class StreamWalk {
+// The products of a warp's part of K, step by step, from codes in shared memory. Inputs of one
+// column of tokens are loaded a step ahead, of more tile by tile.
+template <typename Atom, int kRows, int kColumns>
+class StreamSteps {
  public:
   static constexpr int kStepBytes = kRows * Atom::kLoads * kWarpLoadBytes;
 
-  // Steps begin .. end−1 of K, end > begin. Starts the copies of weights.
-  __device__ StreamWalk(const WeightView& w, int row_tile, int begin, int end, uint8_t* ring)
-      : left_(end - begin), ring_(ring + kLoadBytes * ThreadLane()) {
-    const int64_t row_loads = LoadsPerRow(Atom::kFormat, w.k);
-    loads_left_ = static_cast<int>(row_loads) - Atom::kLoads * begin;
+  // From step `begin` on. Reads scales of weights.
+  __device__ StreamSteps(const WeightView& w, int row_tile, int begin) {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      codes_[r] = w.codes +
-                  (int64_t{row_tile + r} * row_loads + Atom::kLoads * begin) * kWarpLoadBytes +
-                  kLoadBytes * ThreadLane();
       scale_rows_[r] = Atom::ScaleRow(w, row_tile + r, ThisLane()) + begin * Atom::kScaleBytes;
       row_scale_[r] = Atom::LoadRowScale(scale_rows_[r]);
     }
-#pragma unroll
-    for (int s = 0; s < kDepth; ++s) {
-      if (s < left_) CopyCodes(ring_ + s * kStepBytes);
-      ptx::CopyAsyncCommit();
-    }
   }
 
-  __device__ void Run(const InputView& in, int begin, float (&total)[kRows][kColumns][4]) {
+  __device__ void LoadInputs(const InputView& in, int begin) {
 #pragma unroll
     for (int column = 0; column < kColumns; ++column) {
       inputs_[column] = Atom::RowOf(in, column, begin, ThisLane());
@@ -71,44 +59,11 @@ class StreamWalk {
         units_[tile] = Atom::LoadUnit(inputs_[0], tile);
       }
     }
-    const uint8_t* end = ring_ + kDepth * kStepBytes;
-    for (uint8_t* slot = ring_; left_ > 0; --left_) {
-      ptx::CopyAsyncWait<kDepth - 1>();
-      Step(slot, total);
-      if (left_ > kDepth) CopyCodes(slot);
-      ptx::CopyAsyncCommit();
-      slot = slot + kStepBytes == end ? ring_ : slot + kStepBytes;
-    }
   }
 
- private:
-  static constexpr bool kKeepsInputs = kColumns == 1;
-
-  __device__ static int ThreadLane() {
-    return static_cast<int>(threadIdx.x) % 32;
-  }
-
-  // The next step's weights.
-  __device__ void CopyCodes(uint8_t* slot) {
-    const uint32_t to = ptx::SharedAddress(slot);
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-#pragma unroll
-      for (int i = 0; i < Atom::kLoads; ++i) {
-        const int at = (r * Atom::kLoads + i) * kWarpLoadBytes;
-        if (Atom::kRagged && i >= loads_left_) {  // half a step at the end of K
-          *reinterpret_cast<uint4*>(slot + at) = {};
-        } else {
-          ptx::CopyAsyncStream16(to + at, codes_[r] + i * kWarpLoadBytes);
-        }
-      }
-      codes_[r] += Atom::kLoads * kWarpLoadBytes;
-    }
-    loads_left_ -= Atom::kLoads;
-  }
-  __device__ void Step(const uint8_t* slot, float (&total)[kRows][kColumns][4]) {
+  // `slot`: this lane's codes of the step; `more`: steps follow.
+  __device__ void Step(const uint8_t* slot, bool more, float (&total)[kRows][kColumns][4]) {
     typename Atom::Part part[kRows][kColumns];
-    const bool more = left_ > 1;
 #pragma unroll
     for (int tile = 0; tile < Atom::kTiles; ++tile) {
       typename Atom::A a[kRows];
@@ -154,15 +109,84 @@ class StreamWalk {
     }
   }
 
-  int left_;                     // steps
-  int loads_left_;               // in the row, from the next copy on
-  uint8_t* ring_;                // this lane's part
-  const uint8_t* codes_[kRows];  // of the next copy
+ private:
+  static constexpr bool kKeepsInputs = kColumns == 1;
+
   const uint8_t* scale_rows_[kRows];
   InputRow inputs_[kColumns];
   typename Atom::RowScale row_scale_[kRows];  // of the step at hand
   typename Atom::InputScale input_scale_[kColumns];
   typename Atom::Unit units_[Atom::kTiles];
+};
+
+// A warp's walk along its part of K, through a ring of kDepth steps of weights in shared memory. A
+// step is copied kDepth steps before it is used; a lane reads back just what it copied, so nobody
+// waits for anybody.
+template <typename Atom, int kRows, int kColumns, int kDepth>
+class StreamWalk {
+ public:
+  using Steps = StreamSteps<Atom, kRows, kColumns>;
+  static constexpr int kStepBytes = Steps::kStepBytes;
+
+  // Steps begin .. end−1 of K, end > begin. Starts the copies of weights.
+  __device__ StreamWalk(const WeightView& w, int row_tile, int begin, int end, uint8_t* ring)
+      : left_(end - begin), ring_(ring + kLoadBytes * ThreadLane()), steps_(w, row_tile, begin) {
+    const int64_t row_loads = LoadsPerRow(Atom::kFormat, w.k);
+    loads_left_ = static_cast<int>(row_loads) - Atom::kLoads * begin;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      codes_[r] = w.codes +
+                  (int64_t{row_tile + r} * row_loads + Atom::kLoads * begin) * kWarpLoadBytes +
+                  kLoadBytes * ThreadLane();
+    }
+#pragma unroll
+    for (int s = 0; s < kDepth; ++s) {
+      if (s < left_) CopyCodes(ring_ + s * kStepBytes);
+      ptx::CopyAsyncCommit();
+    }
+  }
+
+  __device__ void Run(const InputView& in, int begin, float (&total)[kRows][kColumns][4]) {
+    steps_.LoadInputs(in, begin);
+    const uint8_t* end = ring_ + kDepth * kStepBytes;
+    for (uint8_t* slot = ring_; left_ > 0; --left_) {
+      ptx::CopyAsyncWait<kDepth - 1>();
+      steps_.Step(slot, left_ > 1, total);
+      if (left_ > kDepth) CopyCodes(slot);
+      ptx::CopyAsyncCommit();
+      slot = slot + kStepBytes == end ? ring_ : slot + kStepBytes;
+    }
+  }
+
+ private:
+  __device__ static int ThreadLane() {
+    return static_cast<int>(threadIdx.x) % 32;
+  }
+
+  // The next step's weights.
+  __device__ void CopyCodes(uint8_t* slot) {
+    const uint32_t to = ptx::SharedAddress(slot);
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+      for (int i = 0; i < Atom::kLoads; ++i) {
+        const int at = (r * Atom::kLoads + i) * kWarpLoadBytes;
+        if (Atom::kRagged && i >= loads_left_) {  // half a step at the end of K
+          *reinterpret_cast<uint4*>(slot + at) = {};
+        } else {
+          ptx::CopyAsyncStream16(to + at, codes_[r] + i * kWarpLoadBytes);
+        }
+      }
+      codes_[r] += Atom::kLoads * kWarpLoadBytes;
+    }
+    loads_left_ -= Atom::kLoads;
+  }
+
+  int left_;                     // steps
+  int loads_left_;               // in the row, from the next copy on
+  uint8_t* ring_;                // this lane's part
+  const uint8_t* codes_[kRows];  // of the next copy
+  Steps steps_;
 };
 
 // Sums of a warp, [token][row] for its kRows·16 rows; padded, so that a store meets every bank

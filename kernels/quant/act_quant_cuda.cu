@@ -20,18 +20,10 @@ __global__ void __launch_bounds__(kThreads) ActQuantKernel(ActQuantArgs args) {
       real ? reinterpret_cast<const uint4*>(args.x.data)[i] : make_uint4(0, 0, 0, 0);
   LaneValues v;
   Unpack(packed, v);
-  const Ue8m0 scale = ScaleOf(FlooredMaximum<kGroupLanes>(v, kE4M3Floor), kInverse448);
-  const float inverse = InverseScale(scale);
-  uint32_t codes[2];
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const float* x = v + 4 * half;
-    codes[half] = PackE4M3(x[0] * inverse, x[1] * inverse) |
-                  static_cast<uint32_t>(PackE4M3(x[2] * inverse, x[3] * inverse)) << 16;
-    if (scale.bits == 0xFF) codes[half] = 0x7F7F7F7Fu;
-  }
+  Ue8m0 scale;
+  const uint2 codes = QuantiseE4M3(v, &scale);
   if (!real) return;
-  reinterpret_cast<uint2*>(args.q.data)[i] = make_uint2(codes[0], codes[1]);
+  reinterpret_cast<uint2*>(args.q.data)[i] = codes;
   if (i % kGroupLanes == 0) args.scale[i / kGroupLanes] = scale;
 }
 

@@ -38,6 +38,21 @@ __device__ __forceinline__ float FlooredMaximum(const LaneValues& v, float floor
   return WarpReduce<kLanes>(a, [](float x, float y) { return fmaxf(x, y); });
 }
 
+// The E4M3 codes of a group of sixteen lanes (act_quant's); this lane's eight.
+__device__ __forceinline__ uint2 QuantiseE4M3(const LaneValues& v, Ue8m0* scale) {
+  *scale = ScaleOf(FlooredMaximum<16>(v, kE4M3Floor), kInverse448);
+  const float inverse = InverseScale(*scale);
+  uint32_t codes[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const float* x = v + 4 * half;
+    codes[half] = PackE4M3(x[0] * inverse, x[1] * inverse) |
+                  static_cast<uint32_t>(PackE4M3(x[2] * inverse, x[3] * inverse)) << 16;
+    if (scale->bits == 0xFF) codes[half] = 0x7F7F7F7Fu;
+  }
+  return {codes[0], codes[1]};
+}
+
 // The E2M1 codes of a group of four lanes; this lane's eight, low nibble first.
 __device__ __forceinline__ uint32_t QuantiseE2M1(const LaneValues& v, Ue8m0* scale) {
   *scale = ScaleOf(FlooredMaximum<4>(v, kE2M1Floor), kInverse6);

@@ -131,6 +131,8 @@ Workspace::Workspace(const ModelConfig& c, const StepLimits& limits, kernels::Me
       index_q4_scale(
           memory, limits.max_tokens_per_step * int64_t{c.index_n_heads} * kernels::kIndexRowScales),
       index_proj(memory, limits.max_tokens_per_step * int64_t{c.index_n_heads}),
+      index_u(memory, limits.max_tokens_per_step * int64_t{2 * kIndexHeadDim}),
+      index_g(memory, limits.max_tokens_per_step * int64_t{2 * kIndexHeadDim}),
       rope(memory, limits.max_tokens_per_step * int64_t{kRopeDim}),
       compress_rope(memory, limits.max_tokens_per_step * int64_t{kRopeDim}),
       ring_index(memory, limits.max_tokens_per_step * int64_t{kSlidingWindow}),

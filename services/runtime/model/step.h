@@ -83,6 +83,8 @@ struct Workspace {
   Buffer<uint8_t> index_q4;               // [T, index_n_heads, 64]
   Buffer<kernels::Ue8m0> index_q4_scale;  // [T, index_n_heads, 4]
   Buffer<float> index_proj;               // [T, index_n_heads]
+  Buffer<float> index_u;                  // [T, 2·128]
+  Buffer<float> index_g;                  // [T, 2·128]
   // what all layers of a kind share
   Buffer<float> rope, compress_rope;        // [2, T, 32] cosines, then sines
   Buffer<int32_t> ring_index, chunk_index;  // [T, 127], [T, 128]

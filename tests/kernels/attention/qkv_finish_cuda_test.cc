@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: norms, rotations and the row's write in one launch on a device. Method: fresh random input,
 // heads of every shard, against the reference: q but for the last rounding, rows byte for byte
-// (kv's statistic is exact); twice, for the same bits.
+// (kv's statistic is exact); twice, for the same bits. With compressors, indexer queries and the
+// ring: the same bits as those operations, in one launch and beyond the tokens of one.
 #include "kernels/attention/qkv_finish.h"
+#include "tests/kernels/attention/device_sequences.h"
+#include "tests/kernels/attention/finish_world.h"
 #include "tests/kernels/cuda/device.h"
 
 namespace tandem::kernels {
@@ -67,6 +70,24 @@ TEST_F(QkvFinishCudaTest, EqualsTheReference) {
       // A head's rounding before the rotation may move both of a pair.
       ExpectNear(dq.Fetch().values, q.values, 1.0 / 64);
       EXPECT_TRUE(dq.Fetch().values == again.Fetch().values);
+    }
+  }
+}
+
+TEST_F(QkvFinishCudaTest, DoesItsOtherPartsAsTheirOperationsDo) {
+  Random random(std::random_device{}());
+  SCOPED_TRACE(random.Trace());
+  for (const FinishKind& kind : kFinishKinds) {
+    for (const int64_t sequences : {1, 2, 3, 8, 31, 64, 65}) {
+      SCOPED_TRACE(testing::Message() << "ratio " << kind.ratio << ", " << sequences);
+      const FinishWorld world(sequences, kind.ratio, random);
+      const Sequences list(world.list);
+      const DeviceSequences batch(list.batch);
+      FinishSide<DeviceTensor> together(world, batch.batch), apart(world, batch.batch);
+      together.RunTogether(cuda, kind, stream);
+      apart.RunApart(cuda, kind, stream);
+      Wait();
+      ExpectSameBits(together, apart, [](const auto& tensor) { return tensor.Fetch().values; });
     }
   }
 }

@@ -3,6 +3,7 @@
 // by one; -1 and other rows keep their poison.
 #include "kernels/attention/qkv_finish.h"
 
+#include "tests/kernels/attention/finish_world.h"
 #include "tests/kernels/testing.h"
 
 namespace tandem::kernels {
@@ -45,6 +46,19 @@ TEST_P(QkvFinishTest, IsNormRopeAndWrite) {
   EXPECT_EQ(q.values, expected_q.values);
   EXPECT_EQ(kv.values, before);
   EXPECT_EQ(pool, expected);
+}
+
+TEST_P(QkvFinishTest, DoesItsOtherPartsAsTheirOperationsDo) {
+  Random random(65);
+  for (const FinishKind& kind : kFinishKinds) {
+    SCOPED_TRACE(testing::Message() << "ratio " << kind.ratio << ", commit " << kind.commit);
+    const FinishWorld world(4, kind.ratio, random);
+    const Sequences sequences(world.list);
+    FinishSide<Tensor> together(world, sequences.batch), apart(world, sequences.batch);
+    together.RunTogether(kernels, kind, stream);
+    apart.RunApart(kernels, kind, stream);
+    ExpectSameBits(together, apart, [](const auto& tensor) { return tensor.values; });
+  }
 }
 
 }  // namespace

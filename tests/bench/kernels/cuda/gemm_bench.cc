@@ -61,19 +61,109 @@ BenchCase Quant(const Shape& s, int64_t tokens) {
           }};
 }
 
-// wq_a, then wkv, on the same input.
-BenchCase QuantPair(int64_t tokens) {
-  const BenchCase a = Quant({"wq_a", 1024, 4096}, tokens), b = Quant({"wkv", 512, 4096}, tokens);
-  return {.name = "quant_linear wq_a, wkv N=1024, 512 K=4096",
+enum class Input { kGiven, kQuantised, kNormed };
+
+// Weights of one input, at once; or `apart`, as the operations that linear_group stands for.
+struct Group {
+  const char* name;
+  Input input;
+  int64_t k;
+  std::vector<int64_t> fp8, bf16;  // rows
+  bool apart = false;
+};
+
+struct GroupMember {
+  Weights weights;
+  uint8_t* y;
+  int64_t y_bytes;  // of a set
+};
+
+struct GroupBuffers {
+  Bf16 *x, *norm, *normed;
+  E4M3* q;
+  Ue8m0* scale;
+  std::vector<GroupMember> members;
+};
+
+GroupBuffers BuffersOf(const Group& g, int64_t tokens, int64_t sets) {
+  const auto bf16 = [](int64_t count) {
+    return reinterpret_cast<Bf16*>(RandomBytes(2 * count, 2));
+  };
+  GroupBuffers b = {.x = bf16(sets * tokens * g.k),
+                    .norm = bf16(g.k),
+                    .normed = bf16(tokens * g.k),
+                    .q = reinterpret_cast<E4M3*>(RandomBytes(sets * tokens * g.k, 3)),
+                    .scale = reinterpret_cast<Ue8m0*>(RandomBytes(sets * tokens * g.k / 128, 4))};
+  const auto add = [&](WeightFormat format, int64_t n) {
+    const int64_t y_bytes = tokens * n * (format == WeightFormat::kFp8 ? 2 : 4);
+    b.members.push_back(
+        {Weights(format, {"", n, g.k}, sets), RandomBytes(sets * y_bytes, 5), y_bytes});
+  };
+  for (const int64_t n : g.fp8) add(WeightFormat::kFp8, n);
+  for (const int64_t n : g.bf16) add(WeightFormat::kBf16, n);
+  return b;
+}
+
+// What linear_group does, one by one.
+void RunApart(const Group& g, const LinearGroupArgs& args, const GroupBuffers& b, Stream& stream) {
+  const int64_t tokens = args.x.shape[0];
+  const TensorView<Bf16, 2> normed = {b.normed, {tokens, g.k}};
+  const TensorView<E4M3, 2> q = {b.q, {tokens, g.k}};
+  const TensorView<Ue8m0, 2> scale = {b.scale, {tokens, g.k / 128}};
+  if (g.input == Input::kNormed) {
+    kCudaKernels.rms_norm({.x = args.x, .weight = args.norm, .eps = args.eps, .y = normed}, stream);
+  }
+  if (g.input != Input::kGiven) {
+    const bool is_normed = g.input == Input::kNormed;
+    kCudaKernels.act_quant({.x = is_normed ? normed : args.x, .q = q, .scale = scale}, stream);
+  }
+  for (const GroupLinear& linear : args.linears) {
+    if (linear.weight.format == WeightFormat::kFp8) {
+      kCudaKernels.quant_linear({.q = q, .scale = scale, .weight = linear.weight, .y = linear.y},
+                                stream);
+    } else {
+      kCudaKernels.bf16_linear({.x = args.x, .weight = linear.weight, .y = linear.y_float}, stream);
+    }
+  }
+}
+
+void RunGroup(const Group& g, int64_t tokens, const GroupBuffers& b, int64_t set, Stream& stream) {
+  std::vector<GroupLinear> linears;
+  for (const GroupMember& member : b.members) {
+    GroupLinear linear = {.weight = member.weights.At(set)};
+    uint8_t* y = member.y + set * member.y_bytes;
+    if (linear.weight.format == WeightFormat::kFp8) {
+      linear.y = {reinterpret_cast<Bf16*>(y), {tokens, linear.weight.n}};
+    } else {
+      linear.y_float = {reinterpret_cast<float*>(y), {tokens, linear.weight.n}};
+    }
+    linears.push_back(linear);
+  }
+  LinearGroupArgs args = {.x = {b.x + set * tokens * g.k, {tokens, g.k}}, .linears = linears};
+  if (g.input == Input::kNormed) {
+    args.norm = {b.norm, {g.k}};
+    args.eps = 1e-6f;
+  }
+  if (g.apart) return RunApart(g, args, b, stream);
+  if (g.input == Input::kGiven) {
+    args.q = {b.q + set * tokens * g.k, {tokens, g.k}};
+    args.scale = {b.scale + set * tokens * g.k / 128, {tokens, g.k / 128}};
+  }
+  kCudaKernels.linear_group(args, stream);
+}
+
+BenchCase GroupCase(const Group& g, int64_t tokens) {
+  int64_t bytes = 3 * tokens * g.k, rows = 0;
+  for (const int64_t n : g.fp8) bytes += n * (g.k + 2 * tokens), rows += n;
+  for (const int64_t n : g.bf16) bytes += n * (2 * g.k + 4 * tokens), rows += n;
+  return {.name = std::string(g.apart ? "one by one: " : "linear_group ") + g.name +
+                  " K=" + std::to_string(g.k),
           .tokens = tokens,
-          .bytes = a.bytes + b.bytes - tokens * 4096,
-          .flop = a.flop + b.flop,
+          .bytes = bytes,
+          .flop = 2 * tokens * rows * g.k,
           .make = [=](int64_t sets) {
-            const auto first = a.make(sets), second = b.make(sets);
-            return [=](int64_t set, Stream& stream) {
-              first(set, stream);
-              second(set, stream);
-            };
+            const GroupBuffers buffers = BuffersOf(g, tokens, sets);
+            return [=](int64_t set, Stream& stream) { RunGroup(g, tokens, buffers, set, stream); };
           }};
 }
 
@@ -123,12 +213,29 @@ const Cases kLinears("gemm", [] {
     cases.push_back(Quant({"wq_b", 16384, 1024, 0.75}, tokens));
     cases.push_back(Grouped(4, {"wo_a", 4096, 4096, 0.75}, tokens));
     cases.push_back(Quant({"wo_b", 4096, 4096, 0.75}, tokens));
-    cases.push_back(QuantPair(tokens));
     cases.push_back(Quant({"shared w1", 1024, 4096}, tokens));
     cases.push_back(Quant({"shared w2", 4096, 1024}, tokens));
     cases.push_back(Plain({"LM head", 64640, 4096, 0.85}, tokens));
     cases.push_back(Plain({"router", 256, 4096}, tokens));
     cases.push_back(Plain({"compressor", 1024, 4096}, tokens));
+  }
+  return cases;
+});
+
+const Cases kGroups("linear_group", [] {
+  std::vector<BenchCase> cases;
+  for (const int64_t tokens : {1, 2, 4, 8, 16, 64}) {
+    for (Group group :
+         {Group{"CSA first", Input::kGiven, 4096, {1024, 512}, {1024, 1024, 256, 256, 64}},
+          Group{"HCA first", Input::kGiven, 4096, {1024, 512}, {512, 512}},
+          Group{"SWA first", Input::kGiven, 4096, {1024, 512}, {}},
+          Group{"CSA second", Input::kNormed, 1024, {16384, 8192}, {}},
+          Group{"HCA second", Input::kNormed, 1024, {16384}, {}},
+          Group{"wo_b", Input::kQuantised, 4096, {4096}, {}}}) {
+      cases.push_back(GroupCase(group, tokens));
+      group.apart = true;
+      if (tokens == 1 || tokens == 8) cases.push_back(GroupCase(group, tokens));
+    }
   }
   return cases;
 });

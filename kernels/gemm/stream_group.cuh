@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+// The streaming product of several weights with one input, in one launch.
+//
+// A unit is what a block of stream.cuh does: rows of one weight, cut into parts of K by that
+// weight's own plan, so that sums have the same bits. Blocks stay: one a multiprocessor takes units
+// in turn, and a warp's ring goes on with the next unit's weights while the one at hand is
+// multiplied and summed. Weights are all in flight from the first block's start to the last one's
+// end. Internal to kernels/gemm.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/gemm/group_inputs.cuh"
+#include "kernels/gemm/stream.cuh"
+
+namespace tandem::kernels::cuda {
+
+inline constexpr int kGroupWarps = 16;
+inline constexpr int kGroupDepth = 2;  // steps of a ring: with three, copies crowd out inputs
+inline constexpr int kGroupStepBytes = 2048;  // of a row tile, whatever the atom
+inline constexpr int kGroupParts = 8;
+
+struct GroupPart {
+  const uint8_t* codes;  // of a weight [n, k], as WeightView's
+  const uint8_t* scales;
+  void* y;
+  int n;
+  StreamPlan plan;
+  int is_fp8;
+};
+
+// What every warp reads first stands together: on a cold start each line of parameters that waits
+// for the one before it costs some hundred cycles.
+struct GroupArgs {
+  int first_unit[kGroupParts];  // of each part; those of no part: `units`
+  int units, k, tokens;
+  InputView plain;      // bf16, or null
+  InputView quantised;  // null: made of `source`
+  StageSource source;
+  GroupPart parts[kGroupParts];
+};
+
+// What a warp does in a unit.
+struct GroupPlace {
+  int row_warp, row_tile, part;
+  int begin, end;  // steps of K
+  bool on;         // there is something
+};
+
+// By the whole warp.
+__device__ __forceinline__ int PartOf(const GroupArgs& args, int unit) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const bool before = lane < kGroupParts && args.first_unit[lane % kGroupParts] <= unit;
+  return __popc(__ballot_sync(0xFFFFFFFFu, before)) - 1;
+}
+
+__device__ __forceinline__ GroupPlace PlaceIn(const GroupPart& part, int k, int unit) {
+  const int warp = static_cast<int>(threadIdx.x) / 32, split = part.plan.split_bits;
+  GroupPlace place = {.row_warp = warp >> split};
+  place.part = warp - (place.row_warp << split);
+  place.row_tile = unit * part.plan.row_warps + place.row_warp;
+  const int steps = part.is_fp8 != 0 ? StepsOf<StreamFp8>(k) : StepsOf<StreamBf16Bf16<>>(k);
+  place.begin = steps * place.part >> split;
+  place.end = steps * (place.part + 1) >> split;
+  place.on =
+      place.row_warp < part.plan.row_warps && place.row_tile < (part.n + kTileRows - 1) / kTileRows;
+  return place;
+}
+
+__device__ __forceinline__ WeightView WeightOf(const GroupPart& part, int k) {
+  return {.codes = part.codes, .scales = part.scales, .n = part.n, .k = k};
+}
+
+// The block's unit in round i; there and back again, so that the larger ones, which come first, go
+// with the smaller ones.
+__device__ __forceinline__ int UnitOf(int i) {
+  const int blocks = static_cast<int>(gridDim.x), block = static_cast<int>(blockIdx.x);
+  return i * blocks + (i % 2 == 0 ? block : blocks - 1 - block);
+}
+
+// A warp's copies of weights, step after step, unit after unit.
+class GroupCopies {
+ public:
+  __device__ GroupCopies(const GroupArgs& args, uint8_t* ring) : args_(args), ring_(ring) {
+#pragma unroll
+    for (int s = 0; s < kGroupDepth; ++s) Next(s);
+  }
+
+  // The next step's, to a slot.
+  __device__ void Next(int slot) {
+    if (left_ == 0) Advance();
+    if (left_ > 0) {
+      const uint32_t to = ptx::SharedAddress(ring_) + slot * kGroupStepBytes;
+#pragma unroll
+      for (int i = 0; i < kGroupStepBytes / kWarpLoadBytes; ++i) {
+        ptx::CopyAsyncStream16(to + i * kWarpLoadBytes, codes_ + i * kWarpLoadBytes);
+      }
+      codes_ += kGroupStepBytes;
+      --left_;
+    }
+    ptx::CopyAsyncCommit();
+  }
+
+  __device__ const uint8_t* ring() const {
+    return ring_;
+  }
+
+ private:
+  __device__ void Advance() {
+    for (; left_ == 0; ++round_) {
+      const int unit = UnitOf(round_);
+      if (unit >= args_.units) return;
+      const int at = PartOf(args_, unit);
+      const GroupPart& part = args_.parts[at];
+      const GroupPlace place = PlaceIn(part, args_.k, unit - args_.first_unit[at]);
+      if (!place.on) continue;
+      const bool is_fp8 = part.is_fp8 != 0;
+      // Rows of whole steps.
+      const int row_steps =
+          is_fp8 ? StepsOf<StreamFp8>(args_.k) : StepsOf<StreamBf16Bf16<>>(args_.k);
+      codes_ = part.codes + (int64_t{place.row_tile} * row_steps + place.begin) * kGroupStepBytes +
+               kLoadBytes * (static_cast<int>(threadIdx.x) % 32);
+      left_ = place.end - place.begin;
+      if (is_fp8) {
+        const WeightView weight = WeightOf(part, args_.k);
+        ptx::PrefetchL1(StreamFp8::ScaleRow(weight, place.row_tile, {}) + place.begin);
+      }
+    }
+  }
+
+  const GroupArgs& args_;
+  uint8_t* ring_;  // this lane's part
+  const uint8_t* codes_ = nullptr;
+  int left_ = 0;  // steps of the unit
+  int round_ = 0;
+};
+
+// A unit's products and sums. `slot`: of the ring's next step.
+template <typename Atom, typename Output, int kColumns>
+__device__ __forceinline__ void RunUnit(const GroupPart& part, int unit, const InputView& in,
+                                        GroupCopies& copies, int* slot, float* sums) {
+  static_assert(StreamSteps<Atom, 1, kColumns>::kStepBytes == kGroupStepBytes);
+  const GroupPlace place = PlaceIn(part, in.k, unit);
+  const WeightView weight = WeightOf(part, in.k);
+  const int part_sums = in.tokens * kSumStride<1>;
+  sums += place.row_warp * (part_sums << part.plan.split_bits);
+  if (place.on) {
+    StreamSteps<Atom, 1, kColumns> steps(weight, place.row_tile, place.begin);
+    steps.LoadInputs(in, place.begin);
+    float total[1][kColumns][4] = {};
+    for (int left = place.end - place.begin; left > 0; --left) {
+      ptx::CopyAsyncWait<kGroupDepth - 1>();
+      steps.Step(copies.ring() + *slot * kGroupStepBytes, left > 1, total);
+      copies.Next(*slot);
+      *slot = *slot + 1 == kGroupDepth ? 0 : *slot + 1;
+    }
+    KeepSums<1, kColumns>(total, in.tokens, sums + place.part * part_sums);
+  }
+  __syncthreads();
+  if (place.on) {
+    const StreamArgs out = {.weight = weight, .y = part.y, .tokens = in.tokens};
+    StoreSums<Output, 1>(
+        out, part.plan, place.row_tile, sums,
+        static_cast<int>(threadIdx.x) - (place.row_warp << (5 + part.plan.split_bits)));
+  }
+}
+
+// Shared memory: sums [buffer][row warp][part][token][row]; rings [warp][slot]; staged inputs. With
+// two buffers of sums, a unit's are stored while the next one's are made.
+template <int kColumns>
+struct GroupShared {
+  static constexpr int kBuffers = kColumns == 1 ? 2 : 1;
+  static constexpr int kRingBytes = kGroupWarps * kGroupDepth * kGroupStepBytes;
+  TANDEM_HOST_DEVICE static constexpr int BufferFloats(int tokens) {
+    return kGroupWarps * tokens * kSumStride<1>;
+  }
+  TANDEM_HOST_DEVICE static constexpr int RingsAt(int tokens) {
+    return kBuffers * BufferFloats(tokens) * static_cast<int>(sizeof(float));
+  }
+  TANDEM_HOST_DEVICE static constexpr int StageAt(int tokens) {
+    return RingsAt(tokens) + kRingBytes;
+  }
+};
+
+// Asks for inputs while the kernel before still runs: see PrefetchInputs of stream.cuh.
+__device__ __forceinline__ void PrefetchGiven(const GroupArgs& args) {
+  const int threads = static_cast<int>(blockDim.x);
+  for (const InputView* in : {&args.plain, &args.quantised}) {
+    if (in->x == nullptr) continue;
+    const int lines = (args.tokens * static_cast<int>(in->x_stride) + 127) / 128;
+    for (int i = static_cast<int>(threadIdx.x); i < lines; i += threads) {
+      ptx::PrefetchL2(in->x + 128 * i);
+    }
+  }
+}
+
+template <int kColumns>
+__global__ void __launch_bounds__(32 * kGroupWarps, 1)
+    StreamGroupKernel(const __grid_constant__ GroupArgs args) {
+  ptx::GridDependencyLaunch();
+  using Shared = GroupShared<kColumns>;
+  extern __shared__ __align__(16) uint8_t group_shared[];
+  const int warp = static_cast<int>(threadIdx.x) / 32, tokens = args.tokens;
+  GroupCopies copies(args, group_shared + Shared::RingsAt(tokens) +
+                               warp * (kGroupDepth * kGroupStepBytes) +
+                               kLoadBytes * (static_cast<int>(threadIdx.x) % 32));
+  InputView quantised = args.quantised;
+  if (args.source.x != nullptr) {
+    uint8_t* stage = group_shared + Shared::StageAt(tokens);
+    PrefetchPlain(args.source);
+    if (args.source.norm != nullptr) {
+      StageNormed(args.source, reinterpret_cast<PairSum*>(group_shared), stage);
+    } else {
+      ptx::GridDependencyWait();
+      StagePlain(args.source, stage);
+    }
+    __syncthreads();
+    quantised.x = stage;
+    quantised.scale = stage + tokens * StageStride(args.k);
+  } else {
+    PrefetchGiven(args);
+    ptx::GridDependencyWait();
+  }
+  int slot = 0;
+  for (int round = 0;; ++round) {
+    const int unit = UnitOf(round);
+    if (unit >= args.units) break;
+    const int at = PartOf(args, unit);
+    const GroupPart& part = args.parts[at];
+    auto* sums = reinterpret_cast<float*>(group_shared);
+    if constexpr (Shared::kBuffers == 2) {
+      sums += round % 2 * Shared::BufferFloats(tokens);
+    } else {
+      if (round > 0) __syncthreads();  // the sums of the unit before are stored
+    }
+    if (part.is_fp8 != 0) {
+      RunUnit<StreamFp8, Bf16, kColumns>(part, unit - args.first_unit[at], quantised, copies, &slot,
+                                         sums);
+    } else {
+      RunUnit<StreamBf16Bf16<>, float, kColumns>(part, unit - args.first_unit[at], args.plain,
+                                                 copies, &slot, sums);
+    }
+  }
+}
+
+}  // namespace tandem::kernels::cuda
