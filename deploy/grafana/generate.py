@@ -147,7 +147,8 @@ def kv_handoff():
         panel("Quarantined pages", "Taken back from a writer that has not said that it stopped.",
               [query('sum by (instance) (tandem_kv_blocks{MODEL, state="quarantined"})',
                      "{{instance}}")], unit="short", warn=1),
-        panel("Links by transport", "shared: rows are written in place; grpc: they are sent.",
+        panel("Links by transport", "shared: rows are written in place; ipc: they are copied from "
+              "GPU to GPU; grpc: they are sent.",
               [query("sum by (role, transport) (tandem_transport_info{MODEL})",
                      "{{role}} {{transport}}")], unit="short"),
         panel("Hand-off time", "From the first token to the decode worker's receipt.",
@@ -165,7 +166,7 @@ def kv_handoff():
         panel("Prompts that wait", "Tokens of prompts without a step yet.",
               [query("sum by (instance) (tandem_queue_cost_tokens{MODEL})", "{{instance}}")],
               unit="short"),
-        panel("Staging in use", "Prefill's own pages, for prompts that travel as bytes.",
+        panel("Staging in use", "Prefill's own pages, for prompts that are not computed in place.",
               [query('max by (instance) (tandem_kv_cache_usage_ratio{MODEL, role="prefill"})',
                      "{{instance}}")], unit="percentunit", most=1, warn=0.9),
     ])

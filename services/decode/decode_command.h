@@ -41,7 +41,7 @@ struct CancelCommand {
 // A link stands; `send` reaches its writer until LinkClosedCommand.
 struct LinkOpenedCommand {
   LinkId link = 0;
-  bool in_place = false;
+  v1::KvChannelKind kind = v1::KV_CHANNEL_KIND_GRPC;
   std::function<void(v1::LinkResponse)> send;
 };
 

@@ -303,8 +303,9 @@ void DecodeLoop::PublishState(absl::Time now) {
                       .filled = counts.filled,
                       .committed = counts.committed,
                       .quarantined = counts.quarantined});
-  metrics_.engine.links_shared.Set(links_.Count(/*in_place=*/true));
-  metrics_.engine.links_grpc.Set(links_.Count(/*in_place=*/false));
+  metrics_.engine.links_shared.Set(links_.Count(v1::KV_CHANNEL_KIND_SHARED));
+  metrics_.engine.links_ipc.Set(links_.Count(v1::KV_CHANNEL_KIND_IPC));
+  metrics_.engine.links_grpc.Set(links_.Count(v1::KV_CHANNEL_KIND_GRPC));
   metrics_.engine.queue_waiting.Set(state.waiting());
   metrics_.engine.queue_running.Set(state.running());
   metrics_.engine.SetBusy(scheduler_.running() > 0);

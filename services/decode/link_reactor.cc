@@ -121,16 +121,16 @@ absl::Status LinkReactor::OnHello(const v1::LinkHello& hello) {
 }
 
 absl::Status LinkReactor::OnChoice(const v1::LinkChoice& choice) {
-  const bool wanted = choice.kind() == v1::KV_CHANNEL_KIND_SHARED;
-  const bool in_place =
+  const bool wanted =
+      choice.kind() == v1::KV_CHANNEL_KIND_SHARED || choice.kind() == v1::KV_CHANNEL_KIND_IPC;
+  const bool mapped =
       wanted && !pattern_.empty() && loop_.storage().ReadTest(link_) == Inverted(pattern_);
-  LinkOpenedCommand opened{
-      .link = link_, .in_place = in_place, .send = [this](v1::LinkResponse response) {
-        Send(std::move(response));
-      }};
+  const v1::KvChannelKind kind = mapped ? choice.kind() : v1::KV_CHANNEL_KIND_GRPC;
+  LinkOpenedCommand opened{.link = link_, .kind = kind, .send = [this](v1::LinkResponse response) {
+                             Send(std::move(response));
+                           }};
   if (!loop_.PostAlways(std::move(opened)))
     return WorkerLost({.message = "the decode worker is shutting down"});
-  const v1::KvChannelKind kind = in_place ? v1::KV_CHANNEL_KIND_SHARED : v1::KV_CHANNEL_KIND_GRPC;
   LogInfo("link-up",
           {{"link", link_}, {"kind", NameOf(kind)}, {"downgrade", choice.downgrade_reason()}});
   v1::LinkResponse response;

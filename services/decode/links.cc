@@ -9,7 +9,7 @@
 namespace tandem {
 
 void Links::Open(const LinkOpenedCommand& command) {
-  open_[command.link] = {.in_place = command.in_place, .send = command.send};
+  open_[command.link] = {.kind = command.kind, .send = command.send};
 }
 
 void Links::Close(LinkId link) {
@@ -22,13 +22,12 @@ void Links::Close(LinkId link) {
 
 bool Links::InPlace(LinkId link) const {
   const auto it = open_.find(link);
-  return it != open_.end() && it->second.in_place;
+  return it != open_.end() && it->second.kind != v1::KV_CHANNEL_KIND_GRPC;
 }
 
-int Links::Count(bool in_place) const {
-  return static_cast<int>(std::count_if(open_.begin(), open_.end(), [&](const auto& entry) {
-    return entry.second.in_place == in_place;
-  }));
+int Links::Count(v1::KvChannelKind kind) const {
+  return static_cast<int>(std::count_if(
+      open_.begin(), open_.end(), [&](const auto& entry) { return entry.second.kind == kind; }));
 }
 
 void Links::Send(LinkId link, v1::LinkResponse response) const {

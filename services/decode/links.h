@@ -23,9 +23,10 @@ class Links {
   void Open(const LinkOpenedCommand& command);
   void Close(LinkId link);
 
+  // Whether its writer maps the pool.
   bool InPlace(LinkId link) const;
-  // Links that stand and are, or are not, in place.
-  int Count(bool in_place) const;
+  // Links of a kind that stand.
+  int Count(v1::KvChannelKind kind) const;
 
   // Dropped if the link is closed.
   void Send(LinkId link, v1::LinkResponse response) const;
@@ -36,7 +37,7 @@ class Links {
 
  private:
   struct Link {
-    bool in_place = false;
+    v1::KvChannelKind kind = v1::KV_CHANNEL_KIND_GRPC;
     std::function<void(v1::LinkResponse)> send;
   };
   const SharedMemory* shared_;

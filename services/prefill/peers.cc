@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/strip.h"
 #include "services/runtime/base/log.h"
+#include "services/runtime/transfer/ipc_channel.h"
 #include "services/runtime/transfer/shared_channel.h"
 #include "services/runtime/transfer/wire.h"
 
@@ -55,9 +56,12 @@ Peer* Peers::Find(LinkSerial serial) {
 }
 
 void Peers::Up(Peer& peer, LinkUp up) {
-  if (up.mapped != nullptr) {
+  if (up.kind == v1::KV_CHANNEL_KIND_SHARED) {
     // The pool's name is the link's: a mapped pool belongs to one link.
     peer.channel = std::make_unique<SharedChannel>(staging_.id + peer.serial, std::move(up.mapped));
+  } else if (up.kind == v1::KV_CHANNEL_KIND_IPC) {
+    if (copier_ == nullptr) copier_ = std::make_unique<KvCopier>(staging_.storage->backends());
+    peer.channel = std::make_unique<IpcChannel>(staging_, *copier_, std::move(up.mapped));
   } else {
     peer.channel = std::make_unique<GrpcChannel>(staging_, *peer.stub);
   }

@@ -17,6 +17,7 @@
 #include "services/runtime/rpc/channel.h"
 #include "services/runtime/transfer/grpc_channel.h"
 #include "services/runtime/transfer/kv_channel.h"
+#include "services/runtime/transfer/kv_copier.h"
 #include "services/runtime/transfer/link_client.h"
 
 namespace tandem {
@@ -73,6 +74,7 @@ class Peers {
  private:
   const Options options_;
   StagingPool& staging_;
+  std::unique_ptr<KvCopier> copier_;  // from the first link on that needs it
   std::map<LinkSerial, Peer> peers_;
   LinkSerial next_serial_ = 1;
 };

@@ -20,6 +20,11 @@ namespace {
 constexpr absl::Duration kIdleWait = absl::Milliseconds(50);
 constexpr absl::Duration kPublishInterval = absl::Milliseconds(200);
 
+PrefillMetrics::Transfer& TransferOf(PrefillMetrics& metrics, v1::KvChannelKind kind) {
+  if (kind == v1::KV_CHANNEL_KIND_SHARED) return metrics.shared;
+  return kind == v1::KV_CHANNEL_KIND_IPC ? metrics.ipc : metrics.grpc;
+}
+
 absl::Status ShuttingDown() {
   return WorkerLost({.message = "the prefill worker is shutting down"});
 }
@@ -189,9 +194,9 @@ void PrefillLoop::Begin(SequenceId id, Prompt& prompt, Peer& peer) {
   if (absl::IsResourceExhausted(place.status())) {
     const int most = staging_.pages.pages_total();
     if (KvLayout::PagesFor(tokens) <= most) return;  // waits for another prompt's end
-    return Drop(id, KvBudget({.message = absl::StrCat("prompts that travel as bytes: at most ",
-                                                      most, " pages of ", kPageTokens,
-                                                      " tokens, got ", tokens, " tokens")}));
+    return Drop(id, KvBudget({.message = absl::StrCat(
+                                  "prompts that are not computed in place: at most ", most,
+                                  " pages of ", kPageTokens, " tokens, got ", tokens, " tokens")}));
   }
   if (!place.ok()) return Drop(id, place.status());
   const PoolId pool = place->pool;
@@ -252,10 +257,10 @@ void PrefillLoop::AfterChunk(const PrefillItem& item, const ChunkResult& result,
     *prompt.done.mutable_first() = ToProto(result.choice);
     return HandOver(item.id, prompt, now);
   }
+  peers_.Find(prompt.link)->channel->Advance(prompt.key, item.start + item.count);
   v1::PrefillResponse progress;
   progress.mutable_progress()->set_tokens(item.start + item.count);
-  // A reader that is gone says so by OnCancelled.
-  (void)prompt.stream->Write(std::move(progress));
+  (void)prompt.stream->Write(std::move(progress));  // who is gone says so by OnCancelled
 }
 
 void PrefillLoop::HandOver(SequenceId id, Prompt& prompt, absl::Time now) {
@@ -266,9 +271,7 @@ void PrefillLoop::HandOver(SequenceId id, Prompt& prompt, absl::Time now) {
   prompt.stage = Handing{.begin = now};
   KvChannel& channel = *peers_.Find(prompt.link)->channel;
   const uint64_t bytes = channel.Write(prompt.key, static_cast<int>(prompt.tokens.size()));
-  PrefillMetrics::Transfer& transfer =
-      channel.kind() == v1::KV_CHANNEL_KIND_SHARED ? metrics_.shared : metrics_.grpc;
-  transfer.bytes.Observe(static_cast<double>(bytes));
+  TransferOf(metrics_, channel.kind()).bytes.Observe(static_cast<double>(bytes));
   channel.Fence(prompt.key, [this, id](absl::Status status) {
     PostAlways(FencePassed{.id = id, .status = std::move(status)});
   });
@@ -296,8 +299,7 @@ void PrefillLoop::Finish(SequenceId id) {
   KvChannel& channel = *peers_.Find(prompt.link)->channel;
   channel.Close(prompt.key);
   const absl::Duration transfer = Clock::Real().Now() - prompt.handed;
-  const bool shared = channel.kind() == v1::KV_CHANNEL_KIND_SHARED;
-  (shared ? metrics_.shared : metrics_.grpc).seconds.Observe(absl::ToDoubleSeconds(transfer));
+  TransferOf(metrics_, channel.kind()).seconds.Observe(absl::ToDoubleSeconds(transfer));
   metrics_.transfer_exposed.Observe(absl::ToDoubleSeconds(transfer));
   *prompt.done.mutable_kv_transfer() = ToProto(transfer);
   v1::PrefillResponse response;
@@ -361,6 +363,7 @@ void PrefillLoop::PublishState(absl::Time now) {
   metrics_.engine.queue_waiting.Set(state.waiting());
   metrics_.engine.queue_running.Set(state.running());
   metrics_.engine.links_shared.Set(peers_.Count(v1::KV_CHANNEL_KIND_SHARED));
+  metrics_.engine.links_ipc.Set(peers_.Count(v1::KV_CHANNEL_KIND_IPC));
   metrics_.engine.links_grpc.Set(peers_.Count(v1::KV_CHANNEL_KIND_GRPC));
   metrics_.engine.SetBusy(scheduler_.running() + scheduler_.waiting() > 0);
 }

@@ -2,9 +2,9 @@
 // PrefillLoop: the one thread that owns a prefill worker's schedule, engine and hand-offs.
 //
 // A prompt's life, each stage a type: Linking (the link to its decode worker comes up) → Asking
-// (may we write?) → Staging (bytes only: waits for local memory) → Reading (scheduled, chunk by
-// chunk) → Handing (rows travel) → Ending (the decode worker takes the pages back). Every end, good
-// or bad, passes through Drop or Finish, which say end_write if writing had begun.
+// (may we write?) → Staging (unless in place: waits for local memory) → Reading (scheduled, chunk
+// by chunk) → Handing (rows travel) → Ending (the decode worker takes the pages back). Every end,
+// good or bad, passes through Drop or Finish, which say end_write if writing had begun.
 #pragma once
 
 #include <atomic>

@@ -149,6 +149,10 @@ TEST(ChaosTest, NothingIsWrongLateOrLostOverSharedMemory) {
   RunChaos("", 20261122);
 }
 
+TEST(ChaosTest, NothingIsWrongLateOrLostOverCopies) {
+  RunChaos("kv_channel_kind: KV_CHANNEL_KIND_IPC chunk_tokens: 64", 1126);
+}
+
 TEST(ChaosTest, NothingIsWrongLateOrLostOverBytes) {
   RunChaos("kv_channel_kind: KV_CHANNEL_KIND_GRPC chunk_tokens: 32", 4711);
 }

@@ -174,6 +174,8 @@ std::vector<Setting> Settings() {
     for (const int chunk : {1, 7, 64, 4096}) {
       const bool shared = chunk == 1 || chunk == 64;
       if (shape.given || shared) out.push_back({shape, chunk, "SHARED"});
+      // On one GPU, or one host, as between two.
+      if (shape.given && chunk == 64) out.push_back({shape, chunk, "IPC"});
       if (shape.given || !shared) out.push_back({shape, chunk, "GRPC"});
     }
   }

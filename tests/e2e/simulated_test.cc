@@ -90,7 +90,7 @@ TEST(SimulatedStepTest, AFirstTokenDoesNotWaitForARunningStep) {
   EXPECT_TRUE(free.ok()) << free;
 }
 
-INSTANTIATE_TEST_SUITE_P(Channels, SimulatedTest, ::testing::Values("SHARED", "GRPC"),
+INSTANTIATE_TEST_SUITE_P(Channels, SimulatedTest, ::testing::Values("SHARED", "IPC", "GRPC"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

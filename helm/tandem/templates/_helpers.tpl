@@ -96,8 +96,8 @@ yes
 {{- $strict := eq (dig "kv_channel" "" .Values.prefill.config) "KV_CHANNEL_POLICY_STRICT" }}
 {{- $kind := dig "kv_channel_kind" "" .Values.prefill.config }}
 {{- $several := gt (int (include "tandem.replicasMax" (dict "root" . "role" "sharedPod"))) 1 }}
-{{- if and $strict (eq .Values.mode "split") (eq $kind "KV_CHANNEL_KIND_SHARED") }}
-{{- fail "prefill.config.kv_channel: STRICT with kv_channel_kind SHARED needs mode: sharedPod; in mode split no two pods share memory" }}
+{{- if and $strict (eq .Values.mode "split") (has $kind (list "KV_CHANNEL_KIND_SHARED" "KV_CHANNEL_KIND_IPC")) }}
+{{- fail "prefill.config.kv_channel: STRICT with kv_channel_kind SHARED or IPC needs mode: sharedPod; in mode split no two pods share memory" }}
 {{- end }}
 {{- if and $strict (eq .Values.mode "sharedPod") $several (ne $kind "KV_CHANNEL_KIND_GRPC") }}
 {{- fail "prefill.config.kv_channel: STRICT with sharedPod.replicas above 1: the router also pairs workers of two pods, which share no memory" }}

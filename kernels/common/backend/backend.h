@@ -47,6 +47,9 @@ class Backend {
   virtual std::string Export(uint8_t* memory) = 0;
   virtual uint8_t* Import(const std::string& exported) = 0;
   virtual void Unimport(uint8_t* memory) = 0;
+  // Whether exported memory lies where this backend allocates. Else it is another GPU's: copies
+  // reach it, operations should not.
+  virtual bool Holds(const std::string& exported) const = 0;
 
   // Host memory that copies run to and from without help of the host; likewise.
   virtual uint8_t* AllocateStaging(int64_t bytes) = 0;

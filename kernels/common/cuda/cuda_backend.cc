@@ -81,12 +81,12 @@ class Cuda final : public Backend {
       (void)cudaGetLastError();
       return {};
     }
-    return {reinterpret_cast<const char*>(&handle), sizeof handle};
+    return std::string(reinterpret_cast<const char*>(&handle), sizeof handle) + PciAddress();
   }
   uint8_t* Import(const std::string& exported) override {
     Enter();
     cudaIpcMemHandle_t handle;
-    if (exported.size() != sizeof handle) return nullptr;
+    if (exported.size() <= sizeof handle) return nullptr;
     std::memcpy(&handle, exported.data(), sizeof handle);
     void* memory = nullptr;
     if (cudaIpcOpenMemHandle(&memory, handle, cudaIpcMemLazyEnablePeerAccess) != cudaSuccess) {
@@ -98,6 +98,9 @@ class Cuda final : public Backend {
   void Unimport(uint8_t* memory) override {
     Enter();
     (void)cudaIpcCloseMemHandle(memory);
+  }
+  bool Holds(const std::string& exported) const override {
+    return exported.substr(std::min(exported.size(), sizeof(cudaIpcMemHandle_t))) == PciAddress();
   }
 
   uint8_t* AllocateStaging(int64_t bytes) override {
@@ -171,6 +174,12 @@ class Cuda final : public Backend {
 
  private:
   void Enter() const { Must(cudaSetDevice(index_)); }
+  // Names the GPU to other processes, which may number it otherwise.
+  std::string PciAddress() const {
+    char address[32] = {};
+    Must(cudaDeviceGetPCIBusId(address, sizeof address, index_));
+    return address;
+  }
   // Whether it went well; if not, the stream knows.
   static bool Note(cudaError_t error, Stream& stream) {
     if (error != cudaSuccess) stream.RecordError(cudaGetErrorString(error));

@@ -2,6 +2,7 @@
 #include "services/runtime/kv/kv_layout.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -73,10 +74,13 @@ void AppendRows(const PageFormat& page, uint64_t base, uint64_t rows, std::vecto
 }
 
 void AppendPages(const PageFormat& page, const KvRegion& region, absl::Span<const int32_t> pages,
-                 uint64_t rows, std::vector<KvExtent>& out) {
+                 const KvPart& part, std::vector<KvExtent>& out) {
+  uint64_t rows = static_cast<uint64_t>(part.tokens) / (kPageTokens / page.rows);
   for (size_t i = 0; rows > 0; ++i) {
     const uint64_t here = std::min(rows, page.rows);
-    AppendRows(page, region.At(pages[i]), here, out);
+    if (std::cmp_greater_equal(i, part.first_page)) {
+      AppendRows(page, region.At(pages[i]), here, out);
+    }
     rows -= here;
   }
 }
@@ -101,6 +105,26 @@ void AppendPartialState(const StateFormat& state, uint64_t base, int64_t tokens,
   if (partial == 0) return;
   for (const uint64_t half : {base, base + state.bytes() / 2}) {
     out.push_back({.offset = half, .bytes = partial * state.row_bytes()});
+  }
+}
+
+// The ring's rows are positions 0 … n-1 until it is full, and then all of it.
+void AppendWindow(const KvLayerLayout& layer, int slot, int64_t tokens,
+                  std::vector<KvExtent>& out) {
+  const uint64_t rows = static_cast<uint64_t>(std::min<int64_t>(tokens, kSlidingWindow));
+  const uint64_t ring = layer.window_rings.At(slot);
+  AppendRows(kWindowBlock, ring, std::min(rows, kWindowBlock.rows), out);
+  AppendRows(kWindowBlock, ring + kWindowBlock.page_bytes, rows - std::min(rows, kWindowBlock.rows),
+             out);
+}
+
+void AppendStates(const KvLayerLayout& layer, int slot, int64_t tokens,
+                  std::vector<KvExtent>& out) {
+  if (layer.kind == LayerKind::kCsa) {
+    AppendOverlapState(kCsaState, layer.compressor_states.At(slot), tokens, out);
+    AppendOverlapState(kIndexerState, layer.indexer_states.At(slot), tokens, out);
+  } else if (layer.kind == LayerKind::kHca) {
+    AppendPartialState(kHcaState, layer.compressor_states.At(slot), tokens, out);
   }
 }
 
@@ -173,34 +197,22 @@ uint64_t KvLayout::slot_bytes() const {
 }
 
 std::vector<KvExtent> KvLayout::Extents(const KvPlacement& placement, int64_t tokens) const {
-  std::vector<KvExtent> out;
-  for (int i = 0; i < num_layers(); ++i) AppendLayerExtents(i, placement, tokens, out);
-  return out;
+  return Extents(placement, KvPart{.tokens = tokens});
 }
 
-void KvLayout::AppendLayerExtents(int layer, const KvPlacement& placement, int64_t tokens,
-                                  std::vector<KvExtent>& out) const {
-  CHECK(layer >= 0 && layer < num_layers());
+std::vector<KvExtent> KvLayout::Extents(const KvPlacement& placement, const KvPart& part) const {
   CHECK(placement.slot >= 0 && placement.slot < size_.slots);
-  CHECK(static_cast<int>(placement.pages.size()) >= PagesFor(tokens));
-  const KvLayerLayout& at = layers_[layer];
-  // The ring's rows are positions 0 … n-1 until it is full, and then all of it.
-  const uint64_t window_rows = static_cast<uint64_t>(std::min<int64_t>(tokens, kSlidingWindow));
-  const uint64_t ring = at.window_rings.At(placement.slot);
-  AppendRows(kWindowBlock, ring, std::min(window_rows, kWindowBlock.rows), out);
-  AppendRows(kWindowBlock, ring + kWindowBlock.page_bytes,
-             window_rows - std::min(window_rows, kWindowBlock.rows), out);
-  if (at.kind == LayerKind::kCsa) {
-    const uint64_t rows = static_cast<uint64_t>(tokens / 4);
-    AppendPages(kCsaPage, at.compressed_pages, placement.pages, rows, out);
-    AppendPages(kIndexerPage, at.indexer_pages, placement.pages, rows, out);
-    AppendOverlapState(kCsaState, at.compressor_states.At(placement.slot), tokens, out);
-    AppendOverlapState(kIndexerState, at.indexer_states.At(placement.slot), tokens, out);
-  } else if (at.kind == LayerKind::kHca) {
-    const uint64_t rows = static_cast<uint64_t>(tokens / 128);
-    AppendPages(kHcaPage, at.compressed_pages, placement.pages, rows, out);
-    AppendPartialState(kHcaState, at.compressor_states.At(placement.slot), tokens, out);
+  CHECK(static_cast<int>(placement.pages.size()) >= PagesFor(part.tokens));
+  std::vector<KvExtent> out;
+  for (const KvLayerLayout& layer : layers_) {
+    if (part.states) AppendWindow(layer, placement.slot, part.tokens, out);
+    if (layer.kind == LayerKind::kSwa) continue;
+    const bool csa = layer.kind == LayerKind::kCsa;
+    AppendPages(csa ? kCsaPage : kHcaPage, layer.compressed_pages, placement.pages, part, out);
+    if (csa) AppendPages(kIndexerPage, layer.indexer_pages, placement.pages, part, out);
+    if (part.states) AppendStates(layer, placement.slot, part.tokens, out);
   }
+  return out;
 }
 
 std::string KvLayout::Describe() const {

@@ -60,6 +60,14 @@ struct KvPlacement {
   absl::Span<const int32_t> pages;
 };
 
+// What of a sequence's rows is meant: after `tokens` tokens, without its first pages; of the pages
+// alone, or of window and compressor states as well.
+struct KvPart {
+  int64_t tokens = 0;
+  int first_page = 0;
+  bool states = true;
+};
+
 class KvLayout {
  public:
   struct Size {
@@ -87,9 +95,8 @@ class KvLayout {
   // extent k of another, whatever the slots and pages. `placement.pages` has at least
   // PagesFor(tokens) entries.
   std::vector<KvExtent> Extents(const KvPlacement& placement, int64_t tokens) const;
-  // The same for one layer, appended to `out`.
-  void AppendLayerExtents(int layer, const KvPlacement& placement, int64_t tokens,
-                          std::vector<KvExtent>& out) const;
+  // The same of a part of it.
+  std::vector<KvExtent> Extents(const KvPlacement& placement, const KvPart& part) const;
 
   // All that two pools must share for their extents to mean the same: formats, page geometry, the
   // kind of every layer, RoPE. Pool sizes are not in it, so a small pool can feed a large one.

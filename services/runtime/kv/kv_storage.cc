@@ -97,6 +97,7 @@ absl::StatusOr<std::unique_ptr<KvStorage>> KvStorage::OpenShared(const KvLayout&
     return out;
   }
   for (size_t r = 0; r < backends.size(); ++r) {
+    out->near_ = out->near_ && backends[r]->Holds(offer.gpu_memory[r]);
     uint8_t* const memory = backends[r]->Import(offer.gpu_memory[r]);
     if (memory == nullptr) {
       return absl::FailedPreconditionError(

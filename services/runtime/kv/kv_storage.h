@@ -63,6 +63,9 @@ class KvStorage {
   void Write(uint64_t offset, absl::string_view bytes) const;
 
   Backends backends() const { return backends_; }
+  // Whether each rank can work in its copy: not so in another GPU's memory, which only copies
+  // reach.
+  bool near() const { return near_; }
   // The handle of each copy of a shared pool on GPUs; else empty.
   const std::vector<std::string>& gpu_memory() const { return gpu_memory_; }
 
@@ -88,6 +91,7 @@ class KvStorage {
   // Each rank's.
   std::vector<std::unique_ptr<kernels::Memory>> private_;
   std::vector<uint8_t*> imported_;
+  bool near_ = true;  // all of them
   std::vector<std::string> gpu_memory_;
   std::vector<std::byte*> bases_;
   std::unique_ptr<SharedMemory> shared_;

@@ -35,6 +35,7 @@ EngineMetrics::EngineMetrics(MetricsRegistry& registry, const std::string& phase
       queue_running({&GaugeOf(registry, series::kQueueDepth, {{"queue", "running"}}),
                      registry.AliasGauge(vllm::kRunning)}),
       links_shared(GaugeOf(registry, series::kTransportInfo, {{"transport", "shared"}})),
+      links_ipc(GaugeOf(registry, series::kTransportInfo, {{"transport", "ipc"}})),
       links_grpc(GaugeOf(registry, series::kTransportInfo, {{"transport", "grpc"}})),
       registry_(registry),
       tokens_prompt_(
@@ -100,6 +101,7 @@ void CacheMetrics::Set(const Use& use) {
 PrefillMetrics::PrefillMetrics(MetricsRegistry& registry)
     : engine(registry, "prefill"),
       shared(TransferOf(registry, "shared")),
+      ipc(TransferOf(registry, "ipc")),
       grpc(TransferOf(registry, "grpc")),
       transfer_exposed(registry.Histogram(
           {.series = series::kKvTransferExposed, .bounds = series::kTransferBounds})),

@@ -40,6 +40,7 @@ class EngineMetrics {
   TwinGauge queue_waiting;  // requests that wait for their first step
   TwinGauge queue_running;
   prometheus::Gauge& links_shared;
+  prometheus::Gauge& links_ipc;
   prometheus::Gauge& links_grpc;
 
  private:
@@ -90,6 +91,7 @@ struct PrefillMetrics {
 
   EngineMetrics engine;
   Transfer shared;  // kind SHARED
+  Transfer ipc;     // kind IPC
   Transfer grpc;    // kind GRPC
   prometheus::Histogram& transfer_exposed;
   CacheMetrics staging;

@@ -23,6 +23,7 @@ class CountingBackend final : public kernels::Backend {
   std::string Export(uint8_t* /*memory*/) override { return {}; }
   uint8_t* Import(const std::string& /*exported*/) override { return nullptr; }
   void Unimport(uint8_t* /*memory*/) override {}
+  bool Holds(const std::string& /*exported*/) const override { return true; }
   uint8_t* AllocateStaging(int64_t bytes) override { return Allocate(bytes); }
   void ReleaseStaging(uint8_t* /*memory*/) override {}
   kernels::Stream MakeStream() override { return {}; }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // KvChannel: how the rows of a prompt get from the prefill worker that computes them into the pages
 // of the decode worker that owns them. One of the four seams (design section 4): `shared` writes in
-// place, `grpc` sends bytes.
+// place, `ipc` copies from GPU to GPU, `grpc` sends bytes.
 //
 // Used by the prefill loop alone (not thread-safe); `done` of Fence comes from any thread. For one
-// lease: Open, any number of Forward steps on the place, Write, Fence, Close. Close may come at any
+// lease: Open, any number of Forward steps on the place with an Advance behind each, Write, Fence,
+// Close. Close may come at any
 // time and ends whatever runs.
 #pragma once
 
@@ -38,6 +39,9 @@ class KvChannel {
   // RESOURCE_EXHAUSTED: not now, but when another lease is closed. The lease must be begun on the
   // link.
   virtual absl::StatusOr<KvPlace> Open(const Grant& lease, int tokens) = 0;
+
+  // The first `tokens` rows are computed, and more will be: they may travel already.
+  virtual void Advance(const LeaseKey& /*key*/, int /*tokens*/) {}
 
   // All `tokens` rows are computed: bring them over. Returns the bytes that travel.
   virtual uint64_t Write(const LeaseKey& key, int tokens) = 0;

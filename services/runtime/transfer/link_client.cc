@@ -137,21 +137,24 @@ class LinkClient::Reactor final
     phase_ = Phase::kReady;
     v1::LinkRequest request;
     v1::LinkChoice& choice = *request.mutable_choice();
-    choice.set_kind(v1::KV_CHANNEL_KIND_GRPC);
-    if (options_.preferred == v1::KV_CHANNEL_KIND_SHARED) {
-      absl::Status tested = TryShared(offer);
-      if (tested.ok()) {
-        choice.set_kind(v1::KV_CHANNEL_KIND_SHARED);
-      } else {
-        downgrade_reason_ = std::string(tested.message());
-        choice.set_downgrade_reason(downgrade_reason_);
-      }
-    }
+    if (options_.preferred != v1::KV_CHANNEL_KIND_GRPC) Choose(offer);
+    choice.set_kind(kind_);
+    choice.set_downgrade_reason(downgrade_reason_);
     Send(std::move(request));
   }
 
+  void Choose(const v1::LinkOffer& offer) {
+    if (const absl::Status mapped = Map(offer); !mapped.ok()) {
+      downgrade_reason_ = std::string(mapped.message());
+      return;
+    }
+    kind_ = mapped_->near() ? options_.preferred : v1::KV_CHANNEL_KIND_IPC;
+    if (kind_ != options_.preferred)
+      downgrade_reason_ = "the decode worker's pool is on another GPU";
+  }
+
   // Maps the offered pool and proves that both sides see the same bytes.
-  absl::Status TryShared(const v1::LinkOffer& offer) {
+  absl::Status Map(const v1::LinkOffer& offer) {
     if (offer.shm_name().empty())
       return absl::NotFoundError("the decode worker offers no shared memory");
     ASSIGN_OR_RETURN(
@@ -180,22 +183,25 @@ class LinkClient::Reactor final
 
   void OnReady(const v1::LinkReady& ready) {
     phase_ = Phase::kLeases;
-    if (ready.kind() != v1::KV_CHANNEL_KIND_SHARED && mapped_ != nullptr) {
+    if (ready.kind() != kind_) {
       mapped_.reset();
+      kind_ = v1::KV_CHANNEL_KIND_GRPC;
       downgrade_reason_ = "self-test: the decode worker did not find the answer in its memory";
     }
     if (!downgrade_reason_.empty() && options_.strict) {
-      refusal_ = ChannelDowngrade(
-          absl::StrCat("KV channel: shared memory is required, but ", downgrade_reason_));
+      refusal_ = ChannelDowngrade(absl::StrCat("KV channel: ", NameOf(options_.preferred),
+                                               " is required, but ", downgrade_reason_));
       return Close();
     }
-    Post(LinkUp{.mapped = std::move(mapped_), .downgrade_reason = downgrade_reason_});
+    Post(
+        LinkUp{.kind = kind_, .mapped = std::move(mapped_), .downgrade_reason = downgrade_reason_});
   }
 
   const Options options_;
   grpc::ClientContext context_;
   v1::LinkResponse response_;
   Outbox<v1::LinkRequest> outbox_{[this](const v1::LinkRequest* message) { StartWrite(message); }};
+  v1::KvChannelKind kind_ = v1::KV_CHANNEL_KIND_GRPC;
   std::unique_ptr<KvStorage> mapped_;  // from the offer until LinkUp
   std::string downgrade_reason_;
   absl::Status refusal_;

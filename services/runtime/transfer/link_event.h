@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "services/runtime/kv/kv_storage.h"
 #include "services/runtime/kv/lease_table.h"
+#include "tandem/v1/worker.pb.h"
 
 namespace tandem {
 
@@ -20,8 +21,9 @@ using LinkSerial = uint64_t;
 
 // The link stands. `mapped` is the decode worker's pool, or null when rows travel as bytes.
 struct LinkUp {
+  v1::KvChannelKind kind = v1::KV_CHANNEL_KIND_GRPC;
   std::unique_ptr<KvStorage> mapped;
-  std::string downgrade_reason;  // why not shared memory, if that was wanted
+  std::string downgrade_reason;  // why not the kind that was wanted
 };
 // The link is gone or was refused; nothing more comes. Leases begun over it are lost.
 struct LinkDown {

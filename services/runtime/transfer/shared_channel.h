@@ -11,6 +11,9 @@
 
 namespace tandem {
 
+// Whether what a decode worker granted lies in its pool and holds so many tokens; INVALID_ARGUMENT.
+absl::Status CheckGrant(const KvLayout& layout, const Grant& lease, int tokens);
+
 class SharedChannel final : public KvChannel {
  public:
   SharedChannel(PoolId pool, std::unique_ptr<KvStorage> mapped)

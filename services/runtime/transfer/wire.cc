@@ -53,6 +53,8 @@ const char* NameOf(v1::KvChannelKind kind) {
       return "shared";
     case v1::KV_CHANNEL_KIND_GRPC:
       return "grpc";
+    case v1::KV_CHANNEL_KIND_IPC:
+      return "ipc";
     default:
       return "unspecified";
   }

@@ -23,6 +23,6 @@ v1::KvFormat FormatOf(const KvLayout& layout);
 // FAILED_PRECONDITION with both sides spelled out if the two do not mean the same bytes.
 absl::Status CheckFormats(const v1::KvFormat& ours, const v1::KvFormat& theirs);
 
-const char* NameOf(v1::KvChannelKind kind);  // "shared", "grpc"
+const char* NameOf(v1::KvChannelKind kind);  // "shared", "ipc", "grpc"
 
 }  // namespace tandem

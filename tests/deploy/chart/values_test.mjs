@@ -34,6 +34,8 @@ const refused = [
   ['autoscaling={"kind":"keda"}', /autoscaling.prometheusUrl: is required/],
   ['prefill.config={"kv_channel":"KV_CHANNEL_POLICY_STRICT","kv_channel_kind":"KV_CHANNEL_KIND_SHARED"}',
     /in mode split no two pods share memory/],
+  ['prefill.config={"kv_channel":"KV_CHANNEL_POLICY_STRICT","kv_channel_kind":"KV_CHANNEL_KIND_IPC"}',
+    /in mode split no two pods share memory/],
 ];
 
 for (const [pair, message] of refused) {

@@ -63,8 +63,8 @@ TestDecode::TestDecode(const Options& options)
       registry_(MakeRegistry(ProcessRole::kDecode)),
       metrics_(std::make_unique<DecodeMetrics>(*registry_)) {
   const KvLayout layout = LayoutOf(options.pages, options.slots);
-  auto storage =
-      options.shared ? KvStorage::CreateShared(layout) : KvStorage::CreatePrivate(layout);
+  auto storage = options.shared ? KvStorage::CreateShared(layout, {&options.backend, 1})
+                                : KvStorage::CreatePrivate(layout, {&options.backend, 1});
   CHECK(storage.ok());
   static uint64_t incarnation = 1000;
   loop_ = std::make_unique<DecodeLoop>(
@@ -127,7 +127,7 @@ TestPrefill::TestPrefill(const Options& options)
       registry_(MakeRegistry(ProcessRole::kPrefill)),
       metrics_(std::make_unique<PrefillMetrics>(*registry_)) {
   const KvLayout layout = LayoutOf(options.staging_pages, options.staging_slots);
-  auto storage = KvStorage::CreatePrivate(layout);
+  auto storage = KvStorage::CreatePrivate(layout, {&options.backend, 1});
   CHECK(storage.ok());
   loop_ = std::make_unique<PrefillLoop>(
       PrefillLoop::Options{.incarnation = 7,

@@ -27,6 +27,7 @@ class TestDecode {
     int batch_max = 8;
     absl::Duration lease_ttl = absl::Seconds(60);
     bool shared = true;
+    kernels::Backend* backend = &kernels::HostBackend();  // of the pool
   };
   explicit TestDecode(const Options& options);
   ~TestDecode();
@@ -64,6 +65,7 @@ class TestPrefill {
     v1::KvChannelKind preferred = v1::KV_CHANNEL_KIND_SHARED;
     bool strict = false;
     std::vector<std::string> decode_workers_allowed = {};
+    kernels::Backend* backend = &kernels::HostBackend();  // of the staging pool
   };
   explicit TestPrefill(const Options& options);
   ~TestPrefill();

@@ -20,6 +20,7 @@ class FakeDevice : public Backend {
   std::string Export(uint8_t* memory) override { return host_.Export(memory); }
   uint8_t* Import(const std::string& exported) override { return host_.Import(exported); }
   void Unimport(uint8_t* memory) override { host_.Unimport(memory); }
+  bool Holds(const std::string& exported) const override { return host_.Holds(exported); }
   uint8_t* AllocateStaging(int64_t bytes) override { return Allocate(bytes); }
   void ReleaseStaging(uint8_t* memory) override { Release(memory); }
   Stream MakeStream() override { return host_.MakeStream(); }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -106,14 +107,20 @@ TEST(KvLayoutTest, ExtentsDependOnTokensAloneAndNeverOverlap) {
   }
 }
 
-TEST(KvLayoutTest, LayersTogetherAreTheWhole) {
+TEST(KvLayoutTest, PagesAndTheRestTogetherAreTheWhole) {
   const KvLayout layout = Make(ConfigOf({0, 4, 128}), {.pages = 4, .slots = 1});
   const std::vector<int32_t> pages = Iota(4, 0);
-  std::vector<KvExtent> parts;
-  for (int i = 0; i < 3; ++i) layout.AppendLayerExtents(i, {.slot = 0, .pages = pages}, 700, parts);
-  const auto whole = layout.Extents({.slot = 0, .pages = pages}, 700);
-  ASSERT_EQ(parts.size(), whole.size());
-  for (size_t i = 0; i < whole.size(); ++i) EXPECT_EQ(parts[i].offset, whole[i].offset);
+  const KvPlacement place{.slot = 0, .pages = pages};
+  const auto offsets = [](const std::vector<KvExtent>& extents) {
+    std::set<std::pair<uint64_t, uint64_t>> out;
+    for (const KvExtent& e : extents) out.insert({e.offset, e.bytes});
+    return out;
+  };
+  auto parts = offsets(layout.Extents(place, {.tokens = 256, .states = false}));
+  parts.merge(offsets(layout.Extents(place, {.tokens = 512, .first_page = 1, .states = false})));
+  EXPECT_EQ(parts.size(), 2u * 3);  // two pages of CSA rows, of index rows, of HCA rows
+  parts.merge(offsets(layout.Extents(place, {.tokens = 700, .first_page = 2})));
+  EXPECT_EQ(parts, offsets(layout.Extents(place, 700)));
 }
 
 TEST(KvLayoutTest, TheHashTellsModelsApartButNotPoolSizes) {

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/runtime/transfer/kv_copier.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace tandem {
+
+KvCopier::KvCopier(KvStorage::Backends backends)
+    : ranks_([backends] {
+        std::vector<Rank> ranks;
+        for (kernels::Backend* backend : backends) {
+          ranks.push_back({.backend = backend, .stream = backend->MakeStream()});
+        }
+        return ranks;
+      }()),
+      thread_("kv-copier", [this] { Run(); }) {}
+
+KvCopier::~KvCopier() {
+  stopping_ = true;
+  orders_.Close();
+}
+
+void KvCopier::Run() {
+  while (true) {
+    // Read before the queue: what was ordered before the end is found there.
+    const bool stopping = stopping_;
+    const std::vector<Order> orders = orders_.PopAll(absl::InfiniteDuration());
+    for (const Order& order : orders) order.done(Execute(order));
+    if (stopping && orders.empty()) return;
+  }
+}
+
+absl::Status KvCopier::Execute(const Order& order) {
+  if (*order.cancelled) return absl::CancelledError("the hand-off was given up");
+  for (size_t r = 0; r < ranks_.size(); ++r) {
+    for (const KvCopy& copy : order.copies) {
+      ranks_[r].backend->Copy({.to = order.to->view().copies[r] + copy.to,
+                               .from = order.from->view().copies[r] + copy.from,
+                               .bytes = static_cast<int64_t>(copy.bytes)},
+                              ranks_[r].stream);
+    }
+  }
+  absl::Status status;
+  for (Rank& rank : ranks_) {
+    if (rank.backend->Synchronize(rank.stream) || !status.ok()) continue;
+    status =
+        absl::UnavailableError(absl::StrCat("copy to the decode worker: ", rank.stream.error()));
+  }
+  return status;
+}
+
+}  // namespace tandem

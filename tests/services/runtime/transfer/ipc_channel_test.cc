@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: rows are copied whole and in the background; giving up, errors and full memory are what the
+// loop is told, and after Close nothing is touched. Method: two pools of this process, a backend
+// that copies when it is allowed to.
+#include "services/runtime/transfer/ipc_channel.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "services/runtime/base/thread.h"
+#include "tests/kernels/common/backend/fake_device.h"
+
+namespace tandem {
+namespace {
+
+using testing::HasSubstr;
+
+KvLayout Make(KvLayout::Size size) {
+  ModelConfig config;
+  config.num_hidden_layers = 3;
+  config.compress_ratios = {0, 4, 128};
+  return KvLayout::Create(config, size).value();
+}
+
+// Copies wait until they may run, and fail when they shall.
+class SlowDevice final : public kernels::FakeDevice {
+ public:
+  void Copy(const kernels::CopyArgs& copy, kernels::Stream& stream) override {
+    absl::MutexLock lock(&mutex_);
+    ++waiting_;
+    mutex_.Await(absl::Condition(&open_));
+    if (fail_) return stream.RecordError("the link is down");
+    CopyNow(copy);
+    ++copied_;
+  }
+  void Open(bool fail = false) {
+    absl::MutexLock lock(&mutex_);
+    fail_ = fail;
+    open_ = true;
+  }
+  void AwaitACopy() {
+    absl::MutexLock lock(&mutex_);
+    const auto waits = [this] { return waiting_ > 0; };
+    mutex_.Await(absl::Condition(&waits));
+  }
+  int copied() {
+    absl::MutexLock lock(&mutex_);
+    return copied_;
+  }
+
+ private:
+  absl::Mutex mutex_;
+  bool open_ = false;
+  bool fail_ = false;
+  int waiting_ = 0;
+  int copied_ = 0;
+};
+
+class IpcChannelTest : public testing::Test {
+ protected:
+  IpcChannelTest()
+      : staging_{.id = 4,
+                 .storage = *KvStorage::CreatePrivate(Make({.pages = 6, .slots = 2}), backends_),
+                 .pages = PagePool(6, 2)},
+        copier_(std::make_unique<KvCopier>(backends_)) {
+    auto pool = std::move(*KvStorage::CreatePrivate(Make({.pages = 20, .slots = 4}), backends_));
+    pool_ = pool.get();
+    channel_ = std::make_unique<IpcChannel>(staging_, *copier_, std::move(pool));
+  }
+  ~IpcChannelTest() override {
+    device_.Open();
+    channel_.reset();
+  }
+
+  static Grant Lease(uint64_t id) {
+    return {
+        .key = {.incarnation = 1, .lease_id = id, .epoch = 1}, .slot = 3, .pages = {17, 5, 6, 7}};
+  }
+  // Rows that differ from place to place.
+  void FillStaging() {
+    std::string bytes(staging_.storage->layout().bytes(), '\0');
+    for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 2654435761U >> 13);
+    staging_.storage->Write(0, bytes);
+  }
+  static std::string Read(const KvStorage& storage, const KvExtent& extent) {
+    std::string out(extent.bytes, '\0');
+    storage.Read(extent.offset, absl::MakeSpan(out));
+    return out;
+  }
+  absl::Status AwaitFence(const LeaseKey& key) {
+    absl::Notification passed;
+    absl::Status result;
+    channel_->Fence(key, [&](absl::Status status) {
+      result = std::move(status);
+      passed.Notify();
+    });
+    passed.WaitForNotification();
+    return result;
+  }
+
+  SlowDevice device_;
+  kernels::Backend* const backends_[1] = {&device_};
+  StagingPool staging_;
+  std::unique_ptr<KvCopier> copier_;
+  KvStorage* pool_ = nullptr;
+  std::unique_ptr<IpcChannel> channel_;
+};
+
+TEST_F(IpcChannelTest, RowsArriveWholeAheadOrAtTheEnd) {
+  device_.Open();
+  FillStaging();
+  const Grant lease = Lease(9);
+  const auto place = channel_->Open(lease, 900);
+  ASSERT_TRUE(place.ok()) << place.status();
+  EXPECT_EQ(place->pool, 4U);
+  for (const int tokens : {100, 300, 301, 800}) channel_->Advance(lease.key, tokens);
+  EXPECT_GT(channel_->Write(lease.key, 900), 900U * 500 / 4);
+  EXPECT_TRUE(AwaitFence(lease.key).ok());
+  const auto from =
+      staging_.storage->layout().Extents({.slot = place->slot, .pages = place->pages}, 900);
+  const auto to = pool_->layout().Extents({.slot = lease.slot, .pages = lease.pages}, 900);
+  for (size_t i = 0; i < from.size(); ++i) {
+    EXPECT_EQ(Read(*staging_.storage, from[i]), Read(*pool_, to[i])) << i;
+  }
+  channel_->Close(lease.key);
+  EXPECT_EQ(staging_.pages.pages_free(), 6);
+}
+
+TEST_F(IpcChannelTest, AnAnswerDoesNotWaitForCopies) {
+  const Grant lease = Lease(9);
+  ASSERT_TRUE(channel_->Open(lease, 300).ok());
+  channel_->Advance(lease.key, 256);
+  channel_->Write(lease.key, 300);
+  absl::Notification passed;
+  channel_->Fence(lease.key, [&](const absl::Status& status) {
+    EXPECT_TRUE(status.ok()) << status;
+    passed.Notify();
+  });
+  device_.AwaitACopy();
+  EXPECT_FALSE(passed.HasBeenNotified());
+  device_.Open();
+  passed.WaitForNotification();
+}
+
+TEST_F(IpcChannelTest, CloseGivesUpWhatHasNotBegunAndWaitsForTheRest) {
+  const Grant lease = Lease(9);
+  ASSERT_TRUE(channel_->Open(lease, 600).ok());
+  channel_->Advance(lease.key, 300);
+  channel_->Advance(lease.key, 600);
+  device_.AwaitACopy();  // the first order runs
+  {
+    const Thread closer("closer", [&] { channel_->Close(lease.key); });
+    device_.Open();
+  }
+  const int after = device_.copied();
+  EXPECT_GE(after, 1);
+  EXPECT_EQ(staging_.pages.slots_free(), 2);
+  // The next lease gets memory that nobody touches any more.
+  ASSERT_TRUE(channel_->Open(Lease(10), 600).ok());
+  EXPECT_EQ(device_.copied(), after);
+}
+
+TEST_F(IpcChannelTest, AnErrorReachesTheFence) {
+  device_.Open(/*fail=*/true);
+  const Grant lease = Lease(9);
+  ASSERT_TRUE(channel_->Open(lease, 300).ok());
+  channel_->Write(lease.key, 300);
+  const absl::Status status = AwaitFence(lease.key);
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("the link is down"));
+}
+
+TEST_F(IpcChannelTest, RefusesWhatDoesNotFit) {
+  device_.Open();
+  Grant foreign = Lease(9);
+  foreign.pages[1] = 20;  // one beyond the pool
+  EXPECT_TRUE(absl::IsInvalidArgument(channel_->Open(foreign, 300).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(channel_->Open(Lease(9), 1025).status()));
+  ASSERT_TRUE(channel_->Open(Lease(9), 1024).ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(channel_->Open(Lease(10), 600).status()));
+  channel_->Close(Lease(9).key);
+  EXPECT_TRUE(channel_->Open(Lease(10), 600).ok());
+}
+
+}  // namespace
+}  // namespace tandem
