@@ -20,6 +20,8 @@ constexpr int64_t kReserve = 1'500'000'000;
 // As much as its memory may be off by: a pool is one block.
 constexpr int64_t kPoolBlock = int64_t{2} << 20;
 constexpr int kPagesMax = 1 << 24;
+// Many pages are whole hundreds of them: some MB more or less are not what a plan can know.
+constexpr int kPagesRound = 100;
 
 struct Range {
   const char* field;
@@ -61,7 +63,8 @@ absl::StatusOr<int> PagesIn(const ModelConfig& config, int slots, int64_t bytes)
   ASSIGN_OR_RETURN(const KvLayout one, KvLayout::Create(config, {.pages = 1, .slots = slots}));
   const auto page = static_cast<int64_t>(one.page_bytes());
   const int64_t room = bytes - kPoolBlock - static_cast<int64_t>(one.bytes()) + page;
-  return static_cast<int>(std::clamp<int64_t>(room / page, 0, kPagesMax));
+  const int64_t pages = std::clamp<int64_t>(room / page, 0, kPagesMax);
+  return static_cast<int>(pages < kPagesRound ? pages : pages / kPagesRound * kPagesRound);
 }
 
 class Planner {
@@ -103,6 +106,7 @@ class Planner {
     if (prefill) {
       ASSIGN_OR_RETURN(const int64_t working,
                        WorkingBytes(*part, request_.chunk_tokens, request_.context));
+      out.weights *= 2;
       out.working += working;
       out.reserve += kReserve;
     }

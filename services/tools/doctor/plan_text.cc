@@ -57,8 +57,8 @@ std::string Row(const WorkerPlan& worker) {
 
 std::string Chosen(const PlanText& text) {
   if (text.plan.chosen < 0) {
-    return absl::StrFormat("no worker fits on %d GPUs of %s\n", text.request.gpus,
-                           Size(text.request.gpu_bytes));
+    return absl::StrFormat("no two workers, prefill and decode, fit on %d GPUs of %s\n",
+                           text.request.gpus, Size(text.request.gpu_bytes));
   }
   const WorkerPlan& worker = text.plan.workers[static_cast<size_t>(text.plan.chosen)];
   std::string out = absl::StrFormat(
@@ -67,7 +67,7 @@ std::string Chosen(const PlanText& text) {
       "decode     worker { device: DEVICE_CUDA tensor_parallel: %d context_tokens_max: %d }\n"
       "           pages: %d slots: %d\n",
       worker.ranks,
-      worker.prefill ? "prefill on the same ones, over one copy of the weights"
+      worker.prefill ? "prefill on the same ones, with weights of its own"
                      : absl::StrFormat("prefill on %d others", worker.ranks),
       worker.ranks, text.request.context, worker.pages, worker.slots);
   absl::StrAppendFormat(

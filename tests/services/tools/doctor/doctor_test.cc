@@ -91,7 +91,7 @@ TEST(DoctorTest, AModelThatDoesNotFitIsExitCodeOne) {
   const Said said = RunVerb(RunDoctor, {"--plan", "--model", kSource + "/deploy/models/v4-flash",
                                         "--preset", "rtx-5090", "--gpus", "4"});
   EXPECT_EQ(said.code, 1);
-  EXPECT_THAT(said.out, HasSubstr("no worker fits on 4 GPUs of 32.0 GB"));
+  EXPECT_THAT(said.out, HasSubstr("no two workers, prefill and decode, fit on 4 GPUs of 32.0 GB"));
 }
 
 // Every block of the page that begins with "$ tandem doctor …" is what that command prints.
