@@ -25,12 +25,20 @@ __device__ __forceinline__ uint32_t OrderedKey(float x) {
   return bits ^ ((bits >> 31) != 0 ? 0xFFFFFFFFu : 0x80000000u);
 }
 
+// Lane k's: expert number k of a token's, and its score.
+struct Choice {
+  int expert = 0;
+  float score = 0;
+};
+
 // The `topk` largest keys of experts 0 .. count−1, ties to the lowest: lane k returns number k.
-// key[i] is that of expert 32·i + lane, 0 beyond the last.
+// key[i] is that of expert 32·i + lane, 0 beyond the last, score[i] its score.
 template <int kPerLane>
-__device__ __forceinline__ int ChooseLargest(uint32_t (&key)[kPerLane], int topk) {
+__device__ __forceinline__ Choice ChooseLargest(uint32_t (&key)[kPerLane],
+                                                const float (&score)[kPerLane], int topk) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  int mine = 0;
+  Choice mine;
+#pragma unroll 1
   for (int k = 0; k < topk; ++k) {
     uint32_t best = 0;
 #pragma unroll
@@ -42,29 +50,35 @@ __device__ __forceinline__ int ChooseLargest(uint32_t (&key)[kPerLane], int topk
       if (key[i] == best) first = static_cast<uint32_t>(32 * i + lane);
     }
     first = __reduce_min_sync(0xFFFFFFFFu, first);
+    float won = 0;
 #pragma unroll
     for (int i = 0; i < kPerLane; ++i) {
-      if (first == static_cast<uint32_t>(32 * i + lane)) key[i] = 0;
+      if (first == static_cast<uint32_t>(32 * i + lane)) key[i] = 0, won = score[i];
     }
-    if (lane == k) mine = static_cast<int>(first);
+    won = __shfl_sync(0xFFFFFFFFu, won, static_cast<int>(first % 32));
+    if (lane == k) mine = {static_cast<int>(first), won};
   }
   return mine;
 }
 
 // The same from scores and biases; score(e) reads one.
 template <int kPerLane, typename Score>
-__device__ __forceinline__ int ChooseByScore(Score score, const float* bias, int count, int topk) {
+__device__ __forceinline__ Choice ChooseByScore(Score score, const float* bias, int count,
+                                                int topk) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   uint32_t key[kPerLane];
+  float scores[kPerLane];
 #pragma unroll
   for (int i = 0; i < kPerLane; ++i) {
     const int e = 32 * i + lane;
-    key[i] = e < count ? OrderedKey(score(e) + bias[e]) : 0;
+    scores[i] = e < count ? score(e) : 0.0f;
+    key[i] = e < count ? OrderedKey(scores[i] + bias[e]) : 0;
   }
-  return ChooseLargest(key, topk);
+  return ChooseLargest(key, scores, topk);
 }
 template <typename Score>
-__device__ __forceinline__ int ChooseByScore(Score score, const float* bias, int count, int topk) {
+__device__ __forceinline__ Choice ChooseByScore(Score score, const float* bias, int count,
+                                                int topk) {
   return count <= kMaxExperts / 2 ? ChooseByScore<kMaxExperts / 64>(score, bias, count, topk)
                                   : ChooseByScore<kMaxExperts / 32>(score, bias, count, topk);
 }
@@ -72,6 +86,7 @@ __device__ __forceinline__ int ChooseByScore(Score score, const float* bias, int
 // Lane k < topk: the weight of a score, given those of all lanes; summed in lane order.
 __device__ __forceinline__ float WeightOf(float score, int topk, float factor) {
   float sum = 0;
+#pragma unroll 1
   for (int k = 0; k < topk; ++k) sum += __shfl_sync(0xFFFFFFFFu, score, k);
   return score / sum * factor;
 }

@@ -21,11 +21,12 @@ __global__ void __launch_bounds__(kThreads) GateScoreKernel(const GateScoreArgs 
   for (int e = lane; e < count; e += kThreads) scores[e] = ScoreOf(args.logits.row(t)[e]);
   __syncthreads();
   if (threadIdx.x >= 32) return;
-  const int expert = ChooseByScore([&](int e) { return scores[e]; }, args.bias.data, count, topk);
+  const Choice choice =
+      ChooseByScore([&](int e) { return scores[e]; }, args.bias.data, count, topk);
   const float weight =
-      WeightOf(lane < topk ? scores[expert] : 0.0f, topk, args.routed_scaling_factor);
+      WeightOf(lane < topk ? choice.score : 0.0f, topk, args.routed_scaling_factor);
   if (lane >= topk) return;
-  args.experts.row(t)[lane] = expert;
+  args.experts.row(t)[lane] = choice.expert;
   args.weight.row(t)[lane] = weight;
 }
 

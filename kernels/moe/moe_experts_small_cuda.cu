@@ -4,6 +4,7 @@
 #include "kernels/common/cuda/launch.h"
 #include "kernels/moe/moe_experts_small.h"
 #include "kernels/moe/plan.cuh"
+#include "kernels/moe/row_input.cuh"
 #include "kernels/moe/staged_input.cuh"
 #include "kernels/moe/swiglu.cuh"
 #include "kernels/moe/tile_pair.cuh"
@@ -16,7 +17,9 @@ namespace {
 struct Arguments {
   HalfRows x;  // [T, D]
   Routes routes;
-  MatrixSet w1[2], w3[2], w2[2];  // routed, shared
+  int32_t* chosen = nullptr;       // [T, K] experts for the second kernel, where the first chooses
+  float* chosen_weight = nullptr;  // [T, K]
+  MatrixSet w1[2], w3[2], w2[2];   // routed, shared
   int32_t dim = 0, inner = 0, shared_inner = 0;
   float limit = 0;
   Bf16* h = nullptr;         // [T·K, I]
@@ -35,36 +38,6 @@ static_assert(kGateThreads >= kColumns * kTileRows);
 
 struct GateSums {
   float part[kGateWarps][2][kColumns * kTileColumn];
-};
-
-// Rows of x in device memory as a warp's input, from group `first` on.
-class RowInput {
- public:
-  __device__ __forceinline__ RowInput(const Arguments& args, const Columns& columns, int topk,
-                                      int first) {
-    const int lane = static_cast<int>(threadIdx.x) % 32, c = lane % 4;
-    const int groups = args.dim / kGroupColumns;
-    const int row = columns.of(lane / 4) / topk;
-    codes_ = reinterpret_cast<const uint4*>(args.x.codes + int64_t{row} * args.dim +
-                                            first * kGroupColumns + kUnitCodes * c);
-#pragma unroll
-    for (int j = 0; j < 2; ++j) {
-      scales_[j] = args.x.scales + columns.of(2 * c + j) / topk * groups + first;
-    }
-  }
-  template <int kSlotColumns>
-  __device__ __forceinline__ void Prepare(int) const {}
-  template <int kSlotColumns>
-  __device__ __forceinline__ const uint4* Codes(int slot) const {
-    return codes_ + kSlotColumns / kUnitCodes * slot;
-  }
-  __device__ __forceinline__ float2 Scales(int group) const {
-    return {scales_[0][group], scales_[1][group]};
-  }
-
- private:
-  const uint4* codes_;
-  const float* scales_[2];
 };
 
 // A row tile of h of one expert; the shared expert's come first, as they have twice the bytes.
@@ -143,6 +116,17 @@ __device__ __forceinline__ void StartShared(const Arguments& args, const Part& p
                 args.shared_inner / kTileRows * kGateWarps);
 }
 
+// The list of what was chosen, by one block, before the next kernel may begin.
+__device__ __forceinline__ void PublishChoice(const Arguments& args, const Plan& plan) {
+  const int p = static_cast<int>(threadIdx.x);
+  if (p < args.pairs()) {
+    args.chosen[p] = plan.experts[p] < 0 ? -1 : plan.experts[p] + args.routes.first_expert;
+    args.chosen_weight[p] = plan.weight[p];
+  }
+  __threadfence();
+  __syncthreads();
+}
+
 // The warps of a block share K of an item; blocks take items in turn, the shared expert's early.
 __global__ void __launch_bounds__(kGateThreads, kGateBlocks)
     GateUpKernel(const __grid_constant__ Arguments args) {
@@ -158,19 +142,17 @@ __global__ void __launch_bounds__(kGateThreads, kGateBlocks)
     StartShared(args, part, item.tile, stream);
   }
   ptx::GridDependencyWait();
+  MakePlan<true, false>(args.routes, plan);
+  if (blockIdx.x == 0 && args.chosen != nullptr) PublishChoice(args, plan);
   // Every block has waited here: the next kernel may read what this one found written.
   ptx::GridDependencyLaunch();
-  LoadRoutes(args.routes, plan);
-  __syncthreads();
-  GroupPairs(args.routes, plan);
-  __syncthreads();
   if (!early) stream.Start(ItemAt(args, plan, number, item));
   // The count is read again, rather than kept in a register.
   for (int turn = 0; number < shared_tiles + plan.count * (args.inner / kTileRows); ++turn) {
     const bool is_shared = item.is_shared();
     const Columns columns =
         is_shared ? TokenColumns(args.tokens()) : ColumnsOf(plan, item.entry, args.tokens());
-    const RowInput input(args, columns, is_shared ? 1 : args.routes.topk, item.first);
+    const RowInput input(args.x, args.dim, columns, is_shared ? 1 : args.routes.topk, item.first);
     const int tile = item.tile;
     number += static_cast<int>(gridDim.x);
     float sum[2][4] = {};
@@ -220,25 +202,38 @@ __device__ __forceinline__ Part JobAt(const Arguments& args, const Plan& plan, c
   return part;
 }
 
-// y of 32 rows: parts, then experts in ascending order, then the shared one.
+// y of 32 rows: parts, then experts in ascending order, then the shared one; a warp a token.
 __device__ __forceinline__ void DownEnd(const Arguments& args, const Plan& plan, const Jobs& jobs,
                                         const float* routed, const float* shared) {
-  const int pairs = args.pairs();
+  constexpr int kAtOnce = 4;  // pairs
+  const int row = static_cast<int>(threadIdx.x) % kDownRows, pairs = args.pairs();
+  const int warps = static_cast<int>(blockDim.x) / kDownRows;
   const float scale = args.w2[0].fp4 ? kFp4HalfScale : 1.0f;
   const float shared_scale = args.w2[1].fp4 ? kFp4HalfScale : 1.0f;
-  for (int o = static_cast<int>(threadIdx.x); o < kDownRows * args.tokens();
-       o += static_cast<int>(blockDim.x)) {
-    const int t = o / kDownRows, row = o % kDownRows;
+#pragma unroll 1
+  for (int t = static_cast<int>(threadIdx.x) / kDownRows; t < args.tokens(); t += warps) {
+    const int used = plan.used[t];
     float total = 0;
-    for (int k = 0; k < plan.used[t]; ++k) {
-      const int pair = plan.order[t * args.routes.topk + k];
-      float sum = 0;
-      for (int i = 0; i < jobs.parts; ++i) sum += routed[(i * pairs + pair) * kDownRows + row];
-      total += RoundBf16(sum * scale);
+#pragma unroll 1
+    for (int first = 0; first < used; first += kAtOnce) {
+      float sums[kAtOnce] = {};
+#pragma unroll
+      for (int k = 0; k < kAtOnce; ++k) {
+        const int pair = plan.order[t * args.routes.topk + min(first + k, used - 1)];
+#pragma unroll
+        for (int i = 0; i < kFp8Parts; ++i) {
+          if (i < jobs.parts) sums[k] += routed[(i * pairs + pair) * kDownRows + row];
+        }
+      }
+#pragma unroll
+      for (int k = 0; k < kAtOnce; ++k) {
+        if (first + k < used) total += RoundBf16(sums[k] * scale);
+      }
     }
     float sum = 0;
-    for (int i = 0; i < jobs.shared_parts; ++i) {
-      sum += shared[(i * args.tokens() + t) * kDownRows + row];
+#pragma unroll
+    for (int i = 0; i < kFp8Parts; ++i) {
+      if (i < jobs.shared_parts) sum += shared[(i * args.tokens() + t) * kDownRows + row];
     }
     args.y[int64_t{t} * args.dim + int64_t{blockIdx.x} * kDownRows + row] =
         ToBf16(total + RoundBf16(sum * shared_scale));
@@ -263,12 +258,9 @@ __global__ void __launch_bounds__(32 * kWarps) DownKernel(const __grid_constant_
   extern __shared__ __align__(16) uint8_t shared[];
   __shared__ Plan plan;
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  // Before the wait: the routes were written before the kernel in front let this one begin.
-  LoadRoutes(args.routes, plan);
-  __syncthreads();
-  if (warp == kWarps - 1) OrderPairs(args.routes, plan);
-  GroupPairs(args.routes, plan);
-  __syncthreads();
+  // Before the wait: the routes were written before the kernel in front let this one begin; by its
+  // first block, and fenced, where it has chosen.
+  MakePlan<false, true>(args.routes, plan);
   const int shared_parts = args.w2[1].fp4 ? kFp4Parts : kFp8Parts;
   const int parts = args.w2[0].fp4 ? kFp4Parts : kFp8Parts;
   const Jobs jobs{
@@ -338,6 +330,12 @@ void LaunchKernels(const Arguments& args, Stream& stream) {
               static_cast<unsigned>(std::min<int64_t>(items, kGateBlocks * Multiprocessors()))),
           .threads = kGateThreads},
          stream, GateUpKernel, args);
+  Arguments down = args;
+  if (args.chosen != nullptr) {
+    down.routes.scores = nullptr;
+    down.routes.experts = args.chosen;
+    down.routes.weight = args.chosen_weight;
+  }
   const int64_t staged = StagedInput::Bytes(static_cast<int>(tokens));
   const int64_t sums = (args.w2[0].fp4 ? kFp4Parts : kFp8Parts) * pairs +
                        (args.w2[1].fp4 ? kFp4Parts : kFp8Parts) * tokens;
@@ -350,7 +348,7 @@ void LaunchKernels(const Arguments& args, Stream& stream) {
           .grid = dim3(static_cast<unsigned>(blocks)),
           .threads = 32 * warps,
           .shared_bytes = warps * staged + sum_bytes},
-         stream, wide ? DownKernel<16> : DownKernel<8>, args);
+         stream, wide ? DownKernel<16> : DownKernel<8>, down);
 }
 
 }  // namespace
@@ -359,13 +357,17 @@ void MoeExpertsSmall(const MoeExpertsArgs& args, const Routes& routes, const Hal
                      Stream& stream) {
   const int64_t tokens = args.x.shape[0], dim = args.x.shape[1];
   KERNEL_CHECK_LE(tokens, SmallTokens(routes.topk));
+  KERNEL_CHECK_LE(routes.topk, kMaxTopk);
   KERNEL_CHECK_MULTIPLE(dim, kGroupColumns);
   if (tokens == 0) return;
   const int64_t count = args.routed.shape[0], shared_inner = args.shared.w2.k;
   const int64_t inner = count > 0 ? args.routed[0].w2.k : 0, pairs = tokens * routes.topk;
+  const bool chooses = routes.scores != nullptr;
   Scratch scratch(stream);
   const Arguments arguments{.x = x,
                             .routes = routes,
+                            .chosen = chooses ? scratch.Take<int32_t>(pairs) : nullptr,
+                            .chosen_weight = chooses ? scratch.Take<float>(pairs) : nullptr,
                             .w1 = {RoutedSet(args, &ExpertWeights::w1), SetOf(args.shared.w1, 0)},
                             .w3 = {RoutedSet(args, &ExpertWeights::w3), SetOf(args.shared.w3, 0)},
                             .w2 = {RoutedSet(args, &ExpertWeights::w2), SetOf(args.shared.w2, 0)},

@@ -49,40 +49,40 @@ __device__ __forceinline__ Columns ColumnsOf(const Plan& plan, int entry, int to
   return {count, same == 0 ? 0 : __ffsll(static_cast<int64_t>(same)) - 1};
 }
 
-// Experts and weights of all pairs; −1 beyond the last. Past L1, which may hold what stood there a
-// step ago: a kernel may be here before its wait (see DownKernel).
-__device__ __forceinline__ void LoadRoutes(const Routes& routes, Plan& plan) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, warps = static_cast<int>(blockDim.x) / 32;
-  const int pairs = routes.tokens * routes.topk;
-  for (int p = pairs + static_cast<int>(threadIdx.x); p < kSmallPairs;
-       p += static_cast<int>(blockDim.x)) {
-    plan.experts[p] = -1;
-  }
-  const auto here = [&routes](int e) {
-    e -= routes.first_expert;
-    return e >= 0 && e < routes.expert_count ? e : -1;
-  };
-  if (routes.scores == nullptr) {
-    for (int p = static_cast<int>(threadIdx.x); p < pairs; p += static_cast<int>(blockDim.x)) {
-      plan.experts[p] = here(__ldcg(routes.experts + p));
-      plan.weight[p] = __ldcg(routes.weight + p);
+// Lane k's expert, −1 if it is not here, and its weight, of a token; by a warp. kChooses: the
+// routes may have scores; else they are listed. Past L1, which may hold what stood there a step
+// ago: a kernel may be here before its wait (see DownKernel).
+struct Route {
+  int expert = -1;
+  float weight = 0;
+};
+template <bool kChooses>
+__device__ __forceinline__ Route RouteOf(const Routes& routes, int token) {
+  const int k = static_cast<int>(threadIdx.x) % 32, topk = routes.topk;
+  Choice choice{.expert = -1};
+  Route route;
+  if (!kChooses || routes.scores == nullptr) {
+    if (k < topk) {
+      choice.expert = __ldcg(routes.experts + token * topk + k);
+      route.weight = __ldcg(routes.weight + token * topk + k);
     }
-    return;
-  }
-  for (int t = static_cast<int>(threadIdx.x) / 32; t < routes.tokens; t += warps) {
-    const float* scores = routes.scores + t * routes.score_count;
+  } else {
+    const float* scores = routes.scores + token * routes.score_count;
     const auto score = [scores](int e) { return __ldcg(scores + e); };
-    const int expert =
-        routes.bias == nullptr
-            ? TableExpert(routes.tid2eid, __ldcg(routes.token_ids + t), routes.score_count)
-            : ChooseByScore(score, routes.bias, routes.score_count, routes.topk);
-    const bool on = lane < routes.topk && expert >= 0;
-    const float weight =
-        WeightOf(on ? score(expert) : 0.0f, routes.topk, routes.routed_scaling_factor);
-    if (lane >= routes.topk) continue;
-    plan.experts[t * routes.topk + lane] = on ? here(expert) : -1;
-    plan.weight[t * routes.topk + lane] = weight;
+    if (routes.bias == nullptr) {
+      choice.expert =
+          TableExpert(routes.tid2eid, __ldcg(routes.token_ids + token), routes.score_count);
+      if (k < topk && choice.expert >= 0) choice.score = score(choice.expert);
+    } else {
+      choice = ChooseByScore<kMaxExperts / 32>(score, routes.bias, routes.score_count, topk);
+    }
+    const bool on = k < topk && choice.expert >= 0;
+    route.weight = WeightOf(on ? choice.score : 0.0f, topk, routes.routed_scaling_factor);
+    if (!on) return {-1, route.weight};
   }
+  const int e = choice.expert - routes.first_expert;
+  if (choice.expert >= routes.first_expert && e < routes.expert_count) route.expert = e;
+  return route;
 }
 
 // Groups the pairs; by the block, which has synchronised after LoadRoutes and does so before it
@@ -142,6 +142,63 @@ __device__ __forceinline__ void OrderPairs(const Routes& routes, Plan& plan) {
     if (e >= 0) plan.order[t * topk + rank] = static_cast<int8_t>(p);
     if (p % topk == 0) plan.used[t] = static_cast<int8_t>(used);
   }
+}
+
+// The plan of one token, where every pair is an entry; by one warp.
+template <bool kOrdered>
+__device__ __forceinline__ void PlanOfOne(const Route& route, int topk, Plan& plan) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const bool here = route.expert >= 0;
+  const uint32_t all = __ballot_sync(0xFFFFFFFFu, here);
+  plan.experts[lane] = route.expert;
+  plan.weight[lane] = route.weight;
+  const int at = __popc(all & ((1u << lane) - 1));
+  if (here) {
+    plan.first[at] = static_cast<int8_t>(lane);
+    plan.same[at] = uint64_t{1} << lane;
+  }
+  if (lane == 0) plan.count = __popc(all);
+  if constexpr (!kOrdered) return;
+  int rank = 0;
+#pragma unroll 1
+  for (int k = 0; k < topk; ++k) {
+    const int other = __shfl_sync(0xFFFFFFFFu, route.expert, k);
+    rank += other >= 0 && (other < route.expert || (other == route.expert && k < lane));
+  }
+  if (here) plan.order[rank] = static_cast<int8_t>(lane);
+  if (lane == 0) plan.used[0] = static_cast<int8_t>(__popc(all));
+}
+
+// Makes the plan; by the block, which is synchronised at the end. kChooses as in RouteOf;
+// kOrdered: with the order of each token's pairs.
+template <bool kChooses, bool kOrdered>
+__device__ __forceinline__ void MakePlan(const Routes& routes, Plan& plan) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, topk = routes.topk;
+  const int warp = static_cast<int>(threadIdx.x) / 32, warps = static_cast<int>(blockDim.x) / 32;
+  const int pairs = routes.tokens * topk;
+  if (routes.tokens == 1) {
+    if (warp == 0) PlanOfOne<kOrdered>(RouteOf<kChooses>(routes, 0), topk, plan);
+    __syncthreads();
+    return;
+  }
+#pragma unroll 1
+  for (int p = pairs + static_cast<int>(threadIdx.x); p < kSmallPairs;
+       p += static_cast<int>(blockDim.x)) {
+    plan.experts[p] = -1;
+  }
+#pragma unroll 1
+  for (int t = warp; t < routes.tokens; t += warps) {
+    const Route route = RouteOf<kChooses>(routes, t);
+    if (lane >= topk) continue;
+    plan.experts[t * topk + lane] = route.expert;
+    plan.weight[t * topk + lane] = route.weight;
+  }
+  __syncthreads();
+  if constexpr (kOrdered) {
+    if (warp == warps - 1) OrderPairs(routes, plan);
+  }
+  GroupPairs(routes, plan);
+  __syncthreads();
 }
 
 }  // namespace tandem::kernels::cuda
