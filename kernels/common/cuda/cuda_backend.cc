@@ -11,6 +11,7 @@
 
 #include "kernels/common/contract.h"
 #include "kernels/common/cuda/device_stream.h"
+#include "kernels/common/cuda/queue_watcher.h"
 
 namespace tandem::kernels {
 namespace {
@@ -21,13 +22,6 @@ void Must(cudaError_t error) {
 
 cudaStream_t QueueOf(const Stream& stream) {
   return static_cast<cudaStream_t>(stream.queue());
-}
-
-// Unlike a host function, a callback is also called when the device has failed: nobody waits for
-// ever.
-void CUDART_CB CallBack(cudaStream_t /*queue*/, cudaError_t /*error*/, void* data) {
-  const std::unique_ptr<std::function<void()>> done(static_cast<std::function<void()>*>(data));
-  (*done)();
 }
 
 // A CUDA graph.
@@ -49,7 +43,7 @@ class Graph final : public Recording {
 
 class Cuda final : public Backend {
  public:
-  Cuda(int index, const std::string& name) : index_(index), name_(name) {}
+  Cuda(int index, const std::string& name) : index_(index), name_(name), watcher_(index) {}
   ~Cuda() override {
     Enter();
     for (cudaStream_t queue : queues_) (void)cudaStreamDestroy(queue);
@@ -137,12 +131,7 @@ class Cuda final : public Backend {
   }
   void Notify(std::function<void()> done, Stream& stream) override {
     Enter();
-    auto data = std::make_unique<std::function<void()>>(std::move(done));
-    if (Note(cudaStreamAddCallback(QueueOf(stream), CallBack, data.get(), 0), stream)) {
-      data.release();
-    } else {
-      (*data)();
-    }
+    Note(watcher_.Tell(QueueOf(stream), std::move(done)), stream);
   }
   bool Synchronize(Stream& stream) override {
     Enter();
@@ -190,6 +179,7 @@ class Cuda final : public Backend {
   const std::string name_;
   std::mutex mutex_;
   std::vector<cudaStream_t> queues_;
+  QueueWatcher watcher_;
 };
 
 }  // namespace
