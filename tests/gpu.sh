@@ -74,8 +74,8 @@ sanitized[racecheck]+=':MmaBlockScale*:*OneBlockScaledTile*:TileLinearCudaTest.F
 probe_racecheck() {
   local name status
   for name in $("$bin/racecheck_probe"); do
-    compute-sanitizer --tool racecheck --error-exitcode 9 "$bin/racecheck_probe" "$name" \
-      >"$out/probe.$name.log" 2>&1
+    timeout 60 compute-sanitizer --tool racecheck --error-exitcode 9 "$bin/racecheck_probe" \
+      "$name" >"$out/probe.$name.log" 2>&1
     status=$?
     case "$name" in
       named | teams*) status="$status, known" ;;
@@ -99,9 +99,10 @@ sanitize_shard() {
 
 sanitize() {
   local tool shard shards=$(($(nproc) / 2))
+  : >"$out/sanitize.log"  # appended to, for all write at once
   for tool in memcheck racecheck; do
     for ((shard = 0; shard < shards; ++shard)); do sanitize_shard $tool $shard & done
-  done >"$out/sanitize.log"
+  done >>"$out/sanitize.log"
   probe_racecheck >>"$out/sanitize.log"
   wait
   sort "$out/sanitize.log"
