@@ -92,15 +92,21 @@ absl::StatusOr<Ranges> OrdinaryIds(const Server& server, const v1::GetModelInfoR
 
 absl::Status WaitServing(const Connection& connection, absl::Duration timeout) {
   const absl::Time end = Clock::Real().Now() + timeout;
+  std::string why;
   while (true) {
     const absl::Time deadline = std::min(end, Clock::Real().Now() + kHealthTimeout);
     const auto serving = IsServing({.connection = connection, .service = "", .deadline = deadline});
     if (serving.ok() && *serving) return absl::OkStatus();
+    // The last call may have had no time left: an answer before it says more.
+    if (serving.ok()) {
+      why = "NOT_SERVING";
+    } else if (why.empty() || !absl::IsDeadlineExceeded(serving.status())) {
+      why = std::string(serving.status().message());
+    }
     if (Clock::Real().Now() + kHealthPause >= end) {
-      return absl::UnavailableError(
-          absl::StrCat(connection.channel.endpoint, " does not serve after --ready-timeout ",
-                       absl::FormatDuration(timeout), ": ",
-                       serving.ok() ? "NOT_SERVING" : serving.status().message()));
+      return absl::UnavailableError(absl::StrCat(connection.channel.endpoint,
+                                                 " does not serve after --ready-timeout ",
+                                                 absl::FormatDuration(timeout), ": ", why));
     }
     absl::SleepFor(kHealthPause);
   }
