@@ -55,6 +55,11 @@ kernels::KvPages ChunkRows(const Context& c) {
   return {bytes.data, pages, kernels::kBlockRows};
 }
 
+// This step's window rows → the layer's rings.
+kernels::WindowCommitArgs Commit(const Context& c, int layer) {
+  return {.batch = c.step.batch, .chunk = ChunkRows(c), .ring = Ring(c, layer)};
+}
+
 // The inputs of a layer's compressor, or of its indexer's.
 struct Pooled {
   const CompressorWeights& weights;
@@ -153,9 +158,7 @@ void Finish(const Context& c, const AttentionWeights& w, int layer, const RopeAn
                                  .eps = static_cast<float>(c.config.rms_norm_eps),
                                  .index = c.step.token_index,
                                  .rows = ChunkRows(c)};
-  if (CommitsEarly(c.step)) {
-    args.commit = {.batch = c.step.batch, .chunk = ChunkRows(c), .ring = Ring(c, layer)};
-  }
+  if (CommitsEarly(c.step)) args.commit = Commit(c, layer);
   if (w.compressor.has_value()) {
     args.compressor = Compress(c, PooledOf(c, *w.compressor, layer));
     args.compressor.kv_rows = CompressedPages(c, layer);
@@ -215,10 +218,7 @@ void Attention(const Context& c, const AttentionWeights& w, int layer, const BfM
                               .cos = angles.cos,
                               .sin = angles.sin},
                              c.stream);
-  if (!CommitsEarly(c.step)) {
-    c.kernels.window_commit({.batch = c.step.batch, .chunk = ChunkRows(c), .ring = Ring(c, layer)},
-                            c.stream);
-  }
+  if (!CommitsEarly(c.step)) c.kernels.window_commit(Commit(c, layer), c.stream);
 
   const int64_t groups = c.config.o_groups, rank = c.config.o_lora_rank;
   c.kernels.grouped_linear({.x = c.work.q.View(size, groups, heads * kHeadDim / groups),
