@@ -10,7 +10,7 @@ namespace {
 using kernels::WeightFormat;
 
 constexpr int64_t kBf16 = 2, kF32 = 4, kI64 = 8;
-// Where prepared weights of one group may begin (loader/loaded_model.cc).
+// Where a piece may begin (loader/weight_plan.cc).
 constexpr int64_t kAlign = 256;
 
 // The tensors of specification 2.1 and 2.2 (loader/weight_binder.cc), added up.
