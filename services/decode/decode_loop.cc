@@ -232,7 +232,8 @@ void DecodeLoop::Handle(StepDoneCommand& /*command*/) {
   sample_ = {.begin = step.begin,
              .end = Clock::Real().Now(),
              .sequences = sequences,
-             .tokens_generated = sequences};
+             .tokens_generated = sequences,
+             .launches = engine_.launches()};
 }
 
 void DecodeLoop::Take(SequenceId id, TokenChoice choice) {

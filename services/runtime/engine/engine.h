@@ -68,6 +68,9 @@ class Engine {
 
   virtual StepRuns runs() const { return StepRuns::kOnThreads; }
 
+  // Kernels of the last step that was collected, if it was replayed as a whole; else 0.
+  virtual int64_t launches() const { return 0; }
+
   // Both, for a loop that has nothing else to do.
   std::vector<ChunkResult> Step(absl::Span<const EngineChunk> chunks, const KvView& kv) {
     Launch(chunks, kv, [] {});

@@ -45,16 +45,12 @@ class ModelEngine final : public Engine {
   StepRuns runs() const override {
     return backend_.ReadsHost() ? StepRuns::kInLaunch : StepRuns::kOnDevice;
   }
+  int64_t launches() const override { return recording_ == nullptr ? 0 : recording_->launches(); }
 
   // Launch in two parts, without `done`.
   void Prepare(absl::Span<const EngineChunk> chunks, const KvView& kv);
   void Queue();
   kernels::Stream& stream() { return model_->stream(); }
-
-  // Of the last step, if it was replayed; else 0.
-  int64_t replayed_operations() const {
-    return recording_ == nullptr ? 0 : recording_->operations();
-  }
 
  private:
   ModelEngine(std::unique_ptr<Model> model, const Parts& parts)

@@ -51,6 +51,7 @@ class TensorParallelEngine final : public Engine {
     return ranks_[0].engine->runs() == StepRuns::kOnDevice ? StepRuns::kOnDevice
                                                            : StepRuns::kOnThreads;
   }
+  int64_t launches() const override { return ranks_[0].engine->launches(); }
 
  private:
   void RunRank(int rank);
