@@ -85,6 +85,8 @@ std::vector<Expectation> Expected(const std::string& transport, double prompt_to
                    {series::kSlowReaderAborts, "", {}},
                    {series::kWorkersUp, "", {{"kind", "prefill"}}},
                    {series::kWorkersUp, "", {{"kind", "decode"}}},
+                   {series::kWorkersRegistered, "", {{"kind", "decode"}}},
+                   {series::kWorkerBeats, "", {{"outcome", "missed"}}},
                    {series::kRequestsInflight, "", {{"stage", "decode"}}}}},
       {.process = "prefill-0",
        .moved = {{series::kTokens, "", {{"kind", "prompt_computed"}}, prompt_tokens},

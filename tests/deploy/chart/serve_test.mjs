@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: what the chart renders serves, a decode worker that Kubernetes ends takes no stream with it,
 // and a rolling restart of everything loses no request. Method: the configs of ci/local as processes
-// (pods.mjs). First: a third decode worker is listed and never comes, as below replicasMax; 50
-// streams run while one of two decode workers gets SIGTERM; each must end with the tokens of the same
-// request alone. Second: two of each role, restarted one after another under load; an attempt may
+// (pods.mjs). First: the router lists workers, a third decode worker never comes, as below
+// replicasMax; 50 streams run while one of two decode workers gets SIGTERM; each must end with the
+// tokens of the same request alone. Second: workers register; two of each role, restarted one after another under load; an attempt may
 // only fail with UNAVAILABLE and before its first token, and succeeds when repeated.
 //
 //   node serve_test.mjs BIN
@@ -17,7 +17,7 @@ const prompt = "Dan has 14 oranges and gets 7 more. How many oranges does Dan ha
 const greedy = [`--prompt=${prompt}`, "--temperature=0", "--ignore-eos", "--timeout=300s"];
 
 test("SIGTERM of a decode worker ends no stream", { timeout: 500_000 }, async (context) => {
-  const pods = await Pods.create(bin, { ci: "local", set: ["decode.replicasMax=3"] });
+  const pods = await Pods.create(bin, { ci: "local", set: ["decode.replicasMax=3", "registration.enabled=false"] });
   context.after(() => pods.destroy());
   await pods.startAll();
   const router = "t-tandem-router-0";
