@@ -9,6 +9,7 @@
 //   node serve_test.mjs BIN
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { kinds } from "./chart.mjs";
 import { Pods, sleep, waitFor } from "./pods.mjs";
 
 const bin = process.argv[2];
@@ -24,6 +25,11 @@ test("SIGTERM of a decode worker ends no stream", { timeout: 500_000 }, async (c
   const leaving = "t-tandem-decode-0";
   const generate = (tokens) => pods.tandem(router, "generate", ...greedy, `--max-tokens=${tokens}`, "--json");
   const inflight = (stage) => pods.metric(router, "tandem_requests_inflight", { stage });
+
+  // What `helm test` runs.
+  const [{ command, args }] = kinds(pods.objects, "Pod")[0].spec.containers;
+  const asked = await pods.tandem(router, command[1], ...args.filter((word) => !word.startsWith("--target=")));
+  assert.match(asked.out, /The answer is 9\./, asked.out + asked.err);
 
   const alone = await generate(96);
   assert.equal(alone.code, 0, alone.err);
