@@ -12,6 +12,7 @@
 #include "services/runtime/config/program.h"
 #include "services/runtime/config/service_config.h"
 #include "services/runtime/engine/worker_engine.h"
+#include "services/runtime/rpc/registrar/registrar.h"
 #include "services/runtime/rpc/serve.h"
 
 namespace tandem {
@@ -76,10 +77,16 @@ absl::Status Run(const v1::DecodeConfig& config) {
                       {"pages", config.pages()},
                       {"slots", config.slots()},
                       {"context_tokens_max", worker.context_tokens_max}});
+  ASSIGN_OR_RETURN(const std::unique_ptr<Registrar> registrar,
+                   Registrar::Create(config.worker(), watch));
   ServeUntilSignal({.server = *server,
                     .signals = signals,
                     .drain_timeout = FromProto(config.worker().drain_timeout()),
-                    .drain = [&loop] { loop.Drain(); },
+                    .drain =
+                        [&loop, &registrar] {
+                          registrar->Leave();
+                          loop.Drain();
+                        },
                     .idle = [&loop] { return loop.Idle(); },
                     .close = [&watch] { watch.CloseAll(); }});
   return absl::OkStatus();

@@ -74,6 +74,14 @@ inline constexpr Series kWorkersUp = {
     "tandem_workers_up",
     "Workers that take requests now, as the router sees them, by kind (prefill, decode)",
     Owner::kRouter};
+inline constexpr Series kWorkersRegistered = {
+    "tandem_workers_registered", "Workers that have registered, by kind (prefill, decode)",
+    Owner::kRouter};
+inline constexpr Series kWorkerBeats = {
+    "tandem_worker_beats_total",
+    "Beats of registering workers by outcome: accepted, refused (a version or format that fits "
+    "nobody's), missed",
+    Owner::kRouter};
 
 // Workers.
 inline constexpr Series kTokens = {
