@@ -33,6 +33,7 @@ DecodeLoop::DecodeLoop(const Options& options, Parts parts)
       storage_(std::move(parts.storage)),
       watch_(parts.watch),
       metrics_(parts.metrics),
+      nccl_(parts.nccl),
       links_quota_(kLinksMax),
       write_kv_quota_(kWriteKvPerSlot * storage_->layout().slots()),
       leases_({.incarnation = options.incarnation,
@@ -158,7 +159,43 @@ void DecodeLoop::Handle(LinkBeginCommand& command) {
   links_.Send(command.link, std::move(response));
 }
 
+void DecodeLoop::Handle(LinkJoinedCommand& command) {
+  links_.Joined(command);
+}
+
+void DecodeLoop::Handle(LinkPartCommand& command) {
+  v1::LinkResponse response;
+  *response.mutable_part()->mutable_lease() = ToProto(command.part.key);
+  response.mutable_part()->set_accepted(Accept(command));
+  links_.Send(command.link, std::move(response));
+}
+
+bool DecodeLoop::Accept(const LinkPartCommand& command) {
+  const auto& [key, part] = command.part;
+  const absl::StatusOr<Grant> memory = leases_.WritableByLink(key, command.link);
+  if (!memory.ok()) return false;
+  const int64_t room = static_cast<int64_t>(memory->pages.size()) * kPageTokens;
+  if (part.tokens < 1 || part.tokens > room) return false;
+  if (part.first_page < 0 || part.first_page > KvLayout::PagesFor(part.tokens)) return false;
+  std::vector<KvExtent> extents =
+      storage_->layout().Extents({.slot = memory->slot, .pages = memory->pages}, part);
+  return links_.Receive(
+      command.link, key,
+      {.storage = storage_.get(),
+       .extents = std::move(extents),
+       // An error ends the link, and with it the lease, which must not be filled before.
+       .done = [this, done = LinkPartDoneCommand{.link = command.link, .key = key}](
+                   const absl::Status& status) {
+         if (status.ok()) (void)PostAlways(done);
+       }});
+}
+
+void DecodeLoop::Handle(LinkPartDoneCommand& command) {
+  if (std::optional<LinkEndCommand> end = links_.Received(command)) Handle(*end);
+}
+
 void DecodeLoop::Handle(LinkEndCommand& command) {
+  if (links_.Defer(command)) return;
   // Not OK: the lease ended before, and its pages have just become free. The writer is told the
   // same either way.
   (void)leases_.EndWrite(command.key, command.link, command.tokens);
@@ -169,8 +206,7 @@ void DecodeLoop::Handle(LinkEndCommand& command) {
 
 void DecodeLoop::Handle(LinkClosedCommand& command) {
   leases_.LinkLost(command.link);
-  links_.Close(command.link);
-  command.dispose();
+  links_.Close(std::move(command));
 }
 
 void DecodeLoop::Handle(WriteKvCommand& command) {
@@ -305,6 +341,7 @@ void DecodeLoop::PublishState(absl::Time now) {
                       .quarantined = counts.quarantined});
   metrics_.engine.links_shared.Set(links_.Count(v1::KV_CHANNEL_KIND_SHARED));
   metrics_.engine.links_ipc.Set(links_.Count(v1::KV_CHANNEL_KIND_IPC));
+  metrics_.engine.links_nccl.Set(links_.Count(v1::KV_CHANNEL_KIND_NCCL));
   metrics_.engine.links_grpc.Set(links_.Count(v1::KV_CHANNEL_KIND_GRPC));
   metrics_.engine.queue_waiting.Set(state.waiting());
   metrics_.engine.queue_running.Set(state.running());
@@ -329,6 +366,7 @@ void DecodeLoop::Stop() {
         },
         command);
   }
+  links_.Stop();
 }
 
 }  // namespace tandem
