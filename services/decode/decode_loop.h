@@ -80,7 +80,7 @@ class DecodeLoop {
     int32_t token = 0;     // that token
     absl::Time begun;
     absl::Time last_token;
-    bool cancelled = false;  // ends when the step that it is in does
+    absl::Status stopped;  // not OK: ends so when the step that it is in does
   };
   // What the engine works on.
   struct Running {
@@ -88,6 +88,13 @@ class DecodeLoop {
     std::vector<SequenceId> batch;
     std::vector<EngineChunk> chunks;
     bool Has(SequenceId id) const { return absl::c_linear_search(batch, id); }
+  };
+
+  // What a step wrote for a sequence, and its reader does not know yet.
+  struct Written {
+    SequenceId id;
+    TokenChoice choice;
+    std::optional<EndReason> end;
   };
 
   void Run();
@@ -109,9 +116,13 @@ class DecodeLoop {
   absl::Status Start(const GenerateCommand& command);
 
   void BeginStep();
-  void Deliver(SequenceId id, const TokenChoice& choice, absl::Time now);
+  // What the last step wrote, which the next one goes on from, and then its readers' share of it:
+  // they are told while the next one runs, where the engine runs beside this thread.
+  void Take(SequenceId id, TokenChoice choice);
+  void TellReaders();
+  void Tell(const Written& written);
   // Ends a sequence: its memory is free, its stream closed.
-  void End(SequenceId id, const absl::Status& status);
+  void End(SequenceId id, absl::Status status);
 
   void Reap(absl::Time now);
   void PublishState(absl::Time now);
@@ -130,6 +141,8 @@ class DecodeLoop {
   DecodeScheduler scheduler_;
   std::map<SequenceId, Sequence> sequences_;
   std::optional<Running> running_;
+  std::vector<Written> written_;  // by the last step, which its readers have not been told of
+  StepSample sample_;             // of that step
   SequenceId next_id_ = 1;
   absl::Time next_publish_ = absl::InfinitePast();
 

@@ -6,18 +6,11 @@
 // hc_post and the next norm the bits of the operations; a rank that stays away is an error, not a
 // hang.
 #include "kernels/comm/all_reduce.h"
+#include "tests/kernels/comm/peer_ranks.h"
 #include "tests/kernels/hc/hc_case.h"
 
 namespace tandem::kernels {
 namespace {
-
-constexpr int64_t kLimit = int64_t{2'000'000'000};  // a second
-
-int DeviceOf(int rank) {
-  int devices = 0;
-  KERNEL_CHECK_EQ(cudaGetDeviceCount(&devices), cudaSuccess);
-  return rank % devices;
-}
 
 // Whether all blocks of all ranks run at once: what is pulled by more than two ranks of a device
 // would fill it.
@@ -25,49 +18,6 @@ bool Fits(int ranks, int64_t values) {
   const bool pulled = values / 8 > int64_t{kPushBlocks} * kPushVectors;
   return !pulled || ranks <= 2 || DeviceOf(ranks - 1) == ranks - 1;
 }
-
-// A rank's device, stream and memory.
-struct Rank {
-  explicit Rank(int rank) : device(DeviceOf(rank)) {
-    KERNEL_CHECK_EQ(cudaSetDevice(device), cudaSuccess);
-    KERNEL_CHECK_EQ(cudaStreamCreateWithFlags(&queue, cudaStreamNonBlocking), cudaSuccess);
-    stream = MakeDeviceStream(queue);
-  }
-  ~Rank() {
-    (void)cudaSetDevice(device);
-    (void)cudaStreamDestroy(queue);
-  }
-  Rank(const Rank&) = delete;
-  Rank& operator=(const Rank&) = delete;
-  void Use() const { KERNEL_CHECK_EQ(cudaSetDevice(device), cudaSuccess); }
-
-  int device;
-  cudaStream_t queue = nullptr;
-  Stream stream;
-};
-
-class Group {
- public:
-  Group(int ranks, int64_t limit) {
-    std::vector<int> devices;
-    for (int r = 0; r < ranks; ++r) devices.push_back(DeviceOf(r));
-    peers = PeerGroup::Create(devices, limit);
-    KERNEL_CHECK(peers != nullptr);
-    for (int r = 0; r < ranks; ++r) all.push_back(std::make_unique<Rank>(r));
-  }
-  ~Group() { (void)cudaSetDevice(0); }
-  Group(const Group&) = delete;
-  Group& operator=(const Group&) = delete;
-  void Wait() {
-    for (const auto& rank : all) {
-      rank->Use();
-      ASSERT_TRUE(Synchronize(rank->stream)) << rank->stream.error();
-    }
-  }
-
-  std::unique_ptr<PeerGroup> peers;
-  std::vector<std::unique_ptr<Rank>> all;
-};
 
 Tensor<Bf16, 2> Sum(const std::vector<Tensor<Bf16, 2>>& parts) {
   Tensor<Bf16, 2> sum(parts[0].view.shape[0], parts[0].view.shape[1]);

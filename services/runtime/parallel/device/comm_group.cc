@@ -22,9 +22,10 @@ class SizedCommunicator final : public Communicator {
       : table_(table), peer_(peer), nccl_(nccl) {}
 
   void AllReduce(const kernels::AllReduceArgs& args, kernels::Stream& stream) override {
-    const int64_t bytes = args.x.size() * static_cast<int64_t>(sizeof(kernels::Bf16));
-    Communicator& chosen = table_.KindFor(bytes) == CommKind::kPeer ? peer_ : nccl_;
-    chosen.AllReduce(args, stream);
+    KindOf<kernels::Bf16>(args.x.size()).AllReduce(args, stream);
+  }
+  void Gather(const kernels::GatherArgs& args, kernels::Stream& stream) override {
+    KindOf<float>(args.x.size()).Gather(args, stream);
   }
   absl::Status Wait(kernels::Stream& stream, absl::Duration limit) override {
     RETURN_IF_ERROR(nccl_.Wait(stream, limit));
@@ -36,6 +37,12 @@ class SizedCommunicator final : public Communicator {
   }
 
  private:
+  template <typename T>
+  Communicator& KindOf(int64_t values) const {
+    const int64_t bytes = values * static_cast<int64_t>(sizeof(T));
+    return table_.KindFor(bytes) == CommKind::kPeer ? peer_ : nccl_;
+  }
+
   const CommTable& table_;
   Communicator& peer_;
   Communicator& nccl_;
