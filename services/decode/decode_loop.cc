@@ -173,30 +173,14 @@ void DecodeLoop::Handle(LinkJoinedCommand& command) {
 }
 
 void DecodeLoop::Handle(LinkPartCommand& command) {
+  const LinkPartDoneCommand done{.link = command.link, .key = command.part.key};
+  const absl::StatusOr<Grant> memory = leases_.WritableByLink(done.key, done.link);
   v1::LinkResponse response;
-  *response.mutable_part()->mutable_lease() = ToProto(command.part.key);
-  response.mutable_part()->set_accepted(Accept(command));
+  *response.mutable_part()->mutable_lease() = ToProto(done.key);
+  response.mutable_part()->set_accepted(
+      memory.ok() &&
+      links_.Receive(command, *memory, *storage_, [this, done] { (void)PostAlways(done); }));
   links_.Send(command.link, std::move(response));
-}
-
-bool DecodeLoop::Accept(const LinkPartCommand& command) {
-  const auto& [key, part] = command.part;
-  const absl::StatusOr<Grant> memory = leases_.WritableByLink(key, command.link);
-  if (!memory.ok()) return false;
-  const int64_t room = static_cast<int64_t>(memory->pages.size()) * kPageTokens;
-  if (part.tokens < 1 || part.tokens > room) return false;
-  if (part.first_page < 0 || part.first_page > KvLayout::PagesFor(part.tokens)) return false;
-  std::vector<KvExtent> extents =
-      storage_->layout().Extents({.slot = memory->slot, .pages = memory->pages}, part);
-  return links_.Receive(
-      command.link, key,
-      {.storage = storage_.get(),
-       .extents = std::move(extents),
-       // An error ends the link, and with it the lease, which must not be filled before.
-       .done = [this, done = LinkPartDoneCommand{.link = command.link, .key = key}](
-                   const absl::Status& status) {
-         if (status.ok()) (void)PostAlways(done);
-       }});
 }
 
 void DecodeLoop::Handle(LinkPartDoneCommand& command) {

@@ -111,7 +111,6 @@ class DecodeLoop {
   void Handle(LinkEndCommand& command);
   void Handle(LinkClosedCommand& command);
   void Handle(WriteKvCommand& command);
-  bool Accept(const LinkPartCommand& command);
   absl::Status CopyPiece(const WriteKvCommand& command);
   absl::Status Start(const GenerateCommand& command);
 

@@ -41,11 +41,21 @@ bool Links::InPlace(LinkId link) const {
   return it != open_.end() && it->second.kind != v1::KV_CHANNEL_KIND_GRPC;
 }
 
-bool Links::Receive(LinkId link, const LeaseKey& key, NcclEnd::Order order) {
-  const auto it = open_.find(link);
+bool Links::Receive(const LinkPartCommand& command, const Grant& memory, const KvStorage& storage,
+                    std::function<void()> here) {
+  const KvPart& part = command.part.part;
+  const int64_t room = static_cast<int64_t>(memory.pages.size()) * kPageTokens;
+  if (part.tokens < 1 || part.tokens > room) return false;
+  if (part.first_page < 0 || part.first_page > KvLayout::PagesFor(part.tokens)) return false;
+  const auto it = open_.find(command.link);
   if (it == open_.end() || it->second.kind != v1::KV_CHANNEL_KIND_NCCL) return false;
-  ++it->second.receiving[key.lease_id].orders;
-  it->second.nccl->Do(std::move(order));
+  ++it->second.receiving[memory.key.lease_id].orders;
+  it->second.nccl->Do(
+      {.storage = &storage,
+       .extents = storage.layout().Extents({.slot = memory.slot, .pages = memory.pages}, part),
+       .done = [here = std::move(here)](const absl::Status& status) {
+         if (status.ok()) here();
+       }});
   return true;
 }
 

@@ -35,8 +35,11 @@ class Links {
   void Send(LinkId link, v1::LinkResponse response) const;
   void SendRevocations(const std::vector<Revocation>& revocations) const;
 
-  // Kind NCCL: the next rows of the link are received for this lease. False: it has no such kind.
-  bool Receive(LinkId link, const LeaseKey& key, NcclEnd::Order order);
+  // Kind NCCL: the next rows of the link are received into the lease's memory; `here` is called
+  // from any thread when all of them are there. An error ends the link instead, and with it the
+  // lease. False: they would not lie in that memory, or the link has no such kind.
+  bool Receive(const LinkPartCommand& command, const Grant& memory, const KvStorage& storage,
+               std::function<void()> here);
   // One such order is done. What had to wait for the last of the lease, if it was that.
   std::optional<LinkEndCommand> Received(const LinkPartDoneCommand& command);
   // Whether the end of the lease has to wait for rows that are still to come: then it is kept.
