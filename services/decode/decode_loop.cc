@@ -39,6 +39,7 @@ DecodeLoop::DecodeLoop(const Options& options, Parts parts)
       storage_(std::move(parts.storage)),
       watch_(parts.watch),
       metrics_(parts.metrics),
+      nccl_(parts.nccl),
       links_quota_(kLinksMax),
       write_kv_quota_(kWriteKvPerSlot * storage_->layout().slots()),
       leases_({.incarnation = options.incarnation,
@@ -167,7 +168,27 @@ void DecodeLoop::Handle(LinkBeginCommand& command) {
   links_.Send(command.link, std::move(response));
 }
 
+void DecodeLoop::Handle(LinkJoinedCommand& command) {
+  links_.Joined(command);
+}
+
+void DecodeLoop::Handle(LinkPartCommand& command) {
+  const LinkPartDoneCommand done{.link = command.link, .key = command.part.key};
+  const absl::StatusOr<Grant> memory = leases_.WritableByLink(done.key, done.link);
+  v1::LinkResponse response;
+  *response.mutable_part()->mutable_lease() = ToProto(done.key);
+  response.mutable_part()->set_accepted(
+      memory.ok() &&
+      links_.Receive(command, *memory, *storage_, [this, done] { (void)PostAlways(done); }));
+  links_.Send(command.link, std::move(response));
+}
+
+void DecodeLoop::Handle(LinkPartDoneCommand& command) {
+  if (std::optional<LinkEndCommand> end = links_.Received(command)) Handle(*end);
+}
+
 void DecodeLoop::Handle(LinkEndCommand& command) {
+  if (links_.Defer(command)) return;
   // Not OK: the lease ended before, and its pages have just become free. The writer is told the
   // same either way.
   (void)leases_.EndWrite(command.key, command.link, command.tokens);
@@ -178,8 +199,7 @@ void DecodeLoop::Handle(LinkEndCommand& command) {
 
 void DecodeLoop::Handle(LinkClosedCommand& command) {
   leases_.LinkLost(command.link);
-  links_.Close(command.link);
-  command.dispose();
+  links_.Close(std::move(command));
 }
 
 void DecodeLoop::Handle(WriteKvCommand& command) {
@@ -337,6 +357,7 @@ void DecodeLoop::PublishState(absl::Time now) {
                       .quarantined = counts.quarantined});
   metrics_.engine.links_shared.Set(links_.Count(v1::KV_CHANNEL_KIND_SHARED));
   metrics_.engine.links_ipc.Set(links_.Count(v1::KV_CHANNEL_KIND_IPC));
+  metrics_.engine.links_nccl.Set(links_.Count(v1::KV_CHANNEL_KIND_NCCL));
   metrics_.engine.links_grpc.Set(links_.Count(v1::KV_CHANNEL_KIND_GRPC));
   metrics_.engine.queue_waiting.Set(state.waiting());
   metrics_.engine.queue_running.Set(state.running());
@@ -361,6 +382,7 @@ void DecodeLoop::Stop() {
         },
         command);
   }
+  links_.Stop();
 }
 
 }  // namespace tandem

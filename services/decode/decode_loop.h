@@ -47,6 +47,7 @@ class DecodeLoop {
     std::unique_ptr<KvStorage> storage;
     WatchService& watch;
     DecodeMetrics& metrics;
+    NcclPort* nccl = nullptr;  // null: rows are not received by NCCL
   };
   DecodeLoop(const Options& options, Parts parts);
 
@@ -64,6 +65,7 @@ class DecodeLoop {
   bool Idle() const { return idle_; }
 
   const KvStorage& storage() const { return *storage_; }
+  NcclPort* nccl() const { return nccl_; }
   uint64_t incarnation() const { return options_.incarnation; }
   // Streams of prefill workers at once.
   Quota& links_quota() { return links_quota_; }
@@ -102,7 +104,10 @@ class DecodeLoop {
   void Handle(GenerateCommand& command);
   void Handle(CancelCommand& command);
   void Handle(LinkOpenedCommand& command);
+  void Handle(LinkJoinedCommand& command);
   void Handle(LinkBeginCommand& command);
+  void Handle(LinkPartCommand& command);
+  void Handle(LinkPartDoneCommand& command);
   void Handle(LinkEndCommand& command);
   void Handle(LinkClosedCommand& command);
   void Handle(WriteKvCommand& command);
@@ -127,6 +132,7 @@ class DecodeLoop {
   const std::unique_ptr<KvStorage> storage_;
   WatchService& watch_;
   DecodeMetrics& metrics_;
+  NcclPort* const nccl_;
   Quota links_quota_;
   Quota write_kv_quota_;
   LeaseTable leases_;

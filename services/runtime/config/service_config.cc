@@ -269,6 +269,10 @@ absl::Status Validate(const v1::PrefillConfig& config) {
   if (!v1::KvChannelKind_IsValid(config.kv_channel_kind())) {
     check.Fail("kv_channel_kind", "is no known kind");
   }
+  if (config.kv_channel_kind() == v1::KV_CHANNEL_KIND_NCCL &&
+      config.worker().device() != v1::DEVICE_CUDA) {
+    check.Fail("kv_channel_kind", "NCCL is for worker.device: DEVICE_CUDA only");
+  }
   if (!v1::KvChannelPolicy_IsValid(config.kv_channel())) {
     check.Fail("kv_channel", "is no known policy");
   }

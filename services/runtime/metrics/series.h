@@ -123,7 +123,7 @@ inline constexpr Series kKvLeaseExpired = {
     "tandem_kv_lease_expired_total", "Reservations that were never committed", Owner::kDecode};
 inline constexpr Series kKvTransfer = {
     "tandem_kv_transfer_seconds",
-    "Hand-off of one prompt's rows, by transport (shared, ipc, grpc) and direction",
+    "Hand-off of one prompt's rows, by transport (shared, ipc, nccl, grpc) and direction",
     Owner::kPrefill};
 inline constexpr Series kKvTransferBytes = {"tandem_kv_transfer_bytes",
                                             "Bytes of one hand-off, by transport and direction",

@@ -62,7 +62,7 @@ test("two processes of a pod with one port are refused", () => {
 // --- the schema against the sources ---
 
 const schema = JSON.parse(read("helm/tandem/values.schema.json"));
-const proto = read("proto/tandem/v1/config.proto") + read("proto/tandem/v1/worker.proto");
+const proto = read("proto/tandem/v1/config.proto") + read("proto/tandem/v1/link.proto");
 const bounds = read("services/runtime/config/service_config.cc");
 // The message of each definition.
 const messages = { routerConfig: "RouterConfig", workerConfig: "WorkerConfig", prefillConfig: "PrefillConfig",

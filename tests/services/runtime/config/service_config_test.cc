@@ -153,6 +153,16 @@ TEST(ServiceConfigTest, AGpuWorkerComputesAModel) {
   }
 }
 
+TEST(ServiceConfigTest, RowsGoByNcclFromGpusAlone) {
+  const std::string worker = "worker { listen: \"h:4\" model_dir: \"m\" ";
+  const std::string nccl = " } kv_channel_kind: KV_CHANNEL_KIND_NCCL";
+  const auto on_cpu = LoadPrefillConfig(Write(worker + nccl));
+  ASSERT_FALSE(on_cpu.ok());
+  EXPECT_THAT(std::string(on_cpu.status().message()),
+              HasSubstr("kv_channel_kind: NCCL is for worker.device: DEVICE_CUDA only"));
+  EXPECT_TRUE(LoadPrefillConfig(Write(worker + "device: DEVICE_CUDA" + nccl)).ok());
+}
+
 TEST(ServiceConfigTest, AllowedWorkersAreEndpointsOrHostsOfAnyPort) {
   const std::string base = "worker { listen: \"h:4\" model_dir: \"m\" } ";
   for (const char* good : {"a:1", "a:*", "10.0.0.1:*", "[::1]:*", "[::1]:65535"}) {
