@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t first = int64_t{block} * kVectors * kThreads; first < vectors;
        first += int64_t{gridDim.x} * kVectors * kThreads) {
     ++epoch;
-    const int64_t slice = (int64_t{epoch % 2} * kPullBlocks + block) * kPullSliceBytes;
+    const int64_t slice = SliceOf(epoch);
     int64_t to[kVectors];  // where rank 0's part goes; the others' are behind it
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {

@@ -15,7 +15,7 @@ namespace {
 // Whether all blocks of all ranks run at once: what is pulled by more than two ranks of a device
 // would fill it.
 bool Fits(int ranks, int64_t values) {
-  const bool pulled = values / 8 > int64_t{kPushBlocks} * kPushVectors;
+  const bool pulled = values / 8 > int64_t{kPushBoxes / ranks} * kPushVectors;
   return !pulled || ranks <= 2 || DeviceOf(ranks - 1) == ranks - 1;
 }
 
@@ -34,7 +34,7 @@ TEST(AllReduceCudaTest, EveryRankHasTheSum) {
   SCOPED_TRACE(random.Trace());
   for (const int ranks : {1, 2, 4, 8}) {
     Group group(ranks, kLimit);
-    for (const int64_t tokens : {1, 2, 17, 1, 32, 33, 64, 65, 300, 3, 1}) {
+    for (const int64_t tokens : {1, 2, 17, 1, 32, 33, 64, 65, 128, 129, 300, 3, 1}) {
       for (const int64_t dim : {8, 1032, 4096}) {
         if (!Fits(ranks, tokens * dim)) continue;
         std::vector<Tensor<Bf16, 2>> parts;
@@ -233,7 +233,7 @@ TEST(AllReduceCudaTest, AThousandRoundsOfAllSizes) {
   constexpr int kRanks = 2, kBatches = 10, kCalls = 100;
   Group group(kRanks, kLimit);
   std::vector<std::unique_ptr<Round>> rounds;
-  for (const int64_t tokens : {1, 2, 8, 31, 32, 33, 63, 64, 65, 127, 4096}) {
+  for (const int64_t tokens : {1, 2, 8, 31, 32, 33, 63, 64, 65, 127, 128, 129, 256, 257, 4096}) {
     // Nor do two ranks' calls and the next ones, which begin early, fit on one device then.
     if (tokens > 64 && DeviceOf(1) == DeviceOf(0)) continue;
     rounds.push_back(std::make_unique<Round>(group, tokens, 4096, random));

@@ -15,17 +15,20 @@
 namespace tandem {
 namespace {
 
-// Either kind, by the size of the call.
+// Either kind, for sums by the size of the call.
 class SizedCommunicator final : public Communicator {
  public:
   SizedCommunicator(const CommTable& table, Communicator& peer, Communicator& nccl)
       : table_(table), peer_(peer), nccl_(nccl) {}
 
   void AllReduce(const kernels::AllReduceArgs& args, kernels::Stream& stream) override {
-    KindOf<kernels::Bf16>(args.x.size()).AllReduce(args, stream);
+    const int64_t bytes = args.x.size() * static_cast<int64_t>(sizeof(kernels::Bf16));
+    Communicator& chosen = table_.KindFor(bytes) == CommKind::kPeer ? peer_ : nccl_;
+    chosen.AllReduce(args, stream);
   }
+  // What comes over peer memory is written to its place at once.
   void Gather(const kernels::GatherArgs& args, kernels::Stream& stream) override {
-    KindOf<float>(args.x.size()).Gather(args, stream);
+    peer_.Gather(args, stream);
   }
   absl::Status Wait(kernels::Stream& stream, absl::Duration limit) override {
     RETURN_IF_ERROR(nccl_.Wait(stream, limit));
@@ -37,12 +40,6 @@ class SizedCommunicator final : public Communicator {
   }
 
  private:
-  template <typename T>
-  Communicator& KindOf(int64_t values) const {
-    const int64_t bytes = values * static_cast<int64_t>(sizeof(T));
-    return table_.KindFor(bytes) == CommKind::kPeer ? peer_ : nccl_;
-  }
-
   const CommTable& table_;
   Communicator& peer_;
   Communicator& nccl_;
