@@ -32,16 +32,14 @@ __device__ __forceinline__ uint32_t SelectBits(uint32_t mask, uint32_t a, uint32
 }
 
 // E2M1 is s ee m; as f16 the same four bits stand at 15 and 11..9, 2^14 too low, subnormals too.
-// That is 7 and 3..1 of a byte: first the high nibbles of all bytes are put there, then the low
-// ones; eleven instructions for eight codes, of which four may be multiplications.
+// That is 7 and 3..1 of a byte, where codes 0..3 have them; codes 4..7 are put there.
 __device__ __forceinline__ void HalvesOfFp4(uint32_t unit, uint32_t (&pairs)[4]) {
   constexpr uint32_t kSigns = 0x80808080u, kHighBytes = 0x8E008E00u;
-  const uint32_t high = SelectBits(kSigns, unit, unit >> 3);
-  const uint32_t low = SelectBits(kSigns, unit << 4, unit << 1);
-  pairs[0] = (low << 8) & kHighBytes;
-  pairs[1] = (high << 8) & kHighBytes;
-  pairs[2] = low & kHighBytes;
-  pairs[3] = high & kHighBytes;
+  const uint32_t others = SelectBits(kSigns, unit << 7, unit >> 3);
+  pairs[0] = (unit << 8) & kHighBytes;
+  pairs[1] = unit & kHighBytes;
+  pairs[2] = (others << 8) & kHighBytes;
+  pairs[3] = others & kHighBytes;
 }
 
 // A power of two as both halves of a bf16 pair: 2^(byte − 127), for bytes 1..254.
@@ -59,13 +57,14 @@ __device__ __forceinline__ uint32_t MultiplyBf16(uint32_t a, uint32_t b) {
 // (E4M3) too low, which a factor makes up for; subnormals come out right.
 __device__ __forceinline__ void LowBf16sOfFp4(uint32_t unit, uint32_t factor,
                                               uint32_t (&pairs)[4]) {
-  // A nibble s ee m, alone: one multiplication puts s and ee m at their places.
-  constexpr uint32_t kPlaces = 0x81C081C0u;
+  // A pair alone: one multiplication puts s and ee m at their places, 15 and 8..6.
+  constexpr uint32_t kFirst = 0x008E008Eu, kOthers = 0x00710071u, kPlaces = 0x81C081C0u;
+  constexpr uint32_t kMoveFirst = 1u << 8 | 1u << 5, kMoveOthers = 1u << 15 | 1u << 2;
   const uint32_t high = unit >> 8;
-  pairs[0] = MultiplyBf16(((unit & 0x000F000Fu) * 0x1040u) & kPlaces, factor);
-  pairs[1] = MultiplyBf16(((unit & 0x00F000F0u) * 0x0104u) & kPlaces, factor);
-  pairs[2] = MultiplyBf16(((high & 0x000F000Fu) * 0x1040u) & kPlaces, factor);
-  pairs[3] = MultiplyBf16(((high & 0x00F000F0u) * 0x0104u) & kPlaces, factor);
+  pairs[0] = MultiplyBf16(((unit & kFirst) * kMoveFirst) & kPlaces, factor);
+  pairs[1] = MultiplyBf16(((high & kFirst) * kMoveFirst) & kPlaces, factor);
+  pairs[2] = MultiplyBf16(((unit & kOthers) * kMoveOthers) & kPlaces, factor);
+  pairs[3] = MultiplyBf16(((high & kOthers) * kMoveOthers) & kPlaces, factor);
 }
 
 __device__ __forceinline__ void LowBf16sOfFp8(uint32_t low, uint32_t high, uint32_t factor,

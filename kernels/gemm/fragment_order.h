@@ -8,8 +8,10 @@
 //   kFp8   one load a tile:  unit of row g (8 bytes) | unit of row g+8
 //   kFp4   one load for two tiles, first tile first: unit of row g (4 bytes) | of row g+8
 //   kBf16  two loads a tile; load j: codes 4j .. 4j+3 of the unit of row g | of row g+8
-// In a 4-byte unit of kFp4, bits 4·n .. 4·n+3 hold code kFp4Place[n]: a pair of neighbouring
-// columns then stands 16 bits apart, where a 16-bit pair wants it.
+// In a 4-byte unit of kFp4, codes 0..3 have bytes 0, 2, 1, 3, their sign in bit 7 and the rest in
+// bits 3..1; codes 4..7 share those bytes, sign in bit 0, the rest in bits 6..4. A pair of
+// neighbouring columns then stands 16 bits apart, where a 16-bit pair wants it, and half of the
+// codes stand as f16 has them: nine instructions unpack eight (dequant.cuh).
 //
 // The product may take the columns of a tile in any order that both operands share. Step j = 0, 1
 // of m16n8k16 takes codes 4j .. 4j+3 of every unit: a0, a2 = codes (4j, 4j+1), (4j+2, 4j+3) of row
@@ -33,7 +35,6 @@ inline constexpr int kTileColumns = 32;
 inline constexpr int kUnitCodes = 8;
 inline constexpr int kLoadBytes = 16;                   // a lane
 inline constexpr int kWarpLoadBytes = 32 * kLoadBytes;  // a warp
-inline constexpr int kFp4Place[kUnitCodes] = {0, 2, 4, 6, 1, 3, 5, 7};
 
 TANDEM_HOST_DEVICE constexpr int CodeBits(WeightFormat format) {
   return format == WeightFormat::kBf16 ? 16 : format == WeightFormat::kFp8 ? 8 : 4;
@@ -55,7 +56,14 @@ TANDEM_HOST_DEVICE constexpr int64_t FragmentScaleOffset(WeightFormat format, in
   return RowTiles(n) * LoadsPerRow(format, k) * kWarpLoadBytes;
 }
 
-// Where the code of W[row, column] stands: bit offset from the start of the codes.
+// Code i of a unit of kFp4, in its place there.
+TANDEM_HOST_DEVICE constexpr uint32_t Fp4InUnit(uint32_t code, int i) {
+  const uint32_t sign = code >> 3, rest = code & 7u;
+  const uint32_t byte = i < 4 ? sign << 7 | rest << 1 : rest << 4 | sign;
+  return byte << (8 * (i % 2 * 2 + i / 2 % 2));
+}
+
+// Where the code of W[row, column] stands (kFp4: its unit): bit offset from the start of the codes.
 TANDEM_HOST_DEVICE constexpr int64_t FragmentBit(WeightFormat format, int64_t k, int64_t row,
                                                  int64_t column) {
   const int64_t tile = column / kTileColumns;
@@ -69,8 +77,7 @@ TANDEM_HOST_DEVICE constexpr int64_t FragmentBit(WeightFormat format, int64_t k,
     bit = 64 * half + 8 * code;
   } else if (format == WeightFormat::kFp4) {
     load = tile / 2;
-    const int place = code % 2 * 4 + code / 2;  // kFp4Place[place] = code
-    bit = 64 * static_cast<int>(tile % 2) + 32 * half + 4 * place;
+    bit = 64 * static_cast<int>(tile % 2) + 32 * half;
   } else {
     load = 2 * tile + code / 4;
     bit = 64 * half + 16 * (code % 4);

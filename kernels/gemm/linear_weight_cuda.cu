@@ -63,12 +63,12 @@ __global__ void __launch_bounds__(kThreads) PackKernel(PackArgs args) {
         column = load * kTileColumns + kUnitCodes * c + at % 64 / 8;
       } else if (args.format == WeightFormat::kFp4) {
         half = at / 32 % 2;
-        const int code = at / 4 % 4 * 2 + at / 16 % 2;  // kFp4Place, which device code cannot index
-        column = (2 * load + at / 64) * kTileColumns + kUnitCodes * c + code;
+        column = (2 * load + at / 64) * kTileColumns + kUnitCodes * c + bit / 4;
       } else {
         column = load / 2 * kTileColumns + kUnitCodes * c + load % 2 * 4 + at % 64 / 16;
       }
-      words[w] |= CodeAt(args, row_tile * kTileRows + g + 8 * half, column) << bit;
+      const uint32_t code = CodeAt(args, row_tile * kTileRows + g + 8 * half, column);
+      words[w] |= args.format == WeightFormat::kFp4 ? Fp4InUnit(code, bit / 4) : code << bit;
     }
   }
   reinterpret_cast<uint4*>(args.codes)[unit] = {words[0], words[1], words[2], words[3]};

@@ -27,10 +27,11 @@ struct MxUnit {
 };
 template <class Permute>
 TANDEM_HOST_DEVICE constexpr MxUnit SpreadFp4(uint32_t unit, const Permute& permute) {
-  // Nibbles are codes 0 2 4 6 1 3 5 7: the even ones of them come to bytes 0 4 1 5, the odd ones
-  // to bytes 2 6 3 7.
-  const uint32_t even = unit << 2 & 0x3C3C3C3Cu, odd = unit >> 2 & 0x3C3C3C3Cu;
-  return {{permute(even, odd, 0x6420u), permute(even, odd, 0x7531u)}};
+  constexpr uint32_t kSigns = 0x20202020u, kRest = 0x1C1C1C1Cu;
+  const uint32_t right = unit >> 2;
+  const uint32_t first = (right & kSigns) | (unit << 1 & kRest);
+  const uint32_t others = (unit << 5 & kSigns) | (right & kRest);
+  return {{permute(first, 0u, 0x3120u), permute(others, 0u, 0x3120u)}};
 }
 
 // A lane's load of sixteen bytes (its words) as operand A of a tile of 32 columns: of the tile of

@@ -29,6 +29,13 @@ __global__ void __launch_bounds__(32 * kWarps)
 
 void Small(const MoeExpertsArgs& args, Stream& stream) {
   const int64_t tokens = args.x.shape[0], dim = args.x.shape[1];
+  const Routes routes{.experts = args.experts.data,
+                      .weight = args.weight.data,
+                      .tokens = static_cast<int32_t>(args.x.shape[0]),
+                      .topk = static_cast<int32_t>(args.experts.shape[1]),
+                      .first_expert = static_cast<int32_t>(args.first_expert),
+                      .expert_count = static_cast<int32_t>(args.routed.shape[0])};
+  if (tokens == 1) return MoeExpertsSmall(args, routes, {}, stream);
   Scratch scratch(stream);
   const HalfRows rows{.codes = scratch.Take<uint16_t>(tokens * dim),
                       .scales = scratch.Take<float>(tokens * dim / kGroupColumns)};
@@ -36,12 +43,6 @@ void Small(const MoeExpertsArgs& args, Stream& stream) {
           .grid = dim3(Blocks(QuantiseWarps(tokens, dim), kWarps)),
           .threads = 32 * kWarps},
          stream, QuantiseKernel, args.x, rows);
-  const Routes routes{.experts = args.experts.data,
-                      .weight = args.weight.data,
-                      .tokens = static_cast<int32_t>(args.x.shape[0]),
-                      .topk = static_cast<int32_t>(args.experts.shape[1]),
-                      .first_expert = static_cast<int32_t>(args.first_expert),
-                      .expert_count = static_cast<int32_t>(args.routed.shape[0])};
   MoeExpertsSmall(args, routes, rows, stream);
 }
 

@@ -40,7 +40,8 @@ struct HalfRows {
   float* scales = nullptr;    // [T, D/128]
 };
 
-// `args` without experts and weight where the routes have scores; its x has become `x`.
+// `args` without experts and weight where the routes have scores; its x has become `x`, or, of one
+// token, has not: null.
 void MoeExpertsSmall(const MoeExpertsArgs& args, const Routes& routes, const HalfRows& x,
                      Stream& stream);
 

@@ -119,13 +119,20 @@ void LayerSmall(const MoeLayerArgs& args, Stream& stream) {
   const bool hash = args.tid2eid.data != nullptr;
   Scratch scratch(stream);
   const int64_t dim = args.x.shape[1];
+  const auto score_blocks = static_cast<int32_t>(Blocks(count, kTileRows));
+  // One token is quantised where it is wanted (MoeExpertsSmall).
+  HalfRows rows;
+  if (tokens > 1) {
+    rows = {.codes = scratch.Take<uint16_t>(tokens * dim),
+            .scales = scratch.Take<float>(tokens * dim / kGroupColumns)};
+  }
   const Arguments arguments{.layer = args,
-                            .score_blocks = static_cast<int32_t>(Blocks(count, kTileRows)),
+                            .score_blocks = score_blocks,
                             .scores = scratch.Take<float>(tokens * count),
-                            .rows = {.codes = scratch.Take<uint16_t>(tokens * dim),
-                                     .scales = scratch.Take<float>(tokens * dim / kGroupColumns)}};
+                            .rows = rows};
+  const unsigned quantise_blocks = tokens > 1 ? Blocks(QuantiseWarps(tokens, dim), kWarps) : 0;
   Launch({.name = "moe_layer router",
-          .grid = dim3(Blocks(count, kTileRows) + Blocks(QuantiseWarps(tokens, dim), kWarps)),
+          .grid = dim3(static_cast<unsigned>(score_blocks) + quantise_blocks),
           .threads = 32 * kWarps},
          stream, RouterKernel, arguments);
   const Routes routes{.scores = arguments.scores,

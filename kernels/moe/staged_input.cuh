@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Input of a warp's products (tile_pair.cuh) that it quantises itself, a window of columns at a
+// Input of a warp's products (tile_product.cuh) that it quantises itself, a window of columns at a
 // time, into shared memory of its own, while the weights arrive.
 // Internal to kernels/moe.
 #pragma once
@@ -32,7 +32,8 @@ class StagedInput {
       : source_(source),
         columns_(columns),
         shared_(shared),
-        window_(columns.count > kFewRows ? kColumnsOfMany : kFewColumns) {
+        window_(columns.count > kFewRows ? kColumnsOfMany : kFewColumns),
+        piece_bits_(columns.count > kFewRows ? kManyPieceBits : kFewPieceBits) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const int row = min(lane / 4, columns.count - 1);
     mine_ = kScaleBytes + row * RowBytes(window_) + kLoadBytes * (lane % 4);
@@ -56,17 +57,20 @@ class StagedInput {
 
  private:
   static constexpr int kFewRows = 4, kFewColumns = 512, kColumnsOfMany = 256;
+  static constexpr int kFewPieceBits = 5, kManyPieceBits = 4;  // pieces of a window's row, log 2
+  static_assert(kFewColumns == kPieceColumns << kFewPieceBits);
+  static_assert(kColumnsOfMany == kPieceColumns << kManyPieceBits);
   static constexpr int kScaleBytes = kFewColumns / kGroupColumns * 8 * sizeof(float);
   // 64 bytes more than a multiple of 128: two rows are eight bank groups.
   static constexpr __host__ __device__ int RowBytes(int columns) { return 2 * columns + 64; }
 
   __device__ __forceinline__ void Stage(int column) const {
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    const int row_pieces = window_ / kPieceColumns;  // 32 or 16
-    __syncwarp();                                    // the window before has been read
+    __syncwarp();  // the window before has been read
 #pragma unroll 1
-    for (int first = 0; first < columns_.count * row_pieces; first += 32) {
-      const int j = (first + lane) / row_pieces, piece = (first + lane) % row_pieces;
+    for (int first = 0; first < columns_.count << piece_bits_; first += 32) {
+      const int j = (first + lane) >> piece_bits_,
+                piece = (first + lane) & ((1 << piece_bits_) - 1);
       const int row = columns_.of(j);
       const bool on = j < columns_.count && column + piece * kPieceColumns < source_.columns;
       uint32_t v[8];
@@ -84,8 +88,9 @@ class StagedInput {
   Source source_;
   Columns columns_;
   uint8_t* shared_;
-  int window_;  // columns
-  int mine_;    // where this lane's part of its row is
+  int window_;      // columns
+  int piece_bits_;  // log 2 of its pieces a row
+  int mine_;        // where this lane's part of its row is
 };
 
 }  // namespace tandem::kernels::cuda

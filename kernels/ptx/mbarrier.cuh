@@ -23,6 +23,17 @@ __device__ __forceinline__ void ArriveMbarrierAfterCopies(uint32_t barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
 }
 
+// After InitMbarrier, by the same thread: bulk copies may tell the barrier that they have come.
+__device__ __forceinline__ void FenceMbarrierInit() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+// Arrives, and has the phase last until so many bytes of bulk copies have come, too.
+__device__ __forceinline__ void ArriveMbarrierForBytes(uint32_t barrier, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
+               : "memory");
+}
+
 // Waits for the end of the phase of that parity: the first phase has 0.
 __device__ __forceinline__ void WaitMbarrier(uint32_t barrier, uint32_t parity) {
   asm volatile(

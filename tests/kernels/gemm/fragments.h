@@ -28,7 +28,10 @@ inline void PackFragments(const LinearWeight& weight, uint8_t* out) {
         out[bit / 8 + 1] = weight.bytes[2 * i + 1];
       } else {
         const int code = weight.bytes[i / 2] >> (4 * (i % 2)) & 15;
-        out[bit / 8] = static_cast<uint8_t>(out[bit / 8] | code << (bit % 8));
+        const uint32_t place = Fp4InUnit(static_cast<uint32_t>(code), static_cast<int>(column % 8));
+        for (int j = 0; j < 4; ++j) {
+          out[bit / 8 + j] = static_cast<uint8_t>(out[bit / 8 + j] | place >> (8 * j));
+        }
       }
     }
   }
