@@ -65,6 +65,9 @@ def overview():
               share("tandem_step_seconds", (0.5, 0.99), by="phase", legend="{{phase}} "), unit="s"),
         panel("Sequences a step", "Median batch of a step.",
               share("tandem_batch_size", (0.5,), by="role", legend="{{role}} "), unit="short"),
+        panel("Launches a step", "Kernels of a decode step that is replayed as a CUDA graph, by "
+              "batch.", [query("max by (batch) (tandem_step_launches{MODEL})", "{{batch}}")],
+              unit="short"),
         panel("Age of the last step", "0 when idle; one that has work and does not step is stuck.",
               [query("max by (role, instance) (tandem_engine_last_step_age_seconds{MODEL})",
                      "{{role}} {{instance}}")], unit="s", warn=5, alarm=30),
@@ -148,7 +151,7 @@ def kv_handoff():
               [query('sum by (instance) (tandem_kv_blocks{MODEL, state="quarantined"})',
                      "{{instance}}")], unit="short", warn=1),
         panel("Links by transport", "shared: rows are written in place; ipc: they are copied from "
-              "GPU to GPU; grpc: they are sent.",
+              "GPU to GPU; nccl: they are sent from GPU to GPU; grpc: they are sent as bytes.",
               [query("sum by (role, transport) (tandem_transport_info{MODEL})",
                      "{{role}} {{transport}}")], unit="short"),
         panel("Hand-off time", "From the first token to the decode worker's receipt.",

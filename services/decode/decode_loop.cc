@@ -18,12 +18,18 @@ namespace {
 
 // Without work the loop looks at leases and links this often.
 constexpr absl::Duration kIdleWait = absl::Milliseconds(50);
+// A decode step on a device is waited for awake, if it does not last longer.
+constexpr absl::Duration kAwake = absl::Milliseconds(20);
 constexpr absl::Duration kPublishInterval = absl::Milliseconds(200);
 
 // Two live links never share a cell of the self-test.
 constexpr int kLinksMax = KvStorage::kTestCells;
 // One call a lease, and another one that was told to stop but has not yet.
 constexpr int kWriteKvPerSlot = 2;
+
+absl::Status ReaderGone() {
+  return absl::CancelledError("the reader is gone");
+}
 
 }  // namespace
 
@@ -33,6 +39,7 @@ DecodeLoop::DecodeLoop(const Options& options, Parts parts)
       storage_(std::move(parts.storage)),
       watch_(parts.watch),
       metrics_(parts.metrics),
+      nccl_(parts.nccl),
       links_quota_(kLinksMax),
       write_kv_quota_(kWriteKvPerSlot * storage_->layout().slots()),
       leases_({.incarnation = options.incarnation,
@@ -56,12 +63,15 @@ void DecodeLoop::Run() {
     // A step that runs says when it is over.
     const bool ready = scheduler_.running() > 0 && !running_.has_value();
     const absl::Duration wait = ready ? absl::ZeroDuration() : kIdleWait;
-    for (DecodeCommand& command : commands_.PopAll(wait)) {
+    const bool awake = running_.has_value() && engine_.runs() == StepRuns::kOnDevice;
+    for (DecodeCommand& command : commands_.PopAll(wait, awake ? kAwake : absl::ZeroDuration())) {
       std::visit([this](auto& what) { Handle(what); }, command);
     }
     const absl::Time now = Clock::Real().Now();
     Reap(now);
+    if (engine_.runs() == StepRuns::kInLaunch) TellReaders();
     if (scheduler_.running() > 0 && !running_.has_value()) BeginStep();
+    TellReaders();
     PublishState(now);
   }
   Stop();
@@ -133,10 +143,10 @@ void DecodeLoop::Handle(CancelCommand& command) {
   for (auto& [id, sequence] : sequences_) {
     if (sequence.stream != command.stream) continue;
     if (running_.has_value() && running_->Has(id)) {
-      sequence.cancelled = true;
+      sequence.stopped = ReaderGone();
       return;
     }
-    return End(id, absl::CancelledError("the reader is gone"));
+    return End(id, ReaderGone());
   }
 }
 
@@ -158,7 +168,27 @@ void DecodeLoop::Handle(LinkBeginCommand& command) {
   links_.Send(command.link, std::move(response));
 }
 
+void DecodeLoop::Handle(LinkJoinedCommand& command) {
+  links_.Joined(command);
+}
+
+void DecodeLoop::Handle(LinkPartCommand& command) {
+  const LinkPartDoneCommand done{.link = command.link, .key = command.part.key};
+  const absl::StatusOr<Grant> memory = leases_.WritableByLink(done.key, done.link);
+  v1::LinkResponse response;
+  *response.mutable_part()->mutable_lease() = ToProto(done.key);
+  response.mutable_part()->set_accepted(
+      memory.ok() &&
+      links_.Receive(command, *memory, *storage_, [this, done] { (void)PostAlways(done); }));
+  links_.Send(command.link, std::move(response));
+}
+
+void DecodeLoop::Handle(LinkPartDoneCommand& command) {
+  if (std::optional<LinkEndCommand> end = links_.Received(command)) Handle(*end);
+}
+
 void DecodeLoop::Handle(LinkEndCommand& command) {
+  if (links_.Defer(command)) return;
   // Not OK: the lease ended before, and its pages have just become free. The writer is told the
   // same either way.
   (void)leases_.EndWrite(command.key, command.link, command.tokens);
@@ -169,8 +199,7 @@ void DecodeLoop::Handle(LinkEndCommand& command) {
 
 void DecodeLoop::Handle(LinkClosedCommand& command) {
   leases_.LinkLost(command.link);
-  links_.Close(command.link);
-  command.dispose();
+  links_.Close(std::move(command));
 }
 
 void DecodeLoop::Handle(WriteKvCommand& command) {
@@ -216,36 +245,59 @@ void DecodeLoop::BeginStep() {
 }
 
 void DecodeLoop::Handle(StepDoneCommand& /*command*/) {
-  const std::vector<ChunkResult> results = engine_.Collect();
+  std::vector<ChunkResult> results = engine_.Collect();
   const Running step = *std::exchange(running_, std::nullopt);
-  const absl::Time now = Clock::Real().Now();
-  for (size_t i = 0; i < step.batch.size(); ++i) Deliver(step.batch[i], results[i].choice, now);
+  for (size_t i = 0; i < step.batch.size(); ++i) Take(step.batch[i], std::move(results[i].choice));
   const int sequences = static_cast<int>(step.batch.size());
-  metrics_.OnStep(
-      {.begin = step.begin, .end = now, .sequences = sequences, .tokens_generated = sequences});
+  sample_ = {.begin = step.begin,
+             .end = Clock::Real().Now(),
+             .sequences = sequences,
+             .tokens_generated = sequences,
+             .launches = engine_.launches()};
 }
 
-void DecodeLoop::Deliver(SequenceId id, const TokenChoice& choice, absl::Time now) {
+void DecodeLoop::Take(SequenceId id, TokenChoice choice) {
   Sequence& sequence = sequences_.at(id);
-  if (sequence.cancelled) return End(id, absl::CancelledError("the reader is gone"));
-  metrics_.inter_token_gap.Add(absl::ToDoubleSeconds(now - sequence.last_token));
-  sequence.sampler.Accept(choice.id);
-  ++sequence.position;
-  sequence.token = choice.id;
-  sequence.last_token = now;
+  Written written{.id = id};
+  if (sequence.stopped.ok()) {
+    sequence.sampler.Accept(choice.id);
+    ++sequence.position;
+    sequence.token = choice.id;
+    written.end = scheduler_.Advance(id, choice.id);
+    written.choice = std::move(choice);
+  } else {
+    scheduler_.Remove(id);
+  }
+  written_.push_back(std::move(written));
+}
+
+void DecodeLoop::TellReaders() {
+  if (written_.empty()) return;
+  for (const Written& written : std::exchange(written_, {})) Tell(written);
+  metrics_.OnStep(sample_);
+}
+
+void DecodeLoop::Tell(const Written& written) {
+  const auto it = sequences_.find(written.id);
+  if (it == sequences_.end()) return;  // cancelled meanwhile
+  Sequence& sequence = it->second;
+  if (!sequence.stopped.ok()) return End(written.id, sequence.stopped);
+  metrics_.inter_token_gap.Add(absl::ToDoubleSeconds(sample_.end - sequence.last_token));
+  sequence.last_token = sample_.end;
 
   v1::DecodeServiceGenerateResponse response;
-  *response.add_tokens() = ToProto(choice);
-  const std::optional<EndReason> end = scheduler_.Advance(id, choice.id);
-  if (end.has_value()) response.set_reason(ReasonOf(*end));
+  *response.add_tokens() = ToProto(written.choice);
+  if (written.end.has_value()) response.set_reason(ReasonOf(*written.end));
   if (!sequence.stream->Write(std::move(response))) {
-    return End(id,
-               SlowReader({.message = "the reader of the tokens does not keep up, or is gone"}));
+    sequence.stopped =
+        SlowReader({.message = "the reader of the tokens does not keep up, or is gone"});
+    if (running_.has_value() && running_->Has(written.id)) return;
+    return End(written.id, sequence.stopped);
   }
-  if (end.has_value()) End(id, absl::OkStatus());
+  if (written.end.has_value()) End(written.id, absl::OkStatus());
 }
 
-void DecodeLoop::End(SequenceId id, const absl::Status& status) {
+void DecodeLoop::End(SequenceId id, absl::Status status) {
   const auto it = sequences_.find(id);
   CHECK(it != sequences_.end());
   scheduler_.Remove(id);
@@ -305,6 +357,7 @@ void DecodeLoop::PublishState(absl::Time now) {
                       .quarantined = counts.quarantined});
   metrics_.engine.links_shared.Set(links_.Count(v1::KV_CHANNEL_KIND_SHARED));
   metrics_.engine.links_ipc.Set(links_.Count(v1::KV_CHANNEL_KIND_IPC));
+  metrics_.engine.links_nccl.Set(links_.Count(v1::KV_CHANNEL_KIND_NCCL));
   metrics_.engine.links_grpc.Set(links_.Count(v1::KV_CHANNEL_KIND_GRPC));
   metrics_.engine.queue_waiting.Set(state.waiting());
   metrics_.engine.queue_running.Set(state.running());
@@ -329,6 +382,7 @@ void DecodeLoop::Stop() {
         },
         command);
   }
+  links_.Stop();
 }
 
 }  // namespace tandem

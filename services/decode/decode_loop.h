@@ -47,6 +47,7 @@ class DecodeLoop {
     std::unique_ptr<KvStorage> storage;
     WatchService& watch;
     DecodeMetrics& metrics;
+    NcclPort* nccl = nullptr;  // null: rows are not received by NCCL
   };
   DecodeLoop(const Options& options, Parts parts);
 
@@ -64,6 +65,7 @@ class DecodeLoop {
   bool Idle() const { return idle_; }
 
   const KvStorage& storage() const { return *storage_; }
+  NcclPort* nccl() const { return nccl_; }
   uint64_t incarnation() const { return options_.incarnation; }
   // Streams of prefill workers at once.
   Quota& links_quota() { return links_quota_; }
@@ -78,7 +80,7 @@ class DecodeLoop {
     int32_t token = 0;     // that token
     absl::Time begun;
     absl::Time last_token;
-    bool cancelled = false;  // ends when the step that it is in does
+    absl::Status stopped;  // not OK: ends so when the step that it is in does
   };
   // What the engine works on.
   struct Running {
@@ -88,6 +90,13 @@ class DecodeLoop {
     bool Has(SequenceId id) const { return absl::c_linear_search(batch, id); }
   };
 
+  // What a step wrote for a sequence, and its reader does not know yet.
+  struct Written {
+    SequenceId id;
+    TokenChoice choice;
+    std::optional<EndReason> end;
+  };
+
   void Run();
   void Handle(StepDoneCommand& command);
   void Handle(ReserveCommand& command);
@@ -95,7 +104,10 @@ class DecodeLoop {
   void Handle(GenerateCommand& command);
   void Handle(CancelCommand& command);
   void Handle(LinkOpenedCommand& command);
+  void Handle(LinkJoinedCommand& command);
   void Handle(LinkBeginCommand& command);
+  void Handle(LinkPartCommand& command);
+  void Handle(LinkPartDoneCommand& command);
   void Handle(LinkEndCommand& command);
   void Handle(LinkClosedCommand& command);
   void Handle(WriteKvCommand& command);
@@ -103,9 +115,13 @@ class DecodeLoop {
   absl::Status Start(const GenerateCommand& command);
 
   void BeginStep();
-  void Deliver(SequenceId id, const TokenChoice& choice, absl::Time now);
+  // What the last step wrote, which the next one goes on from, and then its readers' share of it:
+  // they are told while the next one runs, where the engine runs beside this thread.
+  void Take(SequenceId id, TokenChoice choice);
+  void TellReaders();
+  void Tell(const Written& written);
   // Ends a sequence: its memory is free, its stream closed.
-  void End(SequenceId id, const absl::Status& status);
+  void End(SequenceId id, absl::Status status);
 
   void Reap(absl::Time now);
   void PublishState(absl::Time now);
@@ -116,6 +132,7 @@ class DecodeLoop {
   const std::unique_ptr<KvStorage> storage_;
   WatchService& watch_;
   DecodeMetrics& metrics_;
+  NcclPort* const nccl_;
   Quota links_quota_;
   Quota write_kv_quota_;
   LeaseTable leases_;
@@ -123,6 +140,8 @@ class DecodeLoop {
   DecodeScheduler scheduler_;
   std::map<SequenceId, Sequence> sequences_;
   std::optional<Running> running_;
+  std::vector<Written> written_;  // by the last step, which its readers have not been told of
+  StepSample sample_;             // of that step
   SequenceId next_id_ = 1;
   absl::Time next_publish_ = absl::InfinitePast();
 

@@ -56,11 +56,21 @@ WorkerLink::~WorkerLink() {
 }
 
 void WorkerLink::Stop() {
+  BeginStop();
+  absl::MutexLock lock(&mutex_);
+  mutex_.Await(absl::Condition(this, &WorkerLink::Idle));
+}
+
+void WorkerLink::BeginStop() {
   absl::MutexLock lock(&mutex_);
   stopping_ = true;
   if (watch_ != nullptr) watch_->Cancel();
   if (pause_ != nullptr) pause_->Cancel();
-  mutex_.Await(absl::Condition(this, &WorkerLink::Idle));
+}
+
+bool WorkerLink::Stopped() const {
+  absl::MutexLock lock(&mutex_);
+  return stopping_ && Idle();
 }
 
 void WorkerLink::Start() {
@@ -75,7 +85,8 @@ WorkerView WorkerLink::View() const {
   absl::MutexLock lock(&mutex_);
   const bool fresh = Clock::Real().Now() - heard_ < kSilenceMax;
   return {.endpoint = endpoint(),
-          .usable = connected_ && fresh && !state_.draining() && state_.role() == options_.role,
+          .usable = !stopping_ && connected_ && fresh && !state_.draining() &&
+                    state_.role() == options_.role,
           .assigned = assigned_,
           .state = state_};
 }

@@ -2,6 +2,7 @@
 #include "services/runtime/metrics/worker_metrics.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -36,6 +37,7 @@ EngineMetrics::EngineMetrics(MetricsRegistry& registry, const std::string& phase
                      registry.AliasGauge(vllm::kRunning)}),
       links_shared(GaugeOf(registry, series::kTransportInfo, {{"transport", "shared"}})),
       links_ipc(GaugeOf(registry, series::kTransportInfo, {{"transport", "ipc"}})),
+      links_nccl(GaugeOf(registry, series::kTransportInfo, {{"transport", "nccl"}})),
       links_grpc(GaugeOf(registry, series::kTransportInfo, {{"transport", "grpc"}})),
       registry_(registry),
       tokens_prompt_(
@@ -102,6 +104,7 @@ PrefillMetrics::PrefillMetrics(MetricsRegistry& registry)
     : engine(registry, "prefill"),
       shared(TransferOf(registry, "shared")),
       ipc(TransferOf(registry, "ipc")),
+      nccl(TransferOf(registry, "nccl")),
       grpc(TransferOf(registry, "grpc")),
       transfer_exposed(registry.Histogram(
           {.series = series::kKvTransferExposed, .bounds = series::kTransferBounds})),
@@ -135,7 +138,10 @@ DecodeMetrics::DecodeMetrics(MetricsRegistry& registry)
       lease_expired(registry.Counters(series::kKvLeaseExpired).Add({})),
       cache(registry),
       blocks_(registry.Gauges(series::kKvBlocks)),
-      leases_(registry.Gauges(series::kKvLeases)) {}
+      leases_(registry.Gauges(series::kKvLeases)),
+      launches_(registry.Gauges(series::kStepLaunches)) {
+  launches_.Add({{"batch", "1"}});
+}
 
 void DecodeMetrics::SetPages(const Pages& pages) {
   blocks_.Add({{"state", "free"}}).Set(pages.free);
@@ -158,6 +164,10 @@ void DecodeMetrics::SetLeases(const Leases& counts) {
 void DecodeMetrics::OnStep(const StepSample& step) {
   engine.OnStep(step);
   inter_token_gap.Flush();
+  if (step.launches == 0) return;
+  const unsigned batch = std::bit_ceil(static_cast<unsigned>(step.sequences));
+  if (std::exchange(launches_told_[batch], step.launches) == step.launches) return;
+  launches_.Add({{"batch", absl::StrCat(batch)}}).Set(static_cast<double>(step.launches));
 }
 
 }  // namespace tandem

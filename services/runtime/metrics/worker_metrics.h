@@ -3,6 +3,8 @@
 // inter_token_gap, which is the loop's; borrows the registry, which outlives it.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
@@ -22,6 +24,7 @@ struct StepSample {
   int sequences = 0;
   int tokens_prompt = 0;     // read
   int tokens_generated = 0;  // sampled
+  int64_t launches = 0;      // kernels, if it was replayed
 };
 
 // What both kinds have.
@@ -41,6 +44,7 @@ class EngineMetrics {
   TwinGauge queue_running;
   prometheus::Gauge& links_shared;
   prometheus::Gauge& links_ipc;
+  prometheus::Gauge& links_nccl;
   prometheus::Gauge& links_grpc;
 
  private:
@@ -92,6 +96,7 @@ struct PrefillMetrics {
   EngineMetrics engine;
   Transfer shared;  // kind SHARED
   Transfer ipc;     // kind IPC
+  Transfer nccl;    // kind NCCL
   Transfer grpc;    // kind GRPC
   prometheus::Histogram& transfer_exposed;
   CacheMetrics staging;
@@ -137,6 +142,8 @@ struct DecodeMetrics {
  private:
   prometheus::Family<prometheus::Gauge>& blocks_;
   prometheus::Family<prometheus::Gauge>& leases_;
+  prometheus::Family<prometheus::Gauge>& launches_;
+  std::map<unsigned, int64_t> launches_told_;  // by batch
 };
 
 }  // namespace tandem

@@ -17,12 +17,16 @@ const NcclLibrary* Open() {
   if (library == nullptr) return nullptr;
   static NcclLibrary calls;
   const bool complete = Take(library, "ncclCommInitAll", &calls.init_all) &&
+                        Take(library, "ncclGetUniqueId", &calls.unique_id) &&
+                        Take(library, "ncclCommInitRankConfig", &calls.init_rank) &&
                         Take(library, "ncclCommDestroy", &calls.destroy) &&
                         Take(library, "ncclCommAbort", &calls.abort) &&
                         Take(library, "ncclCommGetAsyncError", &calls.async_error) &&
                         Take(library, "ncclGroupStart", &calls.group_start) &&
                         Take(library, "ncclGroupEnd", &calls.group_end) &&
                         Take(library, "ncclAllReduce", &calls.all_reduce) &&
+                        Take(library, "ncclSend", &calls.send) &&
+                        Take(library, "ncclRecv", &calls.receive) &&
                         Take(library, "ncclGetErrorString", &calls.error_string);
   return complete ? &calls : nullptr;
 }
