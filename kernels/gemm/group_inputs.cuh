@@ -8,32 +8,19 @@
 
 #include <cstdint>
 
+#include "kernels/common/cuda/launch.h"
 #include "kernels/common/dtype.h"
+#include "kernels/gemm/stream_inputs.cuh"
 #include "kernels/norm/pair_sum.cuh"
 #include "kernels/ptx/grid_dependency.cuh"
 #include "kernels/ptx/load.cuh"
+#include "kernels/quant/act_quant.h"
 #include "kernels/quant/lanes.cuh"
 
 namespace tandem::kernels::cuda {
 
-inline constexpr int kStagePad = 32;       // bytes: eight tokens' units then meet every bank once
 inline constexpr int kPieceColumns = 256;  // that a warp norms at once
 inline constexpr int kStageRounds = 4;     // the most pieces of a warp
-
-// Codes [token][K + pad], then scales [token][K/128].
-TANDEM_HOST_DEVICE constexpr int64_t StageStride(int64_t k) {
-  return k + kStagePad;
-}
-TANDEM_HOST_DEVICE constexpr int64_t StageBytes(int64_t tokens, int64_t k) {
-  return tokens * (StageStride(k) + k / 128);
-}
-
-struct StageSource {
-  const uint8_t* x;     // bf16 [T, K]
-  const uint8_t* norm;  // bf16 [K], or null
-  float eps;
-  int k, tokens;
-};
 
 __device__ __forceinline__ uint4 LoadVector(const uint8_t* row, int vector) {
   return *reinterpret_cast<const uint4*>(row + 16 * vector);
@@ -52,16 +39,29 @@ __device__ __forceinline__ void StageVector(const StageSource& from, const uint4
   if (vector % 16 == 0) scales[token * (from.k / 128) + vector / 16] = scale.bits;
 }
 
-// By the whole block.
-__device__ __forceinline__ void StagePlain(const StageSource& from, uint8_t* to) {
-  const int row = from.k / kLaneValues, all = row * from.tokens;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-#pragma unroll 2
-  for (int first = static_cast<int>(threadIdx.x) - lane; first < all;
-       first += static_cast<int>(blockDim.x)) {
-    const bool real = first + lane < all;
-    const int i = real ? first + lane : 0;
-    StageVector(from, LoadVector(from.x, i), i / row, i % row, real, to);
+// By the whole block. Waits for the kernel before; `asked` is called once inputs are asked for.
+template <typename Asked>
+__device__ __forceinline__ void StagePlain(const StageSource& from, uint8_t* to,
+                                           const Asked& asked) {
+  constexpr int kAhead = 8;  // rounds whose loads are under way at once
+  const int row = from.k / kLaneValues,
+            rounds = static_cast<int>(Blocks(row * from.tokens, blockDim.x));
+  StagePlace place(row, kActGroup / kLaneValues);
+  ptx::GridDependencyWait();
+  for (int first = 0; first < rounds; first += kAhead) {
+    uint4 packed[kAhead];
+    StagePlace load = place;
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i, load.Next()) {
+      const bool real = load.token() < from.tokens;
+      packed[i] = real ? LoadVector(from.x, load.token() * row + load.vector()) : uint4{};
+    }
+    if (first == 0) asked();
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i, place.Next()) {
+      if (first + i >= rounds) break;
+      StageVector(from, packed[i], place.token(), place.vector(), place.token() < from.tokens, to);
+    }
   }
 }
 
@@ -70,10 +70,17 @@ TANDEM_HOST_DEVICE constexpr int StagePieces(int64_t k) {
   return static_cast<int>((k + kPieceColumns - 1) / kPieceColumns);
 }
 
+// Of their sums.
+TANDEM_HOST_DEVICE constexpr int64_t NormBytes(const StageSource& from) {
+  return from.tokens * StagePieces(from.k) * int64_t{sizeof(PairSum)};
+}
+
 // By the whole block, a warp a piece of a token at a time: at most kStageRounds a warp. `sums`:
-// room for [token][piece]. Waits for
-// the kernel before once it has the norm's weights.
-__device__ __forceinline__ void StageNormed(const StageSource& from, PairSum* sums, uint8_t* to) {
+// room for [token][piece]. Waits for the kernel before once it has the norm's weights; `asked` as
+// above.
+template <typename Asked>
+__device__ __forceinline__ void StageNormed(const StageSource& from, PairSum* sums, uint8_t* to,
+                                            const Asked& asked) {
   const int warps = static_cast<int>(blockDim.x) / 32, warp = static_cast<int>(threadIdx.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32, row = from.k / kLaneValues;
   const int pieces = StagePieces(from.k), all = from.tokens * pieces;
@@ -92,6 +99,7 @@ __device__ __forceinline__ void StageNormed(const StageSource& from, PairSum* su
     const bool on = token[i] < from.tokens && vector[i] < row;
     value[i] = on ? LoadVector(from.x, token[i] * row + vector[i]) : uint4{};
   }
+  asked();
 #pragma unroll
   for (int i = 0; i < kStageRounds; ++i) {
     if (warp + i * warps >= all) continue;
@@ -111,12 +119,33 @@ __device__ __forceinline__ void StageNormed(const StageSource& from, PairSum* su
   }
 }
 
-// Asks for x while the kernel before still runs: not a read, see PrefetchInputs of stream.cuh.
+// Asks for x while the kernel before still runs: not a read, see PrefetchInputs.
 __device__ __forceinline__ void PrefetchPlain(const StageSource& from) {
+  if (blockIdx.x >= kPrefetchBlocks) return;
   const int lines = (from.tokens * from.k * 2 + 127) / 128;
   for (int i = static_cast<int>(threadIdx.x); i < lines; i += static_cast<int>(blockDim.x)) {
     ptx::PrefetchL2(from.x + 128 * i);
   }
+}
+
+// By the whole block, waiting for the kernel before: inputs in shared memory at `to`, `sums` (room
+// for [token][piece]) may be reused. `asked` is called once they are asked for.
+template <typename Asked>
+__device__ __forceinline__ InputView StageQuantised(const StageSource& from, PairSum* sums,
+                                                    uint8_t* to, const Asked& asked) {
+  PrefetchPlain(from);
+  if (from.norm != nullptr) {
+    StageNormed(from, sums, to, asked);
+  } else {
+    StagePlain(from, to, asked);
+  }
+  __syncthreads();
+  return {.x = to,
+          .scale = to + from.tokens * StageStride(from.k),
+          .x_stride = static_cast<uint32_t>(StageStride(from.k)),
+          .scale_stride = static_cast<uint32_t>(from.k / kActGroup),
+          .k = from.k,
+          .tokens = from.tokens};
 }
 
 }  // namespace tandem::kernels::cuda

@@ -83,6 +83,45 @@ void PlanParts(const LinearGroupArgs& args, GroupArgs* group) {
   }
 }
 
+StageSource SourceOf(const LinearGroupArgs& args) {
+  return {.x = reinterpret_cast<const uint8_t*>(args.x.data),
+          .norm = reinterpret_cast<const uint8_t*>(args.norm.data),
+          .eps = args.eps,
+          .k = static_cast<int>(args.x.shape[1]),
+          .tokens = static_cast<int>(args.tokens())};
+}
+
+// y = W·q(x) for up to eight tokens of args.source; false, and nothing has begun, where a block has
+// no room for them.
+bool StreamQuantised(const char* name, const StreamArgs& args, Stream& stream) {
+  using Atom = StreamFp8;
+  const int64_t pieces = StagePieces(args.weight.k);
+  const StreamPlan plan =
+      PlanStream(RowTiles(args.weight.n), StepsOf<Atom>(args.weight.k), Multiprocessors());
+  const int64_t warps = int64_t{plan.row_warps} << plan.split_bits;
+  if (args.tokens > 8 ||
+      (args.source.norm != nullptr &&
+       (pieces > 32 || args.tokens * pieces > warps * kStageRounds)) ||
+      StreamShared<Atom, Inputs::kQuantised, kStreamDepth>(args, plan) > kMaxSharedBytes) {
+    return false;
+  }
+  LaunchStream<Atom, Bf16, 1, Inputs::kQuantised, kStreamDepth, 96>(name, args, plan, stream);
+  return true;
+}
+
+// A group of one weight whose inputs are quantised here needs no units: whether it has been queued.
+bool RunsAlone(const LinearGroupArgs& args, Stream& stream) {
+  if (args.linears.size() != 1 || !WantsQuantised(args)) return false;
+  const GroupLinear& linear = args.linears[0];
+  return StreamQuantised("linear_group",
+                         {.weight = ViewOf(linear.weight),
+                          .group_rows = linear.weight.n,
+                          .y = linear.y.data,
+                          .tokens = args.tokens(),
+                          .source = SourceOf(args)},
+                         stream);
+}
+
 // Room for staged inputs is there, if they are to be.
 void LaunchGroup(const LinearGroupArgs& args, Stream& stream) {
   const int64_t tokens = args.tokens(), k = args.linears[0].weight.k;
@@ -95,16 +134,11 @@ void LaunchGroup(const LinearGroupArgs& args, Stream& stream) {
                      .k = static_cast<int>(k),
                      .tokens = static_cast<int>(tokens)};
   };
-  GroupArgs group = {
-      .k = static_cast<int>(k),
-      .tokens = static_cast<int>(tokens),
-      .plain = view(args.x.data, nullptr, 2 * k),
-      .quantised = view(args.q.data, args.scale.data, staged ? StageStride(k) : k),
-      .source = {.x = staged ? reinterpret_cast<const uint8_t*>(args.x.data) : nullptr,
-                 .norm = reinterpret_cast<const uint8_t*>(args.norm.data),
-                 .eps = args.eps,
-                 .k = static_cast<int>(k),
-                 .tokens = static_cast<int>(tokens)}};
+  GroupArgs group = {.k = static_cast<int>(k),
+                     .tokens = static_cast<int>(tokens),
+                     .plain = view(args.x.data, nullptr, 2 * k),
+                     .quantised = view(args.q.data, args.scale.data, staged ? StageStride(k) : k),
+                     .source = staged ? SourceOf(args) : StageSource{}};
   PlanParts(args, &group);
   const GroupKernel kernel =
       KernelFor(static_cast<int>(tokens), staged ? StageBytes(tokens, k) : 0);
@@ -121,6 +155,7 @@ void LinearGroup(const LinearGroupArgs& args, Stream& stream) {
   CheckLinearGroup(args);
   if (args.tokens() == 0) return;
   if (!FitsGroup(args)) return LinearGroupWith(kOperations, args, stream);
+  if (RunsAlone(args, stream)) return;
   if (WantsQuantised(args) && !FitsStage(args)) {
     Scratch scratch(stream);
     LaunchGroup(Quantised(kOperations, args, scratch, stream), stream);

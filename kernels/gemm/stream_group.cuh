@@ -16,7 +16,7 @@
 namespace tandem::kernels::cuda {
 
 inline constexpr int kGroupWarps = 16;
-inline constexpr int kGroupDepth = 2;  // steps of a ring: with three, copies crowd out inputs
+inline constexpr int kGroupDepth = 2;         // steps of a ring: with more, copies crowd out inputs
 inline constexpr int kGroupStepBytes = 2048;  // of a row tile, whatever the atom
 inline constexpr int kGroupParts = 8;
 
@@ -47,11 +47,12 @@ struct GroupPlace {
   bool on;         // there is something
 };
 
-// By the whole warp.
+// By comparisons alone: what is indexed by a lane comes late.
 __device__ __forceinline__ int PartOf(const GroupArgs& args, int unit) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const bool before = lane < kGroupParts && args.first_unit[lane % kGroupParts] <= unit;
-  return __popc(__ballot_sync(0xFFFFFFFFu, before)) - 1;
+  int at = -1;
+#pragma unroll
+  for (int i = 0; i < kGroupParts; ++i) at += static_cast<int>(args.first_unit[i] <= unit);
+  return at;
 }
 
 __device__ __forceinline__ GroupPlace PlaceIn(const GroupPart& part, int k, int unit) {
@@ -81,31 +82,38 @@ __device__ __forceinline__ int UnitOf(int i) {
 // A warp's copies of weights, step after step, unit after unit.
 class GroupCopies {
  public:
-  __device__ GroupCopies(const GroupArgs& args, uint8_t* ring) : args_(args), ring_(ring) {
-#pragma unroll
-    for (int s = 0; s < kGroupDepth; ++s) Next(s);
+  using Ring = StreamRing<kGroupDepth, kGroupStepBytes>;
+
+  // Starts those of the first step.
+  __device__ GroupCopies(const GroupArgs& args, uint8_t* slots, uint8_t* barriers)
+      : args_(args), ring_(slots, barriers) {
+    Next(0);
   }
 
-  // The next step's, to a slot.
-  __device__ void Next(int slot) {
-    if (left_ == 0) Advance();
-    if (left_ > 0) {
-      const uint32_t to = ptx::SharedAddress(ring_) + slot * kGroupStepBytes;
+  // Those that the ring has room for beside.
+  __device__ void FillUp() {
 #pragma unroll
-      for (int i = 0; i < kGroupStepBytes / kWarpLoadBytes; ++i) {
-        ptx::CopyAsyncStream16(to + i * kWarpLoadBytes, codes_ + i * kWarpLoadBytes);
-      }
-      codes_ += kGroupStepBytes;
-      --left_;
-    }
-    ptx::CopyAsyncCommit();
+    for (int s = 1; s < kGroupDepth; ++s) Next(s);
   }
 
-  __device__ const uint8_t* ring() const {
-    return ring_;
+  // This lane's codes of the step at hand; copies of a later one begin.
+  template <typename Steps>
+  __device__ typename Steps::Codes Take() {
+    const typename Steps::Codes codes = Steps::LoadCodes(ring_.Oldest(), 0);
+    Next(ring_.Free(codes.OneOfEach()));
+    return codes;
   }
 
  private:
+  // The next step's, to a slot.
+  __device__ void Next(int slot) {
+    if (left_ == 0) Advance();
+    if (left_ == 0) return;
+    ring_.Fill(slot, codes_);
+    codes_ += kGroupStepBytes;
+    --left_;
+  }
+
   __device__ void Advance() {
     for (; left_ == 0; ++round_) {
       const int unit = UnitOf(round_);
@@ -118,8 +126,7 @@ class GroupCopies {
       // Rows of whole steps.
       const int row_steps =
           is_fp8 ? StepsOf<StreamFp8>(args_.k) : StepsOf<StreamBf16Bf16<>>(args_.k);
-      codes_ = part.codes + (int64_t{place.row_tile} * row_steps + place.begin) * kGroupStepBytes +
-               kLoadBytes * (static_cast<int>(threadIdx.x) % 32);
+      codes_ = part.codes + (int64_t{place.row_tile} * row_steps + place.begin) * kGroupStepBytes;
       left_ = place.end - place.begin;
       if (is_fp8) {
         const WeightView weight = WeightOf(part, args_.k);
@@ -129,61 +136,63 @@ class GroupCopies {
   }
 
   const GroupArgs& args_;
-  uint8_t* ring_;  // this lane's part
+  Ring ring_;
   const uint8_t* codes_ = nullptr;
   int left_ = 0;  // steps of the unit
   int round_ = 0;
 };
 
-// A unit's products and sums. `slot`: of the ring's next step.
+// A unit's products and sums.
 template <typename Atom, typename Output, int kColumns>
 __device__ __forceinline__ void RunUnit(const GroupPart& part, int unit, const InputView& in,
-                                        GroupCopies& copies, int* slot, float* sums) {
-  static_assert(StreamSteps<Atom, 1, kColumns>::kStepBytes == kGroupStepBytes);
+                                        GroupCopies& copies, float* sums) {
+  using Steps = StreamSteps<Atom, kColumns>;
+  static_assert(Steps::kStepBytes == kGroupStepBytes && !Atom::kRagged);
   const GroupPlace place = PlaceIn(part, in.k, unit);
   const WeightView weight = WeightOf(part, in.k);
   const int part_sums = in.tokens * kSumStride<1>;
   sums += place.row_warp * (part_sums << part.plan.split_bits);
   if (place.on) {
-    StreamSteps<Atom, 1, kColumns> steps(weight, place.row_tile, place.begin);
+    Steps steps;
+    steps.LoadScales(weight, place.row_tile, place.begin);
     steps.LoadInputs(in, place.begin);
     float total[1][kColumns][4] = {};
     for (int left = place.end - place.begin; left > 0; --left) {
-      ptx::CopyAsyncWait<kGroupDepth - 1>();
-      steps.Step(copies.ring() + *slot * kGroupStepBytes, left > 1, total);
-      copies.Next(*slot);
-      *slot = *slot + 1 == kGroupDepth ? 0 : *slot + 1;
+      steps.Step(copies.Take<Steps>(), left > 1, total);
     }
     KeepSums<1, kColumns>(total, in.tokens, sums + place.part * part_sums);
   }
   __syncthreads();
   if (place.on) {
     const StreamArgs out = {.weight = weight, .y = part.y, .tokens = in.tokens};
-    StoreSums<Output, 1>(
-        out, part.plan, place.row_tile, sums,
+    StoreSums<Output>(
+        out, part.plan, place.row_tile, sums, part_sums,
         static_cast<int>(threadIdx.x) - (place.row_warp << (5 + part.plan.split_bits)));
   }
 }
 
-// Shared memory: sums [buffer][row warp][part][token][row]; rings [warp][slot]; staged inputs. With
-// two buffers of sums, a unit's are stored while the next one's are made.
+// Shared memory: sums [buffer][row warp][part][token][row]; rings [warp][slot], their barriers;
+// staged inputs. With two buffers of sums, a unit's are stored while the next one's are made.
 template <int kColumns>
 struct GroupShared {
   static constexpr int kBuffers = kColumns == 1 ? 2 : 1;
-  static constexpr int kRingBytes = kGroupWarps * kGroupDepth * kGroupStepBytes;
   TANDEM_HOST_DEVICE static constexpr int BufferFloats(int tokens) {
     return kGroupWarps * tokens * kSumStride<1>;
   }
   TANDEM_HOST_DEVICE static constexpr int RingsAt(int tokens) {
     return kBuffers * BufferFloats(tokens) * static_cast<int>(sizeof(float));
   }
+  TANDEM_HOST_DEVICE static constexpr int BarriersAt(int tokens) {
+    return RingsAt(tokens) + kGroupWarps * GroupCopies::Ring::kBytes;
+  }
   TANDEM_HOST_DEVICE static constexpr int StageAt(int tokens) {
-    return RingsAt(tokens) + kRingBytes;
+    return BarriersAt(tokens) + kGroupWarps * GroupCopies::Ring::kBarrierBytes;
   }
 };
 
 // Asks for inputs while the kernel before still runs: see PrefetchInputs of stream.cuh.
 __device__ __forceinline__ void PrefetchGiven(const GroupArgs& args) {
+  if (blockIdx.x >= kPrefetchBlocks) return;
   const int threads = static_cast<int>(blockDim.x);
   for (const InputView* in : {&args.plain, &args.quantised}) {
     if (in->x == nullptr) continue;
@@ -201,27 +210,18 @@ __global__ void __launch_bounds__(32 * kGroupWarps, 1)
   using Shared = GroupShared<kColumns>;
   extern __shared__ __align__(16) uint8_t group_shared[];
   const int warp = static_cast<int>(threadIdx.x) / 32, tokens = args.tokens;
-  GroupCopies copies(args, group_shared + Shared::RingsAt(tokens) +
-                               warp * (kGroupDepth * kGroupStepBytes) +
-                               kLoadBytes * (static_cast<int>(threadIdx.x) % 32));
+  GroupCopies copies(
+      args, group_shared + Shared::RingsAt(tokens) + warp * GroupCopies::Ring::kBytes,
+      group_shared + Shared::BarriersAt(tokens) + warp * GroupCopies::Ring::kBarrierBytes);
   InputView quantised = args.quantised;
   if (args.source.x != nullptr) {
-    uint8_t* stage = group_shared + Shared::StageAt(tokens);
-    PrefetchPlain(args.source);
-    if (args.source.norm != nullptr) {
-      StageNormed(args.source, reinterpret_cast<PairSum*>(group_shared), stage);
-    } else {
-      ptx::GridDependencyWait();
-      StagePlain(args.source, stage);
-    }
-    __syncthreads();
-    quantised.x = stage;
-    quantised.scale = stage + tokens * StageStride(args.k);
+    quantised = StageQuantised(args.source, reinterpret_cast<PairSum*>(group_shared),
+                               group_shared + Shared::StageAt(tokens), [&] { copies.FillUp(); });
   } else {
+    copies.FillUp();
     PrefetchGiven(args);
     ptx::GridDependencyWait();
   }
-  int slot = 0;
   for (int round = 0;; ++round) {
     const int unit = UnitOf(round);
     if (unit >= args.units) break;
@@ -234,11 +234,10 @@ __global__ void __launch_bounds__(32 * kGroupWarps, 1)
       if (round > 0) __syncthreads();  // the sums of the unit before are stored
     }
     if (part.is_fp8 != 0) {
-      RunUnit<StreamFp8, Bf16, kColumns>(part, unit - args.first_unit[at], quantised, copies, &slot,
-                                         sums);
+      RunUnit<StreamFp8, Bf16, kColumns>(part, unit - args.first_unit[at], quantised, copies, sums);
     } else {
       RunUnit<StreamBf16Bf16<>, float, kColumns>(part, unit - args.first_unit[at], args.plain,
-                                                 copies, &slot, sums);
+                                                 copies, sums);
     }
   }
 }

@@ -12,6 +12,8 @@
 
 namespace tandem::kernels::cuda {
 
+inline constexpr int kStreamDepth = 2;  // steps of a warp's ring
+
 // Calls run(first, count) for slices of at most `most` of `tokens` tokens: how a product of many
 // tokens is made of small ones.
 template <typename Run>
@@ -22,8 +24,7 @@ void InSlicesOfTokens(int64_t tokens, int64_t most, const Run& run) {
 // Tokens first .. first+count−1 of a product.
 template <typename Atom, typename Output>
 StreamArgs SliceOf(StreamArgs args, int64_t first, int64_t count) {
-  constexpr int kInputBytes = sizeof(typename Atom::Unit) / kUnitCodes;
-  args.x = static_cast<const uint8_t*>(args.x) + first * args.x_stride * kInputBytes;
+  args.x = static_cast<const uint8_t*>(args.x) + first * args.x_stride * kInputBytes<Atom>;
   if (args.scale != nullptr) args.scale += first * (args.weight.k / 128);
   args.y = static_cast<Output*>(args.y) + first * args.weight.n;
   args.tokens = count;
@@ -37,11 +38,19 @@ bool FitsWide(const StreamArgs& args, const WidePlan& plan) {
          WideShared<Atom, kHalves>::Bytes(plan.teams, plan.part_steps) <= kMaxSharedBytes;
 }
 
+// Whether a block's shared memory has room for inputs beside the rings, and these are aligned.
+template <typename Atom>
+bool FitsStage(const StreamArgs& args, const StreamPlan& plan) {
+  return reinterpret_cast<uintptr_t>(args.x) % 16 == 0 &&
+         args.x_stride * kInputBytes<Atom> % 16 == 0 &&
+         StreamShared<Atom, Inputs::kStaged, kStreamDepth>(args, plan) <= kMaxSharedBytes;
+}
+
 // y = x·Wᵀ for 1 .. kStreamTokens tokens.
 template <typename Atom, typename Output>
 void StreamLinear(const char* name, const StreamArgs& args, Stream& stream) {
   constexpr bool kSmallOnly = Atom::kFormat == WeightFormat::kFp4 || Atom::kRagged;
-  constexpr int kDepth = 2, kRegisters = 96;
+  constexpr int kDepth = kStreamDepth, kRegisters = 96;
   const int64_t steps = StepsOf<Atom>(args.weight.k);
   const StreamPlan plan = PlanStream(RowTiles(args.weight.n), steps, Multiprocessors());
   if constexpr (!kSmallOnly) {
@@ -58,11 +67,18 @@ void StreamLinear(const char* name, const StreamArgs& args, Stream& stream) {
   }
   InSlicesOfTokens(args.tokens, 16, [&](int64_t first, int64_t count) {
     const StreamArgs slice = SliceOf<Atom, Output>(args, first, count);
-    if (count <= 8) {
-      LaunchStream<Atom, Output, 1, 1, kDepth, kRegisters>(name, slice, plan, stream);
-    } else {
-      LaunchStream<Atom, Output, 1, 2, kDepth, 128>(name, slice, plan, stream);
+    if (count > 8) {
+      LaunchStream<Atom, Output, 2, Inputs::kGiven, kDepth, 128>(name, slice, plan, stream);
+      return;
     }
+    if constexpr (Atom::kFormat == WeightFormat::kFp8) {
+      if (FitsStage<Atom>(slice, plan)) {
+        LaunchStream<Atom, Output, 1, Inputs::kStaged, kDepth, kRegisters>(name, slice, plan,
+                                                                           stream);
+        return;
+      }
+    }
+    LaunchStream<Atom, Output, 1, Inputs::kGiven, kDepth, kRegisters>(name, slice, plan, stream);
   });
 }
 

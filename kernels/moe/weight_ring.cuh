@@ -81,7 +81,7 @@ class WeightRing {
     if (threadIdx.x % 32 == 0) {
       const int i = (get_ + ahead_) % kStages;
       const uint32_t stage = Stage(i), barrier = Barrier(i);
-      ptx::ArriveMbarrierForBytes(barrier, 2 * (bytes + scale_bytes));
+      ptx::ExpectMbarrier(barrier, 2 * (bytes + scale_bytes));
       ptx::CopyBulk(stage, codes_[0], bytes, barrier);
       ptx::CopyBulk(stage + kTileBytes, codes_[1], bytes, barrier);
       if (fp4_) {

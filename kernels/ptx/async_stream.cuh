@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// cp.async for streams: weights that nobody will read again soon. Groups and waits are
-// async_copy.cuh's.
+// Copies for streams: weights that nobody will read again soon. Groups and waits of cp.async are
+// async_copy.cuh's; a bulk copy arrives at a barrier (mbarrier.cuh).
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,18 @@ namespace tandem::kernels::ptx {
 __device__ __forceinline__ void CopyAsyncStream16(uint32_t shared, const void* global) {
   asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16;" ::"r"(shared), "l"(global)
                : "memory");
+}
+
+// By one thread; addresses and `bytes` are multiples of 16. L2 gives it up first. What it reads may
+// not be written meanwhile; the barrier is told of its bytes by ExpectMbarrier.
+__device__ __forceinline__ void CopyBulkStream(uint32_t shared, const void* global, uint32_t bytes,
+                                               uint32_t barrier) {
+  constexpr uint64_t kEvictFirst = 0x12F0000000000000u;  // as createpolicy makes it
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1], %2, [%3], %4;" ::"r"(shared),
+      "l"(global), "r"(bytes), "r"(barrier), "l"(kEvictFirst)
+      : "memory");
 }
 
 }  // namespace tandem::kernels::ptx

@@ -10,9 +10,14 @@
 
 namespace tandem::kernels::ptx {
 
-// By one thread; __syncthreads() before anyone uses it.
+// By one thread; __syncthreads() before anyone uses it, or __syncwarp() where one warp does.
 __device__ __forceinline__ void InitMbarrier(uint32_t barrier, int arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+
+// Before bulk copies of the thread that made barriers arrive at them.
+__device__ __forceinline__ void FenceMbarrierInit() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
 __device__ __forceinline__ void ArriveMbarrier(uint32_t barrier) {
@@ -23,13 +28,8 @@ __device__ __forceinline__ void ArriveMbarrierAfterCopies(uint32_t barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
 }
 
-// After InitMbarrier, by the same thread: bulk copies may tell the barrier that they have come.
-__device__ __forceinline__ void FenceMbarrierInit() {
-  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-}
-
-// Arrives, and has the phase last until so many bytes of bulk copies have come, too.
-__device__ __forceinline__ void ArriveMbarrierForBytes(uint32_t barrier, uint32_t bytes) {
+// Arrives, and the phase does not end before so many more bytes of bulk copies have come.
+__device__ __forceinline__ void ExpectMbarrier(uint32_t barrier, uint32_t bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
                : "memory");
 }

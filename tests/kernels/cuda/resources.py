@@ -17,7 +17,8 @@ ENTRY = re.compile(r"Compiling entry function '(\w+)' for '(\w+)'")
 SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 USED = re.compile(r"Used (\d+) registers")
 SHARED = re.compile(r"(\d+) bytes smem")
-ENUMERATORS = {"WeightFormat": ("kBf16", "kFp8", "kFp4"), "TileMath": ("kBf16", "kMx")}
+ENUMERATORS = {"WeightFormat": ("kBf16", "kFp8", "kFp4"), "TileMath": ("kBf16", "kMx"),
+               "Inputs": ("kGiven", "kStaged", "kQuantised")}
 
 
 @dataclass
