@@ -10,8 +10,8 @@
 
 #include <cstdint>
 
+#include "kernels/attention/cluster.cuh"
 #include "kernels/attention/indexer_unit.cuh"
-#include "kernels/common/cuda/cluster.cuh"
 #include "kernels/ptx/async_copy.cuh"
 
 namespace tandem::kernels::cuda {
