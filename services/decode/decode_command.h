@@ -15,7 +15,8 @@
 
 namespace tandem {
 
-class GenerateStream;
+class AnswerSink;
+class TokenStream;
 
 struct ReserveCommand {
   int64_t tokens = 0;
@@ -27,15 +28,25 @@ struct ReleaseCommand {
   std::function<void()> reply;
 };
 
-// The loop owns the stream from here on and closes it.
+// The loop owns the sink from here on and closes it.
 struct GenerateCommand {
   v1::DecodeServiceGenerateRequest request;
-  GenerateStream* stream = nullptr;
+  AnswerSink* sink = nullptr;
 };
 
-// The stream's reader is gone. The pointer is a name only: the stream may have ended.
+// The answer's reader is gone. The pointer is a name only: the answer may have ended.
 struct CancelCommand {
-  const GenerateStream* stream = nullptr;
+  const AnswerSink* sink = nullptr;
+};
+
+// A stream for many answers. The loop owns it from here on and closes it.
+struct TokensOpenedCommand {
+  TokenStream* stream = nullptr;
+};
+
+// Its reader is gone.
+struct TokensLostCommand {
+  uint64_t stream = 0;
 };
 
 // A link stands; `send` reaches its writer until LinkClosedCommand.
@@ -73,8 +84,9 @@ struct WriteKvCommand {
 // The engine's step is over: the loop's own.
 struct StepDoneCommand {};
 
-using DecodeCommand = std::variant<StepDoneCommand, ReserveCommand, ReleaseCommand, GenerateCommand,
-                                   CancelCommand, LinkOpenedCommand, LinkBeginCommand,
-                                   LinkEndCommand, LinkClosedCommand, WriteKvCommand>;
+using DecodeCommand =
+    std::variant<StepDoneCommand, ReserveCommand, ReleaseCommand, GenerateCommand, CancelCommand,
+                 TokensOpenedCommand, TokensLostCommand, LinkOpenedCommand, LinkBeginCommand,
+                 LinkEndCommand, LinkClosedCommand, WriteKvCommand>;
 
 }  // namespace tandem

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "services/decode/generate_request.h"
+#include "services/decode/answers/generate_request.h"
 #include "services/runtime/base/check.h"
 #include "services/runtime/base/log.h"
 #include "services/runtime/base/status_macros.h"
@@ -85,13 +85,14 @@ void DecodeLoop::Handle(ReleaseCommand& command) {
 }
 
 void DecodeLoop::Handle(GenerateCommand& command) {
-  if (const absl::Status status = Start(command); !status.ok()) command.stream->Close(status);
+  if (const absl::Status status = Start(command); !status.ok()) command.sink->Close(status);
 }
 
 absl::Status DecodeLoop::Start(const GenerateCommand& command) {
   const v1::DecodeServiceGenerateRequest& request = command.request;
   const LeaseKey key = KeyOf(request.reservation());
   RETURN_IF_ERROR(CheckGenerate(request, engine_.config()));
+  RETURN_IF_ERROR(command.sink->Open(token_streams_));
   absl::StatusOr<Grant> memory = leases_.Commit(key, request.prompt_tokens());
   if (absl::IsInvalidArgument(memory.status()))
     return InvalidField("prompt_tokens", memory.status().message());
@@ -110,7 +111,7 @@ absl::Status DecodeLoop::Start(const GenerateCommand& command) {
   const auto first = static_cast<int32_t>(request.first_token());
   const absl::Time now = Clock::Real().Now();
   Sequence sequence{.memory = *std::move(memory),
-                    .stream = command.stream,
+                    .sink = command.sink,
                     .sampler = Sampler(SpecOf(request.sampling()), prompt),
                     .position = request.prompt_tokens(),
                     .token = first,
@@ -123,20 +124,45 @@ absl::Status DecodeLoop::Start(const GenerateCommand& command) {
   if (const auto end = scheduler_.Add(id, EndCriteriaOf(request), first)) {
     v1::DecodeServiceGenerateResponse last;
     last.set_reason(ReasonOf(*end));
-    (void)command.stream->Write(std::move(last));
+    (void)command.sink->Write(std::move(last));
     End(id, absl::OkStatus());
+    FlushTokens();
   }
   return absl::OkStatus();
 }
 
 void DecodeLoop::Handle(CancelCommand& command) {
   for (auto& [id, sequence] : sequences_) {
-    if (sequence.stream != command.stream) continue;
-    if (running_.has_value() && running_->Has(id)) {
-      sequence.cancelled = true;
-      return;
-    }
-    return End(id, absl::CancelledError("the reader is gone"));
+    if (sequence.sink == command.sink) return Cancel(id, sequence);
+  }
+}
+
+void DecodeLoop::Cancel(SequenceId id, Sequence& sequence) {
+  sequence.cancelled = true;
+  if (running_.has_value() && running_->Has(id)) return;
+  End(id, absl::CancelledError("the reader is gone"));
+}
+
+void DecodeLoop::Handle(TokensOpenedCommand& command) {
+  token_streams_.Open(command.stream);
+}
+
+void DecodeLoop::Handle(TokensLostCommand& command) {
+  EndTokens(command.stream, absl::CancelledError("the reader is gone"));
+}
+
+void DecodeLoop::EndTokens(uint64_t stream, const absl::Status& status) {
+  for (auto it = sequences_.begin(); it != sequences_.end();) {
+    auto& [id, sequence] = *it++;  // it may end
+    if (sequence.sink->token_stream() == stream) Cancel(id, sequence);
+  }
+  token_streams_.Close(stream, status);
+}
+
+void DecodeLoop::FlushTokens() {
+  for (const uint64_t stream : token_streams_.Flush()) {
+    EndTokens(stream, SlowReader({.message = "the reader of the tokens does not keep up, or is "
+                                             "gone"}));
   }
 }
 
@@ -220,6 +246,7 @@ void DecodeLoop::Handle(StepDoneCommand& /*command*/) {
   const Running step = *std::exchange(running_, std::nullopt);
   const absl::Time now = Clock::Real().Now();
   for (size_t i = 0; i < step.batch.size(); ++i) Deliver(step.batch[i], results[i].choice, now);
+  FlushTokens();
   const int sequences = static_cast<int>(step.batch.size());
   metrics_.OnStep(
       {.begin = step.begin, .end = now, .sequences = sequences, .tokens_generated = sequences});
@@ -238,7 +265,7 @@ void DecodeLoop::Deliver(SequenceId id, const TokenChoice& choice, absl::Time no
   *response.add_tokens() = ToProto(choice);
   const std::optional<EndReason> end = scheduler_.Advance(id, choice.id);
   if (end.has_value()) response.set_reason(ReasonOf(*end));
-  if (!sequence.stream->Write(std::move(response))) {
+  if (!sequence.sink->Write(std::move(response))) {
     return End(id,
                SlowReader({.message = "the reader of the tokens does not keep up, or is gone"}));
   }
@@ -252,9 +279,9 @@ void DecodeLoop::End(SequenceId id, const absl::Status& status) {
   leases_.Finish(it->second.memory.key);
   metrics_.decode_time.Observe(absl::ToDoubleSeconds(it->second.last_token - it->second.begun));
   if (status.ok()) {
-    it->second.stream->Close(status);
+    it->second.sink->Close(status);
   } else {
-    it->second.stream->CloseNow(status);
+    it->second.sink->CloseNow(status);
   }
   sequences_.erase(it);
 }
@@ -317,11 +344,13 @@ void DecodeLoop::Stop() {
   if (running_.has_value()) (void)engine_.Collect();
   running_.reset();
   while (!sequences_.empty()) End(sequences_.begin()->first, gone);
+  token_streams_.CloseAll(gone);
   for (DecodeCommand& command : commands_.PopAll(absl::ZeroDuration())) {
     std::visit(
         [&gone](auto& what) {
           using Command = std::decay_t<decltype(what)>;
-          if constexpr (std::is_same_v<Command, GenerateCommand>) what.stream->Close(gone);
+          if constexpr (std::is_same_v<Command, GenerateCommand>) what.sink->Close(gone);
+          if constexpr (std::is_same_v<Command, TokensOpenedCommand>) what.stream->Close(gone);
           if constexpr (std::is_same_v<Command, ReserveCommand>) what.reply(gone);
           if constexpr (std::is_same_v<Command, ReleaseCommand>) what.reply();
           if constexpr (std::is_same_v<Command, WriteKvCommand>) what.reply(gone);

@@ -14,8 +14,9 @@
 #include <vector>
 
 #include "absl/algorithm/container.h"
+#include "services/decode/answers/answer_sink.h"
+#include "services/decode/answers/token_streams.h"
 #include "services/decode/decode_command.h"
-#include "services/decode/generate_stream.h"
 #include "services/decode/links.h"
 #include "services/runtime/base/bounded_queue.h"
 #include "services/runtime/base/clock.h"
@@ -72,7 +73,7 @@ class DecodeLoop {
  private:
   struct Sequence {
     Grant memory;
-    GenerateStream* stream = nullptr;  // owned until closed
+    AnswerSink* sink = nullptr;  // owned until closed
     Sampler sampler;
     int64_t position = 0;  // of the token to be read next
     int32_t token = 0;     // that token
@@ -94,6 +95,8 @@ class DecodeLoop {
   void Handle(ReleaseCommand& command);
   void Handle(GenerateCommand& command);
   void Handle(CancelCommand& command);
+  void Handle(TokensOpenedCommand& command);
+  void Handle(TokensLostCommand& command);
   void Handle(LinkOpenedCommand& command);
   void Handle(LinkBeginCommand& command);
   void Handle(LinkEndCommand& command);
@@ -104,6 +107,11 @@ class DecodeLoop {
 
   void BeginStep();
   void Deliver(SequenceId id, const TokenChoice& choice, absl::Time now);
+  // Sends what answers have written to streams of many.
+  void FlushTokens();
+  void EndTokens(uint64_t stream, const absl::Status& status);
+  // Ends a sequence whose reader is gone: now, or when the step that it is in does.
+  void Cancel(SequenceId id, Sequence& sequence);
   // Ends a sequence: its memory is free, its stream closed.
   void End(SequenceId id, const absl::Status& status);
 
@@ -120,6 +128,7 @@ class DecodeLoop {
   Quota write_kv_quota_;
   LeaseTable leases_;
   Links links_;
+  TokenStreams token_streams_;
   DecodeScheduler scheduler_;
   std::map<SequenceId, Sequence> sequences_;
   std::optional<Running> running_;
