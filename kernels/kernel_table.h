@@ -20,6 +20,7 @@
 #include "kernels/attention/window_commit.h"
 #include "kernels/attention/window_index.h"
 #include "kernels/comm/all_reduce.h"
+#include "kernels/comm/gather.h"
 #include "kernels/common/stream.h"
 #include "kernels/gemm/bf16_linear.h"
 #include "kernels/gemm/grouped_linear.h"
@@ -88,6 +89,7 @@ struct KernelTable {
 
   // comm
   void (*all_reduce)(const AllReduceArgs& args, Stream& stream);
+  void (*gather)(const GatherArgs& args, Stream& stream);
 
   // attention
   void (*window_index)(const WindowIndexArgs& args, Stream& stream);

@@ -33,6 +33,7 @@ const KernelTable kCudaKernels = {
     .hc_post_pre = cuda::HcPostPre,
     // comm
     .all_reduce = cuda::AllReduce,
+    .gather = cuda::Gather,
     // attention: index, write
     .window_index = cuda::WindowIndex,
     .compressed_index = cuda::CompressedIndex,

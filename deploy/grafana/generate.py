@@ -65,6 +65,9 @@ def overview():
               share("tandem_step_seconds", (0.5, 0.99), by="phase", legend="{{phase}} "), unit="s"),
         panel("Sequences a step", "Median batch of a step.",
               share("tandem_batch_size", (0.5,), by="role", legend="{{role}} "), unit="short"),
+        panel("Launches a step", "Kernels of a decode step that is replayed as a CUDA graph, by "
+              "batch.", [query("max by (batch) (tandem_step_launches{MODEL})", "{{batch}}")],
+              unit="short"),
         panel("Age of the last step", "0 when idle; one that has work and does not step is stuck.",
               [query("max by (role, instance) (tandem_engine_last_step_age_seconds{MODEL})",
                      "{{role}} {{instance}}")], unit="s", warn=5, alarm=30),

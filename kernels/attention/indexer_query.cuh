@@ -93,51 +93,70 @@ __device__ __forceinline__ float ScaleFloat(uint32_t byte) {
   return ToFloat(Ue8m0{static_cast<uint8_t>(byte)});
 }
 
-// One block a token.
-__global__ void __launch_bounds__(kQueryThreads)
-    IndexerQueryKernel(IndexerTopkArgs args, IndexerWork work) {
+// What a thread has of a query: half of head threadIdx.x / 2, if there is that head.
+struct QueryPart {
+  uint4 words[2] = {};
+  uint32_t scales = 0x7F7F7F7Fu;
+  float proj = 0;
+};
+
+__device__ __forceinline__ QueryPart LoadQueryPart(const IndexerTopkArgs& args, int64_t t) {
+  QueryPart part;
+  const int tid = static_cast<int>(threadIdx.x), h = tid / 2;
+  if (h >= args.q.shape[1]) return part;
+  const auto* words = reinterpret_cast<const uint4*>(args.q.row(t)) + 2 * tid;
+  part.words[0] = words[0];
+  part.words[1] = words[1];
+  part.scales = reinterpret_cast<const uint32_t*>(args.q_scale.row(t))[h];
+  part.proj = args.proj.row(t)[h];
+  return part;
+}
+
+// Fills work.fragments, weight, offset, group_scale and irregular of place `local` with the query
+// of token t; the whole block, of at least kQueryThreads.
+__device__ __forceinline__ void PrepareQuery(const IndexerTopkArgs& args, const IndexerWork& work,
+                                             int64_t local, int64_t t, const QueryPart& part) {
   __shared__ uint32_t shifts[kQueryThreads / 2];  // of a head: a byte a group
   __shared__ int32_t any_irregular;
-  const int64_t local = blockIdx.x, t = work.first + local, heads = args.q.shape[1];
+  const int64_t heads = args.q.shape[1];
   const int tid = static_cast<int>(threadIdx.x);
   if (tid == 0) any_irregular = 0;
-  ptx::GridDependencyWait();
-  ptx::GridDependencyLaunch();  // not sooner: the next two kernels count on it
   __syncthreads();
-  const auto* words = reinterpret_cast<const uint32_t*>(args.q.row(t));
   const int h = tid / 2, half = tid % 2;
   if (h < work.heads) {
-    const bool real = h < heads;
-    const uint32_t scale_word =
-        real ? reinterpret_cast<const uint32_t*>(args.q_scale.row(t))[h] : 0x7F7F7F7Fu;
-    const RowScales scales = SplitScales(scale_word);
+    const RowScales scales = SplitScales(part.scales);
     const uint32_t shift = scales.regular ? scales.distance : 0;
     int32_t sum = 0;
-    for (int i = 8 * half; real && i < 8 * half + 8; ++i) {
-      const CodeTable table = ShiftedCodes((shift >> (8 * (i / 4))) & 255u);
-      const uint32_t word = words[16 * h + i];
-      sum = __dp4a(static_cast<int32_t>(SignedBytes(word, table)), 0x01010101, sum);
-      sum = __dp4a(static_cast<int32_t>(SignedBytes(word >> 16, table)), 0x01010101, sum);
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const CodeTable table = ShiftedCodes((shift >> (8 * (2 * half + i))) & 255u);
+      const uint32_t words[4] = {part.words[i].x, part.words[i].y, part.words[i].z,
+                                 part.words[i].w};
+#pragma unroll
+      for (const uint32_t word : words) {
+        sum = __dp4a(static_cast<int32_t>(SignedBytes(word, table)), 0x01010101, sum);
+        sum = __dp4a(static_cast<int32_t>(SignedBytes(word >> 16, table)), 0x01010101, sum);
+      }
     }
     sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 1);
     if (half == 0) {
-      const float proj = real ? args.proj.row(t)[h] : 0.0f;
-      const float w = RoundBf16(RoundBf16(proj) * args.weight_scale);
+      const float w = RoundBf16(RoundBf16(part.proj) * args.weight_scale);
       const int64_t at = local * work.heads + h;
       shifts[h] = shift;
       work.weight[at] = w * kGrow * (scales.regular ? ScaleFloat(scales.least) : 1.0f);
       work.offset[at] = -(kMagicFloat + 128.0f * static_cast<float>(sum)) * kShrink;
       for (int group = 0; group < 4; ++group) {
         work.group_scale[4 * at + group] =
-            scales.regular ? 1.0f : ScaleFloat((scale_word >> (8 * group)) & 255u);
+            scales.regular ? 1.0f : ScaleFloat((part.scales >> (8 * group)) & 255u);
       }
       if (!scales.regular) any_irregular = 1;
     }
   }
   __syncthreads();
   if (tid == 0) work.irregular[local] = any_irregular;
+  const auto* words = reinterpret_cast<const uint32_t*>(args.q.row(t));
   const int entries = static_cast<int>(work.heads / 16) * 4 * 32;
-  for (int i = tid; i < entries; i += kQueryThreads) {
+  for (int i = tid; i < entries; i += static_cast<int>(blockDim.x)) {
     const int lane = i % 32, step = i / 32 % 4, group = lane % 4;
     const int row = i / 128 * 16 + lane / 4;
     uint32_t a[2] = {}, shift[2] = {};
@@ -151,6 +170,17 @@ __global__ void __launch_bounds__(kQueryThreads)
         make_uint4(SignedBytes(a[0], low), SignedBytes(a[1], high), SignedBytes(a[0] >> 16, low),
                    SignedBytes(a[1] >> 16, high));
   }
+}
+
+// One block a token.
+__global__ void __launch_bounds__(kQueryThreads)
+    IndexerQueryKernel(IndexerTopkArgs args, IndexerWork work) {
+  const int64_t local = blockIdx.x;
+  const int tid = static_cast<int>(threadIdx.x);
+  ptx::GridDependencyWait();
+  ptx::GridDependencyLaunch();  // not sooner: the next two kernels count on it
+  const int64_t t = work.first + local;
+  PrepareQuery(args, work, local, t, LoadQueryPart(args, t));
   if (work.histogram != nullptr) {
     auto* bins = reinterpret_cast<uint4*>(work.histogram + local * kBins);
     for (int i = tid; i < kBins / 4; i += kQueryThreads) bins[i] = make_uint4(0, 0, 0, 0);

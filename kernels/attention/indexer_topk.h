@@ -14,8 +14,10 @@
 //           others (exact unless scales of groups differ by more than 2^10). A NaN score counts as
 //           −∞. On a device (H ≤ 64): dots are exact 32-bit integers where the four scales of a key
 //           and of a head lie within 2^3, else fp32; the sum over heads is fp32, in a fixed order.
-// Cost      68 bytes a row once a query tile, 256·H flop a (query, row)
-// Roofline  1M tokens: T=1 → 17.8 MB → 4 µs at 4.8 TB/s
+// Cost      68 bytes a row once a query tile, 256·H flop a (query, row). CUDA: one launch where up
+// to
+//           64 tokens' page tables name at most 2,048 rows (8,192 tokens of context), else three
+// Roofline  1M tokens: T=1 → 17.8 MB → 4 µs at 4.8 TB/s; 4K: 70 KB: latency-bound
 // Source    reference/deepseek_v4.md 3.7, DIS-4, DIS-5, DIS-6
 #pragma once
 

@@ -8,6 +8,7 @@
 #include "kernels/attention/indexer_query.cuh"
 #include "kernels/attention/indexer_score.cuh"
 #include "kernels/attention/indexer_select.cuh"
+#include "kernels/attention/indexer_short.cuh"
 #include "kernels/attention/indexer_topk.h"
 
 namespace tandem::kernels::cuda {
@@ -19,6 +20,7 @@ constexpr int64_t kSliceTokens = 1024;              // which blocks keep in shar
 // Up to so many rows, one block a token selects faster than several with a histogram made before.
 constexpr int64_t kRowsOfOneBlock = 16384;
 constexpr int64_t kSelectBlocksPerSm = 2;
+constexpr int64_t kMostShortTokens = 64;  // more fill the machine with fewer queries prepared
 
 // Enough tiles of 16 heads, of the few numbers that are compiled.
 int HeadTiles(int64_t heads) {
@@ -66,6 +68,14 @@ unsigned SelectBlocks(const IndexerWork& work) {
   return static_cast<unsigned>(std::clamp<int64_t>(room, 1, chunks));
 }
 
+template <int kTiles>
+void RunShort(const IndexerTopkArgs& args, Stream& stream) {
+  Launch({.name = "indexer_topk: short",
+          .grid = dim3(static_cast<unsigned>(kShortBlocks * args.batch.tokens())),
+          .threads = kShortThreads},
+         stream, IndexerShortKernel<kTiles>, args);
+}
+
 void RunSlice(const IndexerTopkArgs& args, const IndexerWork& work, Stream& stream) {
   const auto tokens = static_cast<unsigned>(work.tokens);
   if (work.capacity > args.rows.shape[1]) {
@@ -93,12 +103,17 @@ void IndexerTopk(const IndexerTopkArgs& args, Stream& stream) {
   CheckIndexerTopk(args);
   const int64_t tokens = args.batch.tokens();
   const int64_t capacity = args.batch.pages.shape[1] * kBlockRows;
+  const int tiles = HeadTiles(args.q.shape[1]);
   if (tokens == 0) return;
+  if (tokens <= kMostShortTokens && capacity > args.rows.shape[1] && capacity <= kShortRows) {
+    if (tiles == 1) return RunShort<1>(args, stream);
+    if (tiles == 2) return RunShort<2>(args, stream);
+    return RunShort<4>(args, stream);
+  }
   const int64_t slice = std::clamp<int64_t>(kSliceBytes / (4 * std::max<int64_t>(capacity, 1)), 1,
                                             std::min(tokens, kSliceTokens));
   Scratch scratch(stream);
-  IndexerWork work =
-      TakeWork(slice, capacity, HeadTiles(args.q.shape[1]), capacity > kRowsOfOneBlock, scratch);
+  IndexerWork work = TakeWork(slice, capacity, tiles, capacity > kRowsOfOneBlock, scratch);
   for (; work.first < tokens; work.first += slice) {
     work.tokens = std::min(slice, tokens - work.first);
     RunSlice(args, work, stream);

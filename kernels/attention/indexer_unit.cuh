@@ -180,16 +180,16 @@ __device__ __forceinline__ float ReduceUnit(int lane, Visit visit) {
   return own[0];
 }
 
-// Scores of a regular unit, a lane a row. `codes` is the first tile's of this lane, in shared
-// memory.
-template <int kTiles>
+// Scores of a regular unit, a lane a row. `codes` are the first tile's of this lane, in the order
+// of columns, the next tile's kStride on: in a stage of shared memory, or in registers.
+template <int kTiles, int kStride = 32>
 __device__ __forceinline__ float ScoreUnit(const IndexerQuery<kTiles>& query, const uint4* codes,
                                            const RowScales& scales, int lane) {
   const int row = RowOfColumn(lane / 4);
   const uint32_t group = 0x4440u | static_cast<uint32_t>(lane % 4);
   const float sum = ReduceUnit(lane, [&](int tile, float* two) {
     const uint32_t distance = __shfl_sync(0xFFFFFFFFu, scales.distance, 8 * tile + row);
-    ScoreRegular(query, codes[32 * tile], ptx::PermuteBytes(distance, 0, group), two);
+    ScoreRegular(query, codes[kStride * tile], ptx::PermuteBytes(distance, 0, group), two);
   });
   // The least scale as a float; that of byte 0 is subnormal.
   return sum * __uint_as_float(max(scales.least << 23, 0x00400000u));

@@ -2,8 +2,7 @@
 // all_reduce: the sum of the ranks' partial outputs, on every rank; with hc_post behind it if
 // wanted, and behind that the next sub-layer's hc_pre_norm_quant.
 //
-// Math      y[t,d] = bf( Σ_r x_r[t,d] ), r ascending;  with `post`: X ← hc_post( y, post, comb, X
-// );
+// Math      y[t,d] = bf( Σ_r x_r[t,d] ), r ascending;  with `post`: X ← hc_post( y, post, comb, X )
 //           with `next` as well: x', q, s, post', comb' = hc_pre_norm_quant( X )
 // Shapes    x[T,D] this rank's  →  y[T,D] or, with post, X[T,M,D] in place
 // Layout    row-major; x and y bf16, y may be x; post as in hc_post.h (its y is not read), M = 4
@@ -13,8 +12,8 @@
 //           run, whatever the other tokens. hc_post's own numerics, and hc_post_pre's. CPU tables:
 //           one rank, so a rounding that changes nothing.
 // Cost      2D·(R + 1) bytes a token read, of which R − 1 parts from peers, and 4D written
-// Roofline  D=4096, R=2: T=1 → 8 KB: latency-bound, one store over the link (CUDA: pushed up to 32
-//           tokens, pulled beyond); T=4096 → 34 MB each way → 75 µs at NVLink's 450 GB/s
+// Roofline  D=4096, R=2: T=1 → 8 KB: latency-bound, one store over the link (CUDA: pushed up to
+//           256 / R tokens, pulled beyond); T=4096 → 34 MB each way → 75 µs at NVLink's 450 GB/s
 // Source    reference/sm120.md 3.7, 5.3
 #pragma once
 

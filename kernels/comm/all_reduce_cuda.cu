@@ -19,7 +19,6 @@ namespace {
 constexpr int kPullThreads = 256;
 constexpr int kFewVectors = 1, kManyVectors = 4;  // of a thread in a round
 static_assert(16 * kPullThreads * kManyVectors <= kPullSliceBytes);
-constexpr int64_t kMostPushed = int64_t{kPushBlocks} * kPushVectors;
 
 // What hc_post wants at one vector of y, beside it.
 struct PostInput {
@@ -73,30 +72,39 @@ __global__ void __launch_bounds__(kPushVectors)
   if (place == 0) args.peers.epochs[block] = epoch;
 }
 
+// A block's vectors of one round, on their way from x to the peers.
+template <int kVectors>
+__device__ __forceinline__ void Offer(const AllReduceArgs& args, int64_t first, int64_t vectors,
+                                      int64_t slice, uint4 (&own)[kVectors]) {
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v) {
+    const int place = v * kPullThreads + static_cast<int>(threadIdx.x);
+    own[v] = first + place < vectors ? reinterpret_cast<const uint4*>(args.x.data)[first + place]
+                                     : uint4{};
+    reinterpret_cast<uint4*>(args.peers.exchange[args.peers.rank] + slice)[place] = own[v];
+  }
+}
+
 template <bool kPost, int kVectors>
 __global__ void __launch_bounds__(kPullThreads)
     AllReducePulled(AllReduceArgs args, int64_t vectors) {
   if (!args.peers.share_devices) ptx::GridDependencyLaunch();
   ptx::GridDependencyWait();
   const PeerView& peers = args.peers;
-  const int block = static_cast<int>(blockIdx.x);
-  const uint4* x = reinterpret_cast<const uint4*>(args.x.data);
-  uint32_t epoch = __ldcg(peers.epochs + block);
-  for (int64_t first = int64_t{block} * kVectors * kPullThreads; first < vectors;
-       first += int64_t{gridDim.x} * kVectors * kPullThreads) {
-    ++epoch;
-    const int64_t slice = (int64_t{epoch % 2} * kPullBlocks + block) * kPullSliceBytes;
-    uint4 own[kVectors] = {};
-#pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-      const int place = v * kPullThreads + static_cast<int>(threadIdx.x);
-      if (first + place >= vectors) continue;
-      own[v] = x[first + place];
-      reinterpret_cast<uint4*>(peers.exchange[peers.rank] + slice)[place] = own[v];
+  const int64_t stride = int64_t{gridDim.x} * kVectors * kPullThreads;
+  int64_t first = int64_t{blockIdx.x} * kVectors * kPullThreads;
+  uint32_t epoch = __ldcg(peers.epochs + blockIdx.x) + 1;
+  uint4 own[kVectors], next[kVectors];
+  Offer(args, first, vectors, SliceOf(epoch), own);
+  Tell(peers, epoch);
+  while (true) {
+    AwaitTold(peers, epoch);
+    const bool more = first + stride < vectors;
+    if (more) {
+      Offer(args, first + stride, vectors, SliceOf(epoch + 1), next);
+      Tell(peers, epoch + 1);
     }
-    Meet(peers, epoch);
-    // What lies beyond the end is summed as well, of an old round, and goes nowhere.
-    const int64_t mine = slice + 16 * static_cast<int>(threadIdx.x);
+    const int64_t mine = SliceOf(epoch) + 16 * static_cast<int>(threadIdx.x);
     if constexpr (kVectors == 1) {
       own[0] = SumOfPulled(peers, own[0], mine);
     } else {
@@ -106,22 +114,27 @@ __global__ void __launch_bounds__(kPullThreads)
     for (int v = 0; v < kVectors; ++v) {
       const int64_t vector = first + v * kPullThreads + static_cast<int>(threadIdx.x);
       if (vector >= vectors) continue;
-      const uint4& y = own[v];
-      if (args.y.data != nullptr) reinterpret_cast<uint4*>(args.y.data)[vector] = y;
+      if (args.y.data != nullptr) reinterpret_cast<uint4*>(args.y.data)[vector] = own[v];
       if constexpr (kPost) {
         PostInput input;
         LoadPost(args.post, vector, args.x.shape[1], &input);
-        PostStreams(input, y, args.x.shape[1]);
+        PostStreams(input, own[v], args.x.shape[1]);
       }
     }
+    if (!more) break;
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) own[v] = next[v];
+    first += stride;
+    ++epoch;
   }
-  if (threadIdx.x == 0) peers.epochs[block] = epoch;
+  if (threadIdx.x == 0) peers.epochs[blockIdx.x] = epoch;
 }
 
 template <bool kPost>
 void Reduce(const AllReduceArgs& args, Stream& stream) {
   const int64_t vectors = args.x.size() / 8;
-  if (vectors <= kMostPushed) {
+  // What is pushed travels twice, to every peer: the more of them, the fewer vectors.
+  if (vectors <= int64_t{kPushBoxes / args.peers.ranks} * kPushVectors) {
     Launch({.name = "all_reduce",
             .grid = dim3(Blocks(vectors, kPushVectors)),
             .threads = kPushVectors},

@@ -5,15 +5,17 @@
 // Push: a rank writes its vector into every peer's inbox, each word with the round's number beside
 // it in one store of eight bytes, and polls its own inbox: one way over the link, and no barrier.
 // Pull: a block writes its slice to its own exchange buffer, releases a flag at every peer, waits
-// for theirs, and reads their slices: two ways and a half, but every byte travels once.
+// for theirs, tells them of its next slice, and reads theirs: every byte travels once.
 //
 // Rounds. A block's round e (its epoch, kept in memory, so that a graph's replays go on counting)
-// uses buffers e mod 2. Nothing is reset: numbers only grow, and one that repeats after 2^32
-// rounds would have to meet a place that was not written since. Nobody is overtaken: a rank writes
-// buffers e mod 2 again in round e + 2, which it reaches after it has had the peer's part of round
-// e + 1, which the peer sends after it has read round e. A block's place in the buffers depends on
-// the block alone, so calls of different sizes, pushed and pulled, may follow each other.
-// A peer that does not come within the limit is recorded once; from then on nobody waits.
+// is pushed into half e mod 2 of an inbox, or lies in slice e mod 4. Nothing is reset: numbers only
+// grow, and one that repeats after 2^32 rounds would have to meet a place that was not written
+// since. Nobody is overtaken. A rank pushes round e + 2 in a kernel that comes after its round
+// e + 1, for which it had the peer's part, of a kernel after the peer's round e. It fills a slice
+// for round e + 3 when it has the peer's flag of round e + 2, which the peer releases when it waits
+// no more for round e + 1, and so has read round e. A block's places depend on the block alone, so
+// calls of different sizes, pushed and pulled, may follow each other. A peer that does not come
+// within the limit is recorded once; from then on nobody waits.
 #pragma once
 
 #include <cstdint>
@@ -74,13 +76,18 @@ __device__ __forceinline__ bool GoOnWaiting(const PeerView& peers, int peer, int
   return false;
 }
 
-// Pull: tells the peers that this block's slice of a round is there, and waits for theirs: thread p
-// has peer p.
-__device__ __forceinline__ void Meet(const PeerView& peers, uint32_t epoch) {
+// Pull: tells the peers that this block's slice of a round is there: thread p has peer p.
+__device__ __forceinline__ void Tell(const PeerView& peers, uint32_t epoch) {
   __syncthreads();
   const int peer = static_cast<int>(threadIdx.x), block = static_cast<int>(blockIdx.x);
+  if (peer >= peers.ranks || peer == peers.rank) return;
+  StoreRelease(peers.flags[peer] + peers.rank * kPullBlocks + block, epoch);
+}
+
+// And waits for theirs.
+__device__ __forceinline__ void AwaitTold(const PeerView& peers, uint32_t epoch) {
+  const int peer = static_cast<int>(threadIdx.x), block = static_cast<int>(blockIdx.x);
   if (peer < peers.ranks && peer != peers.rank) {
-    StoreRelease(peers.flags[peer] + peers.rank * kPullBlocks + block, epoch);
     const uint32_t* flag = peers.flags[peers.rank] + peer * kPullBlocks + block;
     const int64_t start = clock64();
     while (true) {
@@ -93,16 +100,29 @@ __device__ __forceinline__ void Meet(const PeerView& peers, uint32_t epoch) {
   __syncthreads();
 }
 
+// Both: every rank's slice of the round is there.
+__device__ __forceinline__ void Meet(const PeerView& peers, uint32_t epoch) {
+  Tell(peers, epoch);
+  AwaitTold(peers, epoch);
+}
+
+__device__ __forceinline__ int64_t SliceOf(uint32_t epoch) {
+  return (int64_t{epoch % kPullSlices} * kPullBlocks + blockIdx.x) * kPullSliceBytes;
+}
+
 // Where `writer` leaves vector `place` of this block in an inbox: its first half, the second
 // kPushVectors · 16 bytes on.
-__device__ __forceinline__ int64_t PushPlace(int writer, int place, uint32_t epoch) {
-  const int64_t box = (int64_t{epoch % 2} * kMaxPeers + writer) * kPushBlocks + blockIdx.x;
-  return (box * 2 * kPushVectors + place) * 16;
+__device__ __forceinline__ int64_t PushPlace(const PeerView& peers, int writer, int place,
+                                             uint32_t epoch) {
+  const int boxes = kPushBoxes / peers.ranks;
+  const int box =
+      static_cast<int>(epoch % 2) * kPushBoxes + writer * boxes + static_cast<int>(blockIdx.x);
+  return (int64_t{box} * 2 * kPushVectors + place) * 16;
 }
 
 __device__ __forceinline__ void Push(const PeerView& peers, const uint4& own, int place,
                                      uint32_t epoch) {
-  const int64_t at = PushPlace(peers.rank, place, epoch);
+  const int64_t at = PushPlace(peers, peers.rank, place, epoch);
 #pragma unroll
   for (int r = 0; r < kMaxPeers; ++r) {
     if (r >= peers.ranks) break;
@@ -114,7 +134,7 @@ __device__ __forceinline__ void Push(const PeerView& peers, const uint4& own, in
 
 __device__ __forceinline__ uint4 AwaitPushed(const PeerView& peers, int peer, int place,
                                              uint32_t epoch) {
-  const uint8_t* at = peers.inbox[peers.rank] + PushPlace(peer, place, epoch);
+  const uint8_t* at = peers.inbox[peers.rank] + PushPlace(peers, peer, place, epoch);
   const int64_t start = clock64();
   ulonglong2 low, high;
   while (true) {

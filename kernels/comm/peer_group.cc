@@ -12,10 +12,10 @@ namespace tandem::kernels {
 namespace {
 
 // One allocation a rank, in this order.
-constexpr int64_t kExchangeBytes = 2 * kPullBlocks * kPullSliceBytes;
-constexpr int64_t kInboxBytes = int64_t{2} * kMaxPeers * kPushBlocks * 2 * kPushVectors * 16;
+constexpr int64_t kExchangeBytes = kPullSlices * kPullBlocks * kPullSliceBytes;
+constexpr int64_t kInboxBytes = int64_t{2} * kPushBoxes * 2 * kPushVectors * 16;
 constexpr int64_t kFlagBytes = kMaxPeers * kPullBlocks * int64_t{sizeof(uint32_t)};
-constexpr int64_t kEpochBytes = kPushBlocks * int64_t{sizeof(uint32_t)};
+constexpr int64_t kEpochBytes = kPushBoxes * int64_t{sizeof(uint32_t)};
 constexpr int64_t kErrorBytes = sizeof(uint32_t);
 constexpr int64_t kBytes = kExchangeBytes + kInboxBytes + kFlagBytes + kEpochBytes + kErrorBytes;
 

@@ -3,7 +3,7 @@
 // with a GPU a rank, peer access on.
 //
 // Every rank has, on its own device: an inbox and flags that the others write, exchange buffers
-// that they read, and its own counts (peer_exchange.cuh); 13 MB in all. A block of an operation
+// that they read, and its own counts (peer_exchange.cuh); 17 MB in all. A block of an operation
 // talks to the same block of the other ranks only. All ranks must run the same operations of the
 // same sizes in the same order; a rank that does not is noticed by its peers after `limit` clock
 // cycles: they record an error, wait no more from then on, and what they compute is worthless.
@@ -22,19 +22,22 @@ namespace tandem::kernels {
 inline constexpr int kMaxPeers = 8;
 // All blocks of a launch must run at once on every device, so they are few.
 inline constexpr int kPullBlocks = 128;
-inline constexpr int64_t kPullSliceBytes = 16384;  // of a block, at a time
-inline constexpr int kPushBlocks = 256;
-inline constexpr int kPushVectors = 64;  // of a block: sixteen bytes, half of what is written
+// One is filled, one is read, one still may be; a divisor of 2^32, where counts begin again.
+inline constexpr int kPullSlices = 4;
+inline constexpr int64_t kPullSliceBytes = 16384;           // of a block, at a time
+inline constexpr int kPushBoxes = 2048;                     // of a rank, for all that write to it
+inline constexpr int kPushBlocks = kPushBoxes / kMaxPeers;  // of a launch, whoever else there is
+inline constexpr int kPushVectors = 64;  // of a box: sixteen bytes, half of what is written
 
 // What one rank's operations are given; plain pointers, copied into kernels.
 struct PeerView {
   int rank = 0;
   int ranks = 1;
-  uint8_t* exchange[kMaxPeers] = {};  // of every rank: [2][kPullBlocks][kPullSliceBytes]
-  // Of every rank: [2][kMaxPeers][kPushBlocks][2][kPushVectors][16], by who wrote.
+  uint8_t* exchange[kMaxPeers] = {};  // of every rank: [kPullSlices][kPullBlocks][kPullSliceBytes]
+  // Of every rank: [2][ranks][kPushBoxes / ranks][2][kPushVectors][16], by who wrote.
   uint8_t* inbox[kMaxPeers] = {};
   uint32_t* flags[kMaxPeers] = {};  // of every rank: [kMaxPeers][kPullBlocks], by who wrote
-  uint32_t* epochs = nullptr;       // this rank's: [kPushBlocks] rounds done
+  uint32_t* epochs = nullptr;       // this rank's: [kPushBoxes] rounds done
   uint32_t* error = nullptr;        // this rank's: 1 + the peer that did not come, or 0
   uint32_t* report = nullptr;       // the same in host memory, written where an error occurs
   int64_t limit = 0;                // clock cycles

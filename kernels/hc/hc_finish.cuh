@@ -4,8 +4,10 @@
 // number of warps, vectors of eight dims).
 //
 // Sinkhorn keeps the matrix as diag(r)·K·diag(c), K the softmax, all in each lane's registers: a
-// step is four sums of four and four reciprocals, the same function as hc_pre.h's but for
-// roundings. M = 4. Internal to kernels/hc.
+// step is four sums of four and four reciprocals, r = 1/(K·c). One warp's instructions are what it
+// takes, so eps is added only where a sum may be small, in the first step: later ones divide by
+// what is near one, and a factor 1 + eps stands for eps. The same function as hc_pre.h's but for
+// roundings and 1e-6 of what a step still changes. M = 4. Internal to kernels/hc.
 #pragma once
 
 #include <cstdint>
@@ -48,6 +50,8 @@ __device__ __forceinline__ float Sigmoid(float z) {
   return __fdividef(1.0f, 1.0f + expf(-z));
 }
 
+// By the special unit: Newton's steps from an integer's estimate take 0.9 µs longer over 20 rounds
+// of Sinkhorn.
 __device__ __forceinline__ float Reciprocal(float x) {
   float y;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -78,37 +82,46 @@ __device__ __forceinline__ float Sinkhorn(float logit, float eps, int iterations
   float sum = power + __shfl_xor_sync(kAll, power, 1);
   sum += __shfl_xor_sync(kAll, sum, 2);
   const float own = __fdividef(power, sum) + eps;
+  const float grown = own * (1 + eps);
   float k[kHcStreams][kHcStreams];
 #pragma unroll
   for (int i = 0; i < kHcStreams * kHcStreams; ++i) {
-    k[i / kHcStreams][i % kHcStreams] = __shfl_sync(kAll, own, 2 * kHcStreams + i);
+    k[i / kHcStreams][i % kHcStreams] = __shfl_sync(kAll, grown, 2 * kHcStreams + i);
   }
-  // r and c with their reciprocals: r ← r / (r·(K·c) + eps) is 1/r ← K·c + eps·(1/r).
-  float r[kHcStreams] = {1, 1, 1, 1}, c[kHcStreams];
-  float over_r[kHcStreams] = {1, 1, 1, 1}, over_c[kHcStreams] = {1, 1, 1, 1};
-  for (int step = 0; step < iterations; ++step) {
-    uint32_t changed = 0;
+  float r[kHcStreams] = {1, 1, 1, 1}, c[kHcStreams];  // the rows are a softmax's
+#pragma unroll
+  for (int i = 0; i < kHcStreams; ++i) {
+    const float column = (k[0][i] + k[1][i]) + (k[2][i] + k[3][i]);
+    c[i] = Reciprocal(__fmaf_rn(column, Reciprocal(1 + eps), eps));
+  }
+  const auto step = [&] {
 #pragma unroll
     for (int j = 0; j < kHcStreams; ++j) {
-      if (step == 0) continue;  // the rows are a softmax's
-      float next = over_r[j] * eps;
+      float row = __fmul_rn(k[j][0], c[0]);
 #pragma unroll
-      for (int i = 0; i < kHcStreams; ++i) next = __fmaf_rn(k[j][i], c[i], next);
-      r[j] = Reciprocal(next);
-      changed |= __float_as_uint(next) ^ __float_as_uint(over_r[j]);
-      over_r[j] = next;
+      for (int i = 1; i < kHcStreams; ++i) row = __fmaf_rn(k[j][i], c[i], row);
+      r[j] = Reciprocal(row);
     }
 #pragma unroll
     for (int i = 0; i < kHcStreams; ++i) {
-      float next = over_c[i] * eps;
+      float column = __fmul_rn(k[0][i], r[0]);
 #pragma unroll
-      for (int j = 0; j < kHcStreams; ++j) next = __fmaf_rn(k[j][i], r[j], next);
-      c[i] = Reciprocal(next);
-      changed |= __float_as_uint(next) ^ __float_as_uint(over_c[i]);
-      over_c[i] = next;
+      for (int j = 1; j < kHcStreams; ++j) column = __fmaf_rn(k[j][i], r[j], column);
+      c[i] = Reciprocal(column);
     }
-    if (changed == 0) break;  // nor would it ever again: every step is the same function of these
+  };
+  for (; iterations > 2; iterations -= 2) {
+    step();
+    const float before[kHcStreams] = {c[0], c[1], c[2], c[3]};
+    step();
+    uint32_t changed = 0;
+#pragma unroll
+    for (int i = 0; i < kHcStreams; ++i) {
+      changed |= __float_as_uint(before[i]) ^ __float_as_uint(c[i]);
+    }
+    if (changed == 0) break;  // nor would it ever again: a step is a function of c
   }
+  if (iterations > 1) step();
   const int j = (lane / kHcStreams + 2) % kHcStreams, i = lane % kHcStreams;
   const float row = j == 0 ? r[0] : j == 1 ? r[1] : j == 2 ? r[2] : r[3];
   const float column = i == 0 ? c[0] : i == 1 ? c[1] : i == 2 ? c[2] : c[3];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What hc_pre, hc_head and the fused operations ask of a device: one job, in one launch or two.
+// What hc_pre, hc_head and the fused operations ask of a device: one job, in one launch or more.
 // Internal to kernels/hc. The views' shapes are checked by the operations.
 #pragma once
 
@@ -63,10 +63,12 @@ HcJob JobOf(const HcPreNormQuantArgs& args);
 
 void RunHcJob(const HcJob& job, Stream& stream);
 
-// Its two halves (hc_mix.cuh, hc_finish.cuh); `name` is the operation's, for errors.
+// Its two halves (hc_mix.cuh, hc_finish.cuh), of up to kHcRows tokens in one; `name` is the
+// operation's, for errors.
 struct HcMixArgs;
 struct HcFinishArgs;
-void RunHcMix(const HcJob& job, const HcMixArgs& args, Stream& stream);
+void RunHcRows(const HcJob& job, const HcMixArgs& mix, const HcFinishArgs& finish, Stream& stream);
+void RunHcMix(const char* name, const HcMixArgs& args, Stream& stream);
 void RunHcFinish(const char* name, const HcFinishArgs& args, Stream& stream);
 
 }  // namespace tandem::kernels::cuda

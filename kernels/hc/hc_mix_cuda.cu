@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The mixing product's kernels.
+// The mixing product's kernels of more tokens than hc_rows_cuda.cu takes.
 //
-//   HcRows     up to 16 tokens: hc_rows.cuh.
-//   HcTiles    up to some hundred: a block has one chunk, split once for the 16 tokens of each
-//              warp.
+//   HcTiles    up to some hundred tokens: a block has one chunk, split once for the 16 tokens of
+//              each warp.
 //   HcGroups   more: the weights are split once for all (HcSplit); a block has a group of chunks,
 //              the next one's streams and weights on their way while it multiplies.
 #include "kernels/common/cuda/launch.h"
 #include "kernels/hc/hc_job.h"
 #include "kernels/hc/hc_mix.cuh"
-#include "kernels/hc/hc_rows.cuh"
 
 namespace tandem::kernels::cuda {
 namespace {
@@ -235,8 +233,7 @@ __global__ void __launch_bounds__(32 * kTileWarps) HcGroups(HcMixArgs args, cons
 }
 
 template <bool kPost, int kTiles>
-void Mix(const HcJob& job, const HcMixArgs& args, Stream& stream) {
-  const char* name = job.name;
+void Mix(const char* name, const HcMixArgs& args, Stream& stream) {
   const unsigned chunks = Blocks(args.dim, kHcChunk);
   const unsigned tiles = Blocks(args.tokens, kTileWarps * kHcRows);
   if (args.entries < static_cast<int>(chunks)) {
@@ -251,15 +248,6 @@ void Mix(const HcJob& job, const HcMixArgs& args, Stream& stream) {
             .grid = dim3(static_cast<unsigned>(args.entries), tiles),
             .threads = 32 * kTileWarps},
            stream, HcGroups<kPost, kTiles>, args, split);
-  } else if (args.tokens <= kHcRows) {
-    const LaunchConfig config = {
-        .name = name, .grid = dim3(chunks), .threads = 32 * kHcStreams * kTiles};
-    if (job.peers.ranks == 1) {
-      Launch(config, stream, HcRows<kPost, kTiles>, args);
-    } else if constexpr (kPost) {
-      KERNEL_CHECK_LE(static_cast<int>(chunks), kPushBlocks);
-      Launch(config, stream, HcPeerRows<kTiles>, args, job.peers);
-    }
   } else {
     Launch({.name = name, .grid = dim3(chunks, tiles), .threads = 32 * kTileWarps}, stream,
            HcTiles<kPost, kTiles>, args);
@@ -268,13 +256,13 @@ void Mix(const HcJob& job, const HcMixArgs& args, Stream& stream) {
 
 }  // namespace
 
-void RunHcMix(const HcJob& job, const HcMixArgs& args, Stream& stream) {
+void RunHcMix(const char* name, const HcMixArgs& args, Stream& stream) {
   if (args.mixes == kHcStreams) {
-    Mix<false, 1>(job, args, stream);
+    Mix<false, 1>(name, args, stream);
   } else if (args.y == nullptr) {
-    Mix<false, 3>(job, args, stream);
+    Mix<false, 3>(name, args, stream);
   } else {
-    Mix<true, 3>(job, args, stream);
+    Mix<true, 3>(name, args, stream);
   }
 }
 

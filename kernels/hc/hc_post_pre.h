@@ -9,7 +9,8 @@
 //           may be post and comb. With more ranks than one, which a device alone has, T is at most
 //           kMostPeerTokens, and the call is the same on every rank (PeerGroup).
 // Numerics  those of the two. CUDA: the same bits as its two operations, or three.
-// Cost      4MD + 5D bytes a token and 4·(2+M)·M·M·D of fn, 2·M·D·(M+1 + (2+M)·M) flop a token
+// Cost      4MD + 5D bytes a token and 4·(2+M)·M·M·D of fn, 2·M·D·(M+1 + (2+M)·M) flop a token.
+//           CUDA: one launch up to 16 tokens
 // Roofline  D=4096, M=4: T=1 → 1.7 MB → 0.4 µs: latency-bound; T=4096 → 352 MB → 82 µs at 4.3 TB/s
 // Source    reference/deepseek_v4.md 3.2
 #pragma once

@@ -16,8 +16,10 @@
 //           terms in fp32. Fast: fp32 products in 16 lanes over j, each lane ascending: |error of
 //           m/r| ≤ (M·D/16 + 5)·2^-24·Σ|f·fn|. CUDA (M = 4, D a multiple of 32 up to 7,936): fn as
 //           the exact sum of three bf16, products by matrix units with fp32 sums in the order of
-//           hc_mix.cuh, the same for every T; Sinkhorn as two vectors of scales.
+//           hc_mix.cuh, the same for every T; Sinkhorn as two vectors of scales, eps after the
+//           first step as a factor (|error of comb| < 10^-6).
 // Cost      2MD + 2D bytes and 2·(2+M)·M·M·D flop a token: compute-bound on fp32 units above T ≈ 16
+//           (CUDA: up to there in one launch)
 // Roofline  D=4096, M=4: T=64 → 1.6 MB of fn, 50 MFLOP: launch-bound; T=8192 → 6.4 GFLOP → 96 µs at
 //           67 TFLOP/s
 // Source    reference/deepseek_v4.md 3.2 (steps 1–10), DIS-1

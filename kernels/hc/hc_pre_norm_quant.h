@@ -9,7 +9,8 @@
 // Layout    row-major; X, norm and x bf16, q E4M3, s UE8M0, the rest fp32.
 // Numerics  those of the three, x' rounded to bf16 between them; norm_eps in both norms. CUDA: the
 //           same bits as its three operations.
-// Cost      2MD + 3D bytes a token and 4·(2+M)·M·M·D of fn, 2·(2+M)·M·M·D flop a token
+// Cost      2MD + 3D bytes a token and 4·(2+M)·M·M·D of fn, 2·(2+M)·M·M·D flop a token.
+//           CUDA: one launch up to 16 tokens
 // Roofline  D=4096, M=4: T=1 → 1.6 MB of fn → 0.4 µs: latency-bound; T=4096 → 184 MB → 43 µs at
 //           4.3 TB/s
 // Source    reference/deepseek_v4.md 3.0, 3.2 (steps 1–10), 4.2

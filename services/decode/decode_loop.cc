@@ -18,12 +18,22 @@ namespace {
 
 // Without work the loop looks at leases and links this often.
 constexpr absl::Duration kIdleWait = absl::Milliseconds(50);
+// A decode step on a device is waited for awake, if it does not last longer.
+constexpr absl::Duration kAwake = absl::Milliseconds(20);
 constexpr absl::Duration kPublishInterval = absl::Milliseconds(200);
 
 // Two live links never share a cell of the self-test.
 constexpr int kLinksMax = KvStorage::kTestCells;
 // One call a lease, and another one that was told to stop but has not yet.
 constexpr int kWriteKvPerSlot = 2;
+
+absl::Status ReaderGone() {
+  return absl::CancelledError("the reader is gone");
+}
+
+absl::Status ReaderBehind() {
+  return SlowReader({.message = "the reader of the tokens does not keep up, or is gone"});
+}
 
 }  // namespace
 
@@ -56,12 +66,15 @@ void DecodeLoop::Run() {
     // A step that runs says when it is over.
     const bool ready = scheduler_.running() > 0 && !running_.has_value();
     const absl::Duration wait = ready ? absl::ZeroDuration() : kIdleWait;
-    for (DecodeCommand& command : commands_.PopAll(wait)) {
+    const bool awake = running_.has_value() && engine_.runs() == StepRuns::kOnDevice;
+    for (DecodeCommand& command : commands_.PopAll(wait, awake ? kAwake : absl::ZeroDuration())) {
       std::visit([this](auto& what) { Handle(what); }, command);
     }
     const absl::Time now = Clock::Real().Now();
     Reap(now);
+    if (engine_.runs() == StepRuns::kInLaunch) TellReaders();
     if (scheduler_.running() > 0 && !running_.has_value()) BeginStep();
+    TellReaders();
     PublishState(now);
   }
   Stop();
@@ -133,37 +146,29 @@ absl::Status DecodeLoop::Start(const GenerateCommand& command) {
 
 void DecodeLoop::Handle(CancelCommand& command) {
   for (auto& [id, sequence] : sequences_) {
-    if (sequence.sink == command.sink) return Cancel(id, sequence);
+    if (sequence.sink == command.sink) return StopSequence(id, ReaderGone());
   }
 }
 
-void DecodeLoop::Cancel(SequenceId id, Sequence& sequence) {
-  sequence.cancelled = true;
-  if (running_.has_value() && running_->Has(id)) return;
-  End(id, absl::CancelledError("the reader is gone"));
-}
-
-void DecodeLoop::Handle(TokensOpenedCommand& command) {
-  token_streams_.Open(command.stream);
+void DecodeLoop::StopSequence(SequenceId id, const absl::Status& status) {
+  if (!running_.has_value() || !running_->Has(id)) return End(id, status);
+  sequences_.at(id).stopped = status;
 }
 
 void DecodeLoop::Handle(TokensLostCommand& command) {
-  EndTokens(command.stream, absl::CancelledError("the reader is gone"));
+  EndTokens(command.stream, ReaderGone());
 }
 
 void DecodeLoop::EndTokens(uint64_t stream, const absl::Status& status) {
   for (auto it = sequences_.begin(); it != sequences_.end();) {
-    auto& [id, sequence] = *it++;  // it may end
-    if (sequence.sink->token_stream() == stream) Cancel(id, sequence);
+    const auto& [id, sequence] = *it++;  // it may end
+    if (sequence.sink->token_stream() == stream) StopSequence(id, status);
   }
   token_streams_.Close(stream, status);
 }
 
 void DecodeLoop::FlushTokens() {
-  for (const uint64_t stream : token_streams_.Flush()) {
-    EndTokens(stream, SlowReader({.message = "the reader of the tokens does not keep up, or is "
-                                             "gone"}));
-  }
+  for (const uint64_t stream : token_streams_.Flush()) EndTokens(stream, ReaderBehind());
 }
 
 void DecodeLoop::Handle(LinkOpenedCommand& command) {
@@ -242,37 +247,55 @@ void DecodeLoop::BeginStep() {
 }
 
 void DecodeLoop::Handle(StepDoneCommand& /*command*/) {
-  const std::vector<ChunkResult> results = engine_.Collect();
+  std::vector<ChunkResult> results = engine_.Collect();
   const Running step = *std::exchange(running_, std::nullopt);
-  const absl::Time now = Clock::Real().Now();
-  for (size_t i = 0; i < step.batch.size(); ++i) Deliver(step.batch[i], results[i].choice, now);
-  FlushTokens();
+  for (size_t i = 0; i < step.batch.size(); ++i) Take(step.batch[i], std::move(results[i].choice));
   const int sequences = static_cast<int>(step.batch.size());
-  metrics_.OnStep(
-      {.begin = step.begin, .end = now, .sequences = sequences, .tokens_generated = sequences});
+  sample_ = {.begin = step.begin,
+             .end = Clock::Real().Now(),
+             .sequences = sequences,
+             .tokens_generated = sequences,
+             .launches = engine_.launches()};
 }
 
-void DecodeLoop::Deliver(SequenceId id, const TokenChoice& choice, absl::Time now) {
+void DecodeLoop::Take(SequenceId id, TokenChoice choice) {
   Sequence& sequence = sequences_.at(id);
-  if (sequence.cancelled) return End(id, absl::CancelledError("the reader is gone"));
-  metrics_.inter_token_gap.Add(absl::ToDoubleSeconds(now - sequence.last_token));
-  sequence.sampler.Accept(choice.id);
-  ++sequence.position;
-  sequence.token = choice.id;
-  sequence.last_token = now;
+  Written written{.id = id};
+  if (sequence.stopped.ok()) {
+    sequence.sampler.Accept(choice.id);
+    ++sequence.position;
+    sequence.token = choice.id;
+    written.end = scheduler_.Advance(id, choice.id);
+    written.choice = std::move(choice);
+  } else {
+    scheduler_.Remove(id);
+  }
+  written_.push_back(std::move(written));
+}
+
+void DecodeLoop::TellReaders() {
+  if (written_.empty()) return;
+  for (const Written& written : std::exchange(written_, {})) Tell(written);
+  FlushTokens();
+  metrics_.OnStep(sample_);
+}
+
+void DecodeLoop::Tell(const Written& written) {
+  const auto it = sequences_.find(written.id);
+  if (it == sequences_.end()) return;  // cancelled meanwhile
+  Sequence& sequence = it->second;
+  if (!sequence.stopped.ok()) return End(written.id, sequence.stopped);
+  metrics_.inter_token_gap.Add(absl::ToDoubleSeconds(sample_.end - sequence.last_token));
+  sequence.last_token = sample_.end;
 
   v1::DecodeServiceGenerateResponse response;
-  *response.add_tokens() = ToProto(choice);
-  const std::optional<EndReason> end = scheduler_.Advance(id, choice.id);
-  if (end.has_value()) response.set_reason(ReasonOf(*end));
-  if (!sequence.sink->Write(std::move(response))) {
-    return End(id,
-               SlowReader({.message = "the reader of the tokens does not keep up, or is gone"}));
-  }
-  if (end.has_value()) End(id, absl::OkStatus());
+  *response.add_tokens() = ToProto(written.choice);
+  if (written.end.has_value()) response.set_reason(ReasonOf(*written.end));
+  if (!sequence.sink->Write(std::move(response))) return StopSequence(written.id, ReaderBehind());
+  if (written.end.has_value()) End(written.id, absl::OkStatus());
 }
 
-void DecodeLoop::End(SequenceId id, const absl::Status& status) {
+void DecodeLoop::End(SequenceId id, absl::Status status) {
   const auto it = sequences_.find(id);
   CHECK(it != sequences_.end());
   scheduler_.Remove(id);

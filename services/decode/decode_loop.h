@@ -79,7 +79,7 @@ class DecodeLoop {
     int32_t token = 0;     // that token
     absl::Time begun;
     absl::Time last_token;
-    bool cancelled = false;  // ends when the step that it is in does
+    absl::Status stopped;  // not OK: ends so when the step that it is in does
   };
   // What the engine works on.
   struct Running {
@@ -89,13 +89,20 @@ class DecodeLoop {
     bool Has(SequenceId id) const { return absl::c_linear_search(batch, id); }
   };
 
+  // What a step wrote for a sequence, and its reader does not know yet.
+  struct Written {
+    SequenceId id;
+    TokenChoice choice;
+    std::optional<EndReason> end;
+  };
+
   void Run();
   void Handle(StepDoneCommand& command);
   void Handle(ReserveCommand& command);
   void Handle(ReleaseCommand& command);
   void Handle(GenerateCommand& command);
   void Handle(CancelCommand& command);
-  void Handle(TokensOpenedCommand& command);
+  void Handle(TokensOpenedCommand& command) { token_streams_.Open(command.stream); }
   void Handle(TokensLostCommand& command);
   void Handle(LinkOpenedCommand& command);
   void Handle(LinkBeginCommand& command);
@@ -106,14 +113,18 @@ class DecodeLoop {
   absl::Status Start(const GenerateCommand& command);
 
   void BeginStep();
-  void Deliver(SequenceId id, const TokenChoice& choice, absl::Time now);
+  // What the last step wrote, which the next one goes on from, and then its readers' share of it:
+  // they are told while the next one runs, where the engine runs beside this thread.
+  void Take(SequenceId id, TokenChoice choice);
+  void TellReaders();
+  void Tell(const Written& written);
   // Sends what answers have written to streams of many.
   void FlushTokens();
   void EndTokens(uint64_t stream, const absl::Status& status);
-  // Ends a sequence whose reader is gone: now, or when the step that it is in does.
-  void Cancel(SequenceId id, Sequence& sequence);
+  // Ends a sequence before its end: now, or when the step that it is in does.
+  void StopSequence(SequenceId id, const absl::Status& status);
   // Ends a sequence: its memory is free, its stream closed.
-  void End(SequenceId id, const absl::Status& status);
+  void End(SequenceId id, absl::Status status);
 
   void Reap(absl::Time now);
   void PublishState(absl::Time now);
@@ -132,6 +143,8 @@ class DecodeLoop {
   DecodeScheduler scheduler_;
   std::map<SequenceId, Sequence> sequences_;
   std::optional<Running> running_;
+  std::vector<Written> written_;  // by the last step, which its readers have not been told of
+  StepSample sample_;             // of that step
   SequenceId next_id_ = 1;
   absl::Time next_publish_ = absl::InfinitePast();
 

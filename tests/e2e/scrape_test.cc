@@ -114,6 +114,7 @@ std::vector<Expectation> Expected(const std::string& transport, double prompt_to
                  {series::kKvBlocks, "", {}, 0}},
        .present = {{series::kQueueDepth, "", {{"queue", "running"}}},
                    {series::kKvBlocks, "", {{"state", "free"}}},
+                   {series::kStepLaunches, "", {{"batch", "1"}}},
                    {series::kKvUsage, "", {}},
                    {series::kTransportInfo, "", {{"transport", transport}}},
                    {vllm::kRunning, "", {}},

@@ -26,7 +26,7 @@ struct CopyArgs {
 class Recording {
  public:
   virtual ~Recording() = default;
-  virtual int64_t operations() const = 0;
+  virtual int64_t launches() const = 0;  // of kernels; copies are none
 };
 
 class Backend {

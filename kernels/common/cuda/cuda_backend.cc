@@ -27,18 +27,18 @@ cudaStream_t QueueOf(const Stream& stream) {
 // A CUDA graph.
 class Graph final : public Recording {
  public:
-  Graph(cudaGraphExec_t executable, int64_t operations)
-      : executable_(executable), operations_(operations) {}
+  Graph(cudaGraphExec_t executable, int64_t launches)
+      : executable_(executable), launches_(launches) {}
   ~Graph() override { (void)cudaGraphExecDestroy(executable_); }
   Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
 
-  int64_t operations() const override { return operations_; }
+  int64_t launches() const override { return launches_; }
   cudaGraphExec_t executable() const { return executable_; }
 
  private:
   const cudaGraphExec_t executable_;
-  const int64_t operations_;
+  const int64_t launches_;
 };
 
 class Cuda final : public Backend {
@@ -147,13 +147,12 @@ class Cuda final : public Backend {
     queue();
     cudaGraph_t graph = nullptr;
     if (!Note(cudaStreamEndCapture(QueueOf(stream), &graph), stream)) return nullptr;
-    size_t operations = 0;
     cudaGraphExec_t executable = nullptr;
-    const bool made = Note(cudaGraphGetNodes(graph, nullptr, &operations), stream) &&
-                      Note(cudaGraphInstantiate(&executable, graph, 0), stream);
+    const bool made = Note(cudaGraphInstantiate(&executable, graph, 0), stream);
+    const int64_t launches = made ? KernelsOf(graph) : 0;
     (void)cudaGraphDestroy(graph);
     if (!made) return nullptr;
-    return std::make_unique<Graph>(executable, static_cast<int64_t>(operations));
+    return std::make_unique<Graph>(executable, launches);
   }
   void Replay(const Recording& recording, Stream& stream) override {
     Enter();
@@ -168,6 +167,17 @@ class Cuda final : public Backend {
     char address[32] = {};
     Must(cudaDeviceGetPCIBusId(address, sizeof address, index_));
     return address;
+  }
+  static int64_t KernelsOf(cudaGraph_t graph) {
+    size_t size = 0;
+    Must(cudaGraphGetNodes(graph, nullptr, &size));
+    std::vector<cudaGraphNode_t> nodes(size);
+    Must(cudaGraphGetNodes(graph, nodes.data(), &size));
+    return std::count_if(nodes.begin(), nodes.end(), [](cudaGraphNode_t node) {
+      cudaGraphNodeType type;
+      Must(cudaGraphNodeGetType(node, &type));
+      return type == cudaGraphNodeTypeKernel;
+    });
   }
   // Whether it went well; if not, the stream knows.
   static bool Note(cudaError_t error, Stream& stream) {

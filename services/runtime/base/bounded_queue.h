@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // BoundedQueue: many producers, one consumer, never more than `capacity` items. Thread-safe.
-// Producers never wait: TryPush says no when full. The consumer waits with a time limit.
+// Producers never wait: TryPush says no when full. The consumer waits with a time limit, awake for
+// as long of it as it likes.
 #pragma once
 
 #include <cstddef>
@@ -11,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "services/runtime/base/thread.h"
 
 namespace tandem {
 
@@ -38,9 +40,11 @@ class BoundedQueue {
     return true;
   }
 
-  // Everything queued, after waiting at most `timeout` for the first item. Empty on time-out or
-  // when closed.
-  std::vector<T> PopAll(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mutex_) {
+  // Everything queued, after waiting at most `timeout` for the first item, and `awake` before that.
+  // Empty on time-out or when closed.
+  std::vector<T> PopAll(absl::Duration timeout, absl::Duration awake = absl::ZeroDuration())
+      ABSL_LOCKS_EXCLUDED(mutex_) {
+    if (awake > absl::ZeroDuration()) LookFor(awake, [this] { return size() > 0; });
     absl::MutexLock lock(&mutex_);
     mutex_.AwaitWithTimeout(absl::Condition(this, &BoundedQueue::Ready), timeout);
     std::vector<T> out(std::make_move_iterator(items_.begin()),

@@ -43,6 +43,13 @@ struct ChunkResult {
   std::vector<float> target_logprobs;  // [targets.size()]
 };
 
+// Where a step runs once it has been launched.
+enum class StepRuns {
+  kInLaunch,   // which returns when it has run
+  kOnThreads,  // of the engine's
+  kOnDevice,   // beside all processors, so that whoever waits for a decode step may stay awake
+};
+
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -58,6 +65,11 @@ class Engine {
   // Waits for the step that was launched. One result a chunk, in their order; it depends neither on
   // the chunk's neighbours nor on time.
   virtual std::vector<ChunkResult> Collect() = 0;
+
+  virtual StepRuns runs() const { return StepRuns::kOnThreads; }
+
+  // Kernels of the last step that was collected, if it was replayed as a whole; else 0.
+  virtual int64_t launches() const { return 0; }
 
   // Both, for a loop that has nothing else to do.
   std::vector<ChunkResult> Step(absl::Span<const EngineChunk> chunks, const KvView& kv) {

@@ -28,7 +28,7 @@ absl::StatusOr<std::unique_ptr<ModelEngine>> ModelEngine::Create(const Parts& pa
                                                                 .kernels = parts.kernels,
                                                                 .communicator = parts.communicator,
                                                                 .sums_mlps = parts.sums_mlps,
-                                                                .head = parts.draws},
+                                                                .logits = parts.draws},
                                                                limits));
   return std::unique_ptr<ModelEngine>(new ModelEngine(std::move(model), parts));
 }

@@ -32,7 +32,7 @@ class ModelEngine final : public Engine {
     bool record = true;                    // replay decode steps, where the backend can
     Communicator* communicator = nullptr;  // of a rank that has peers
     bool sums_mlps = true;                 // with them (CutsMlps)
-    bool draws = true;                     // false: another rank has the head, and draws
+    bool draws = true;                     // false: rank 0 has the logits, and draws
   };
   // Errors: Model::Create.
   static absl::StatusOr<std::unique_ptr<ModelEngine>> Create(const Parts& parts,
@@ -42,16 +42,15 @@ class ModelEngine final : public Engine {
   void Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
               std::function<void()> done) override;
   std::vector<ChunkResult> Collect() override;
+  StepRuns runs() const override {
+    return backend_.ReadsHost() ? StepRuns::kInLaunch : StepRuns::kOnDevice;
+  }
+  int64_t launches() const override { return recording_ == nullptr ? 0 : recording_->launches(); }
 
   // Launch in two parts, without `done`.
   void Prepare(absl::Span<const EngineChunk> chunks, const KvView& kv);
   void Queue();
   kernels::Stream& stream() { return model_->stream(); }
-
-  // Of the last step, if it was replayed; else 0.
-  int64_t replayed_operations() const {
-    return recording_ == nullptr ? 0 : recording_->operations();
-  }
 
  private:
   ModelEngine(std::unique_ptr<Model> model, const Parts& parts)

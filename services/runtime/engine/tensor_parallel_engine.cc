@@ -6,8 +6,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/runtime/base/check.h"
+#include "services/runtime/base/thread.h"
 
 namespace tandem {
+namespace {
+
+// From a decode step's end to the next one's launch, and a decode step.
+constexpr absl::Duration kLookForStep = absl::Microseconds(200);
+constexpr absl::Duration kLookForEnd = absl::Milliseconds(20);
+
+}  // namespace
 
 TensorParallelEngine::TensorParallelEngine(std::vector<Rank> ranks, const Options& options)
     : options_(options),
@@ -30,7 +38,7 @@ TensorParallelEngine::~TensorParallelEngine() {
 void TensorParallelEngine::Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
                                   std::function<void()> done) {
   const absl::MutexLock lock(&mutex_);
-  CHECK_EQ(launched_, ended_);
+  CHECK_EQ(launched_.load(), ended_.load());
   chunks_ = chunks;
   kv_ = kv;
   done_ = std::move(done);
@@ -39,14 +47,16 @@ void TensorParallelEngine::Launch(absl::Span<const EngineChunk> chunks, const Kv
 }
 
 std::vector<ChunkResult> TensorParallelEngine::Collect() {
+  const auto ended = [this] { return ended_ == launched_; };
+  if (runs() == StepRuns::kOnDevice) LookFor(kLookForEnd, ended);
   const absl::MutexLock lock(&mutex_);
-  const auto ended = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return ended_ == launched_; };
   mutex_.Await(absl::Condition(&ended));
   return std::move(results_);
 }
 
 void TensorParallelEngine::RunRank(int rank) {
   for (int64_t step = 1;; ++step) {
+    if (runs() == StepRuns::kOnDevice) LookFor(kLookForStep, [&] { return launched_ == step; });
     {
       const absl::MutexLock lock(&mutex_);
       const auto called = [this, step]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // TensorParallelEngine: the Engine of several ranks, a thread and a backend each: every rank runs
-// the same step on its part of the model and its copy of the pool, and rank 0 has the head and the
+// the same step on its part of the model and its copy of the pool, and rank 0 has the logits and
 // draws.
+//
+// On devices its threads look for the next step for a while before they sleep, and Collect looks
+// for the end of a decode step: to be woken takes longer than what is left to wait for.
 //
 // A step goes through each rank's thread: Prepare; all ranks meet, so that nobody takes memory or
 // loads a recording while a peer's device already waits for it; Queue; then a wait that ends within
@@ -9,6 +12,7 @@
 // process with one line: its peers' sums are worthless. Used by one loop thread, like any Engine.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -43,6 +47,11 @@ class TensorParallelEngine final : public Engine {
   void Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
               std::function<void()> done) override;
   std::vector<ChunkResult> Collect() override;
+  StepRuns runs() const override {
+    return ranks_[0].engine->runs() == StepRuns::kOnDevice ? StepRuns::kOnDevice
+                                                           : StepRuns::kOnThreads;
+  }
+  int64_t launches() const override { return ranks_[0].engine->launches(); }
 
  private:
   void RunRank(int rank);
@@ -53,9 +62,9 @@ class TensorParallelEngine final : public Engine {
   std::vector<Rank> ranks_;
   RankBarrier barrier_;
   absl::Mutex mutex_;
-  int64_t launched_ ABSL_GUARDED_BY(mutex_) = 0;  // steps
-  int64_t ended_ ABSL_GUARDED_BY(mutex_) = 0;     // of them
-  size_t running_ ABSL_GUARDED_BY(mutex_) = 0;    // ranks
+  std::atomic<int64_t> launched_ = 0;           // steps; written under the mutex
+  std::atomic<int64_t> ended_ = 0;              // of them; likewise
+  size_t running_ ABSL_GUARDED_BY(mutex_) = 0;  // ranks
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   // Of the running step: written before it is launched, read by its ranks.
   absl::Span<const EngineChunk> chunks_;

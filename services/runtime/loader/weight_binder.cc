@@ -20,12 +20,16 @@ constexpr size_t kFaultsEnough = 1000;
 class Binder {
  public:
   Binder(TensorSource& source, const ModelConfig& config, const Shard& shard)
-      : source_(source), c_(config), cuts_mlps_(CutsMlps(config, shard)) {}
+      : source_(source),
+        c_(config),
+        cuts_mlps_(CutsMlps(config, shard)),
+        cuts_head_(CutsHead(config, shard)) {}
 
   Weights Model() {
     Weights w;
     w.embed = source_.Bf16Matrix("embed.weight", {c_.vocab_size, c_.hidden_size});
-    w.head = Bf16("head", {c_.vocab_size, c_.hidden_size});
+    w.head =
+        Bf16("head", {c_.vocab_size, c_.hidden_size}, cuts_head_ ? Split::kRows : Split::kWhole);
     w.norm = source_.Bf16Vector("norm.weight", c_.hidden_size);
     w.hc_head = HyperConnection("hc_head", {.rows = kHcMult, .scales = 1});
     // A config of another model would fault millions of times.
@@ -51,8 +55,9 @@ class Binder {
   LinearWeight Fp8(const std::string& name, const MatrixShape& shape, Split split = Split::kWhole) {
     return source_.Linear(name, {.format = WeightFormat::kFp8, .split = split}, shape);
   }
-  LinearWeight Bf16(const std::string& name, const MatrixShape& shape) {
-    return source_.Linear(name, {.format = WeightFormat::kBf16}, shape);
+  LinearWeight Bf16(const std::string& name, const MatrixShape& shape,
+                    Split split = Split::kWhole) {
+    return source_.Linear(name, {.format = WeightFormat::kBf16, .split = split}, shape);
   }
 
   CompressorWeights Compressor(const std::string& name, int ratio, int64_t dim) {
@@ -124,7 +129,7 @@ class Binder {
 
   TensorSource& source_;
   const ModelConfig& c_;
-  const bool cuts_mlps_;
+  const bool cuts_mlps_, cuts_head_;
 };
 
 }  // namespace

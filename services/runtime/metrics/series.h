@@ -92,6 +92,11 @@ inline constexpr Series kStep = {"tandem_step_seconds",
 inline constexpr Series kLastStepAge = {
     "tandem_engine_last_step_age_seconds",
     "Since the last step began while there is work; 0 when idle", Owner::kWorkers};
+inline constexpr Series kStepLaunches = {
+    "tandem_step_launches",
+    "Kernels of the last decode step that was replayed as a CUDA graph, by batch (at most 1, 2, 4 "
+    "... sequences)",
+    Owner::kDecode};
 inline constexpr Series kInterTokenGap = {"tandem_inter_token_gap_seconds",
                                           "Between two tokens of a sequence", Owner::kDecode};
 inline constexpr Series kKvBlocks = {

@@ -2,6 +2,7 @@
 #include "services/runtime/metrics/worker_metrics.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -135,7 +136,10 @@ DecodeMetrics::DecodeMetrics(MetricsRegistry& registry)
       lease_expired(registry.Counters(series::kKvLeaseExpired).Add({})),
       cache(registry),
       blocks_(registry.Gauges(series::kKvBlocks)),
-      leases_(registry.Gauges(series::kKvLeases)) {}
+      leases_(registry.Gauges(series::kKvLeases)),
+      launches_(registry.Gauges(series::kStepLaunches)) {
+  launches_.Add({{"batch", "1"}});
+}
 
 void DecodeMetrics::SetPages(const Pages& pages) {
   blocks_.Add({{"state", "free"}}).Set(pages.free);
@@ -158,6 +162,10 @@ void DecodeMetrics::SetLeases(const Leases& counts) {
 void DecodeMetrics::OnStep(const StepSample& step) {
   engine.OnStep(step);
   inter_token_gap.Flush();
+  if (step.launches == 0) return;
+  const unsigned batch = std::bit_ceil(static_cast<unsigned>(step.sequences));
+  if (std::exchange(launches_told_[batch], step.launches) == step.launches) return;
+  launches_.Add({{"batch", absl::StrCat(batch)}}).Set(static_cast<double>(step.launches));
 }
 
 }  // namespace tandem

@@ -3,6 +3,8 @@
 // inter_token_gap, which is the loop's; borrows the registry, which outlives it.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
@@ -22,6 +24,7 @@ struct StepSample {
   int sequences = 0;
   int tokens_prompt = 0;     // read
   int tokens_generated = 0;  // sampled
+  int64_t launches = 0;      // kernels, if it was replayed
 };
 
 // What both kinds have.
@@ -137,6 +140,8 @@ struct DecodeMetrics {
  private:
   prometheus::Family<prometheus::Gauge>& blocks_;
   prometheus::Family<prometheus::Gauge>& leases_;
+  prometheus::Family<prometheus::Gauge>& launches_;
+  std::map<unsigned, int64_t> launches_told_;  // by batch
 };
 
 }  // namespace tandem

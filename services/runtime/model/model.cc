@@ -41,16 +41,19 @@ Model::Model(const Parts& parts, const StepLimits& limits)
       kernels_(parts.kernels),
       communicator_(parts.communicator),
       sums_mlps_(parts.sums_mlps),
-      head_rows_(parts.head ? kHeadRows : 0),
+      has_logits_(parts.logits),
+      cuts_head_(config_.head_rows < config_.vocab_size),
+      block_rows_(has_logits_ || cuts_head_ ? kHeadRows : 0),
       limits_(limits),
       memory_(kernels_.backend),
       frequencies_(config_, memory_),
       stream_(kernels_.backend.MakeStream()),
       work_(config_, limits, memory_),
       inputs_(kernels_.backend),
-      head_streams_(memory_, head_rows_ * kHcMult * config_.hidden_size),
-      head_x_(memory_, head_rows_ * config_.hidden_size),
-      logits_(memory_, head_rows_ * config_.vocab_size) {}
+      head_streams_(memory_, block_rows_ * kHcMult * config_.hidden_size),
+      head_x_(memory_, block_rows_ * config_.hidden_size),
+      part_(memory_, cuts_head_ ? block_rows_ * config_.head_rows : 0),
+      logits_(memory_, has_logits_ ? block_rows_ * config_.vocab_size : 0) {}
 
 Step Model::Describe(absl::Span<const SequenceChunk> chunks, const KvView& kv,
                      kernels::Mirror& inputs) {
@@ -90,7 +93,7 @@ void Model::Queue(const Running& run, LogitsSink sink) {
     const bool last = layer + 1 == config_.num_hidden_layers;
     Layer(c, layers[layer], layer, last ? nullptr : &layers[layer + 1], streams);
   }
-  if (head_rows_ > 0) Head(run.chunks, streams, sink);
+  if (block_rows_ > 0) Head(run.chunks, streams, sink);
 }
 
 void Model::RunLayer(int layer, absl::Span<const SequenceChunk> chunks, const KvView& kv,
@@ -178,7 +181,7 @@ void Model::HeadBlock(absl::Span<const LogitsRow> rows, const Streams& streams, 
   const kernels::KernelTable& table = kernels_.table;
   const int64_t count = static_cast<int64_t>(rows.size());
   const auto x = head_x_.View(count, config_.hidden_size);
-  const auto logits = logits_.View(count, config_.vocab_size);
+  const auto part = (cuts_head_ ? part_ : logits_).View(count, config_.head_rows);
   const float norm_eps = static_cast<float>(config_.rms_norm_eps);
   table.hc_head({.streams = streams,
                  .fn = weights_.hc_head.fn,
@@ -189,8 +192,14 @@ void Model::HeadBlock(absl::Span<const LogitsRow> rows, const Streams& streams, 
                  .x = x},
                 stream_);
   table.rms_norm({.x = x, .weight = weights_.norm, .eps = norm_eps, .y = x}, stream_);
-  table.bf16_linear({.x = x, .weight = weights_.head, .y = logits}, stream_);
-  sink({.rows = rows, .logits = logits});
+  table.bf16_linear({.x = x, .weight = weights_.head, .y = part}, stream_);
+  kernels::TensorView<float, 2> logits = part;
+  if (cuts_head_ && communicator_ != nullptr) {
+    logits = {};
+    if (has_logits_) logits = logits_.View(count, config_.vocab_size);
+    communicator_->Gather({.x = part, .y = logits}, stream_);
+  }
+  if (has_logits_) sink({.rows = rows, .logits = logits});
 }
 
 }  // namespace tandem

@@ -9,7 +9,7 @@
 //
 // One rank of several computes its shard's part (config/shard.h) in a thread of its own, and sums
 // with its peers behind every sub-layer; each has a whole copy of the pool, for the rows of a token
-// are the same on all.
+// are the same on all. Logits of a cut head come together on rank 0.
 //
 // Weights, pool and working memory lie where the backend allocates. Borrows the weights, the kernel
 // set's parts and the communicator; all outlive it. Not thread-safe.
@@ -43,7 +43,8 @@ struct LogitsRow {
 // queues on the model's stream.
 struct LogitsBlock {
   absl::Span<const LogitsRow> rows;
-  kernels::TensorView<const float, 2> logits;  // [rows, vocab_size]
+  // [rows, vocab_size]; of a part alone, without communicator: [rows, head_rows].
+  kernels::TensorView<const float, 2> logits;
 };
 using LogitsSink = absl::FunctionRef<void(const LogitsBlock&)>;
 
@@ -57,7 +58,7 @@ class Model {
     kernels::KernelSet kernels;
     Communicator* communicator = nullptr;  // of a rank that has peers
     bool sums_mlps = true;                 // with them (CutsMlps)
-    bool head = true;                      // false: it ends behind the last layer, without logits
+    bool logits = true;                    // false: rank 0 has them, and the sink is not called
   };
   static absl::StatusOr<std::unique_ptr<Model>> Create(const Parts& parts,
                                                        const StepLimits& limits);
@@ -110,7 +111,9 @@ class Model {
   const kernels::KernelSet kernels_;
   Communicator* const communicator_;
   const bool sums_mlps_;
-  const int64_t head_rows_;  // of a block
+  const bool has_logits_;
+  const bool cuts_head_;      // each rank has a part of it; if not, who has no logits has no head
+  const int64_t block_rows_;  // of the head
   const StepLimits limits_;
   kernels::Memory memory_;
   const RopeBases frequencies_;
@@ -121,6 +124,7 @@ class Model {
   // more memory.
   Buffer<kernels::Bf16> head_streams_;  // [rows, 4, D]
   Buffer<kernels::Bf16> head_x_;        // [rows, D]
+  Buffer<float> part_;                  // [rows, head_rows] of a cut head
   Buffer<float> logits_;                // [rows, V]
 };
 

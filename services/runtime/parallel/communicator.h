@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Communicator: what one rank of a tensor-parallel group sums with the others by. A seam: over peer
-// memory, over NCCL, or either by size (device/comm_group.h); in host memory (host_group.h).
+// Communicator: what one rank of a tensor-parallel group sums with the others by, and hands rank 0
+// its columns by. A seam: over peer memory, over NCCL, or either by size (device/comm_group.h); in
+// host memory (host_group.h).
 //
 // The ranks are in one process, a thread each, and a device on GPUs. Every rank queues the same
 // calls of the same sizes in the same order; they may be captured in a graph once each size has run
@@ -20,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "kernels/comm/all_reduce.h"
+#include "kernels/comm/gather.h"
 
 namespace tandem {
 
@@ -29,6 +31,10 @@ class Communicator {
 
   // Queues all_reduce on the rank's stream; `args.peers` is left to the communicator.
   virtual void AllReduce(const kernels::AllReduceArgs& args, kernels::Stream& stream) = 0;
+
+  // Queues gather on the rank's stream, likewise; `args.y` is rank 0's alone. What it moves is the
+  // same bits in every kind.
+  virtual void Gather(const kernels::GatherArgs& args, kernels::Stream& stream) = 0;
 
   // Waits until all that was queued has run. DEADLINE_EXCEEDED where a rank did not come within
   // `limit`, INTERNAL where the device or the transport failed.

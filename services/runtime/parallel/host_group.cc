@@ -30,6 +30,22 @@ class HostGroup::Rank final : public Communicator {
     PostReduced(group_.table_, args, sum, stream);
   }
 
+  void Gather(const kernels::GatherArgs& args, kernels::Stream& stream) override {
+    kernels::CheckGather(args);
+    group_.columns_[rank_] = args.x;
+    if (!Meet(stream)) return;
+    for (size_t r = 0; rank_ == 0 && r < group_.columns_.size(); ++r) {
+      const kernels::TensorView<const float, 2>& x = group_.columns_[r];
+      CHECK_EQ(x.shape[0], args.y.shape[0]);
+      CHECK_EQ(x.row_size() * static_cast<int64_t>(group_.columns_.size()), args.y.row_size());
+      for (int64_t row = 0; row < x.shape[0]; ++row) {
+        std::copy_n(x.row(row), x.row_size(),
+                    args.y.row(row) + static_cast<int64_t>(r) * x.row_size());
+      }
+    }
+    (void)Meet(stream);  // as above
+  }
+
   absl::Status Wait(kernels::Stream&, absl::Duration) override { return group_.barrier_.failure(); }
 
   void Abort() override {
@@ -62,7 +78,8 @@ class HostGroup::Rank final : public Communicator {
 HostGroup::HostGroup(const kernels::KernelTable& table, const Options& options)
     : table_(table),
       barrier_(options.ranks, options.limit),
-      parts_(static_cast<size_t>(options.ranks)) {
+      parts_(static_cast<size_t>(options.ranks)),
+      columns_(static_cast<size_t>(options.ranks)) {
   for (int r = 0; r < options.ranks; ++r) ranks_.push_back(std::make_unique<Rank>(*this, r));
 }
 

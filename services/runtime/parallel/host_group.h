@@ -31,7 +31,9 @@ class HostGroup final : public RankGroup {
 
   const kernels::KernelTable& table_;
   RankBarrier barrier_;
-  std::vector<kernels::TensorView<const kernels::Bf16, 2>> parts_;  // of the running call
+  // Of the running call.
+  std::vector<kernels::TensorView<const kernels::Bf16, 2>> parts_;
+  std::vector<kernels::TensorView<const float, 2>> columns_;
   std::vector<std::unique_ptr<Rank>> ranks_;
 };
 

@@ -2,11 +2,11 @@
 #include "services/runtime/parallel/rank_barrier.h"
 
 #include <string>
-#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "services/runtime/base/check.h"
+#include "services/runtime/base/thread.h"
 
 namespace tandem {
 namespace {
@@ -35,11 +35,8 @@ absl::Status RankBarrier::Meet(int rank) {
       return absl::OkStatus();
     }
   }
-  while (rounds_.load(std::memory_order_acquire) == round) {
-    if (absl::Now() - begin > kLook) return Wait(round, begin + limit_);
-    std::this_thread::yield();
-  }
-  return absl::OkStatus();
+  const auto over = [&] { return rounds_.load(std::memory_order_acquire) != round; };
+  return LookFor(kLook, over) ? absl::OkStatus() : Wait(round, begin + limit_);
 }
 
 absl::Status RankBarrier::Wait(uint64_t round, absl::Time until) {

@@ -21,7 +21,7 @@ class Sum {
   WeightSizes Model() {
     const int64_t vocabulary = int64_t{c_.vocab_size} * c_.hidden_size;
     Plain(sizes_.vocabulary, kBf16 * vocabulary);
-    Linear(sizes_.vocabulary, WeightFormat::kBf16, c_.vocab_size, c_.hidden_size);
+    Linear(sizes_.vocabulary, WeightFormat::kBf16, c_.head_rows, c_.hidden_size);
     Plain(sizes_.rest, kBf16 * c_.hidden_size);
     HyperConnection(kHcMult, 1);
     for (int i = 0; i < c_.num_hidden_layers; ++i) Layer(i);

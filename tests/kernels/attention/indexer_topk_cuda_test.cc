@@ -224,9 +224,10 @@ class IndexerTopkCudaTest : public OnDevice {
 TEST_F(IndexerTopkCudaTest, EqualsTheDefinitionAtEveryEdge) {
   SCOPED_TRACE(random_.Trace());
   for (const int64_t heads : {1, 4, 16, 17, 64}) {
-    Make(16, heads, 1, Scales::kRegular);
+    Make(33, heads, 1, Scales::kRegular);
     for (const int64_t topk : {1, 8, 32, 512}) {
-      for (const int64_t rows : {0, 1, 7, 8, 9, 31, 32, 33, 63, 64, 65, 127, 513, 700, 1000}) {
+      for (const int64_t rows :
+           {0, 1, 7, 8, 9, 31, 32, 33, 63, 64, 65, 127, 513, 700, 1000, 2047, 2048}) {
         const Sequences steps({At(rows, Table(rows))});
         Check(Args(steps, topk), Run(steps, topk), 0, Scales::kRegular);
       }
@@ -321,6 +322,23 @@ TEST_F(IndexerTopkCudaTest, ServesABatchOfManyLengths) {
   const Sequences steps(list);
   const auto rows = Run(steps, 512);
   for (const int64_t t : {0, 1, 7, 8, 31, 63}) Check(Args(steps, 512), rows, t, Scales::kRegular);
+}
+
+TEST_F(IndexerTopkCudaTest, ChoosesAlikeInOneLaunchAndInThree) {
+  SCOPED_TRACE(random_.Trace());
+  Make(32, 64, 65, Scales::kWild);
+  std::vector<Sequence> list;
+  for (int i = 0; i < 65; ++i) {
+    const int64_t rows = i == 0 ? 2047 : random_.Below(2048);
+    list.push_back(At(rows, Table(rows)));
+  }
+  const Sequences many(list);
+  const auto rows = Run(many, 512);
+  list.pop_back();
+  const Sequences few(list);
+  const auto again = Run(few, 512);
+  for (const int64_t t : {0, 1, 63}) Check(Args(few, 512), again, t, Scales::kWild, 256);
+  EXPECT_TRUE(std::equal(again.values.begin(), again.values.end(), rows.values.begin()));
 }
 
 }  // namespace

@@ -6,68 +6,18 @@
 // hc_post and the next norm the bits of the operations; a rank that stays away is an error, not a
 // hang.
 #include "kernels/comm/all_reduce.h"
+#include "tests/kernels/comm/peer_ranks.h"
 #include "tests/kernels/hc/hc_case.h"
 
 namespace tandem::kernels {
 namespace {
 
-constexpr int64_t kLimit = int64_t{2'000'000'000};  // a second
-
-int DeviceOf(int rank) {
-  int devices = 0;
-  KERNEL_CHECK_EQ(cudaGetDeviceCount(&devices), cudaSuccess);
-  return rank % devices;
-}
-
 // Whether all blocks of all ranks run at once: what is pulled by more than two ranks of a device
 // would fill it.
 bool Fits(int ranks, int64_t values) {
-  const bool pulled = values / 8 > int64_t{kPushBlocks} * kPushVectors;
+  const bool pulled = values / 8 > int64_t{kPushBoxes / ranks} * kPushVectors;
   return !pulled || ranks <= 2 || DeviceOf(ranks - 1) == ranks - 1;
 }
-
-// A rank's device, stream and memory.
-struct Rank {
-  explicit Rank(int rank) : device(DeviceOf(rank)) {
-    KERNEL_CHECK_EQ(cudaSetDevice(device), cudaSuccess);
-    KERNEL_CHECK_EQ(cudaStreamCreateWithFlags(&queue, cudaStreamNonBlocking), cudaSuccess);
-    stream = MakeDeviceStream(queue);
-  }
-  ~Rank() {
-    (void)cudaSetDevice(device);
-    (void)cudaStreamDestroy(queue);
-  }
-  Rank(const Rank&) = delete;
-  Rank& operator=(const Rank&) = delete;
-  void Use() const { KERNEL_CHECK_EQ(cudaSetDevice(device), cudaSuccess); }
-
-  int device;
-  cudaStream_t queue = nullptr;
-  Stream stream;
-};
-
-class Group {
- public:
-  Group(int ranks, int64_t limit) {
-    std::vector<int> devices;
-    for (int r = 0; r < ranks; ++r) devices.push_back(DeviceOf(r));
-    peers = PeerGroup::Create(devices, limit);
-    KERNEL_CHECK(peers != nullptr);
-    for (int r = 0; r < ranks; ++r) all.push_back(std::make_unique<Rank>(r));
-  }
-  ~Group() { (void)cudaSetDevice(0); }
-  Group(const Group&) = delete;
-  Group& operator=(const Group&) = delete;
-  void Wait() {
-    for (const auto& rank : all) {
-      rank->Use();
-      ASSERT_TRUE(Synchronize(rank->stream)) << rank->stream.error();
-    }
-  }
-
-  std::unique_ptr<PeerGroup> peers;
-  std::vector<std::unique_ptr<Rank>> all;
-};
 
 Tensor<Bf16, 2> Sum(const std::vector<Tensor<Bf16, 2>>& parts) {
   Tensor<Bf16, 2> sum(parts[0].view.shape[0], parts[0].view.shape[1]);
@@ -84,7 +34,7 @@ TEST(AllReduceCudaTest, EveryRankHasTheSum) {
   SCOPED_TRACE(random.Trace());
   for (const int ranks : {1, 2, 4, 8}) {
     Group group(ranks, kLimit);
-    for (const int64_t tokens : {1, 2, 17, 1, 32, 33, 64, 65, 300, 3, 1}) {
+    for (const int64_t tokens : {1, 2, 17, 1, 32, 33, 64, 65, 128, 129, 300, 3, 1}) {
       for (const int64_t dim : {8, 1032, 4096}) {
         if (!Fits(ranks, tokens * dim)) continue;
         std::vector<Tensor<Bf16, 2>> parts;
@@ -283,7 +233,7 @@ TEST(AllReduceCudaTest, AThousandRoundsOfAllSizes) {
   constexpr int kRanks = 2, kBatches = 10, kCalls = 100;
   Group group(kRanks, kLimit);
   std::vector<std::unique_ptr<Round>> rounds;
-  for (const int64_t tokens : {1, 2, 8, 31, 32, 33, 63, 64, 65, 127, 4096}) {
+  for (const int64_t tokens : {1, 2, 8, 31, 32, 33, 63, 64, 65, 127, 128, 129, 256, 257, 4096}) {
     // Nor do two ranks' calls and the next ones, which begin early, fit on one device then.
     if (tokens > 64 && DeviceOf(1) == DeviceOf(0)) continue;
     rounds.push_back(std::make_unique<Round>(group, tokens, 4096, random));

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Goal: what became of the instructions that matter, on both targets. Method: cuobjdump, where CUDA
-has one: counts by target; on sm_120 the kernels of TileMath::kMx and only those have the
-block-scaled product (QMMA.SF), and no kernel anywhere touches local memory.
+has one: counts by target; on sm_120 the kernels of TileMath::kMx, its probe and only those have
+the block-scaled product (QMMA.SF), and no kernel anywhere touches local memory.
 
     sass.py BINARY
 """
@@ -14,7 +14,8 @@ import sys
 TARGETS = ("sm_90a", "sm_120")
 COUNTED = ("HMMA", "QMMA.SF", "QMMA", "OMMA", "LDSM", "LDGSTS", "LDL", "STL")
 INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)")
-BLOCK_SCALED = "8TileMathE1E"  # TileMath::kMx in a mangled name
+# In mangled names: TileMath::kMx, and the probe of the instruction itself in the tests.
+BLOCK_SCALED = ("8TileMathE1E", "ptx6MxTypeE")
 
 
 def kind(opcode):
@@ -42,7 +43,7 @@ def faults(target, kernels):
     if not kernels:
         yield f"{target}: no kernels"
     for name, counts in kernels.items():
-        wants = target == "sm_120" and BLOCK_SCALED in name
+        wants = target == "sm_120" and any(part in name for part in BLOCK_SCALED)
         if wants != (counts["QMMA.SF"] > 0):
             yield f"{target}: {name}: {counts['QMMA.SF']} QMMA.SF"
         if counts["LDL"] + counts["STL"] > 0:

@@ -16,6 +16,7 @@ constexpr int64_t kMaxPositions = int64_t{1} << 24;
 
 void ReadShape(FieldReader& in, ModelConfig& c) {
   c.vocab_size = in.Int("vocab_size", {.min = 1, .max = 1 << 24});
+  c.head_rows = c.vocab_size;
   c.hidden_size = in.Int("hidden_size", {.min = 128, .max = 65536, .multiple_of = 128});
   c.num_hidden_layers = in.Int("num_hidden_layers", {.min = 1, .max = 1024});
   c.max_position_embeddings = in.Int("max_position_embeddings", {.min = 1, .max = kMaxPositions});

@@ -38,6 +38,7 @@ struct RopeScaling {
 
 struct ModelConfig {
   int vocab_size = 0;
+  int head_rows = 0;  // of the vocabulary that the LM head has: all of it, but for a rank's part
   int hidden_size = 0;
   int num_hidden_layers = 0;
   std::vector<int>

@@ -9,6 +9,7 @@ namespace tandem {
 namespace {
 
 constexpr int kBlock = 128;  // of scales
+constexpr int kLogits = 4;   // of one access (kernels/comm/gather.h)
 
 absl::Status CheckRank(const Shard& shard) {
   const int ranks = shard.ranks;
@@ -29,6 +30,10 @@ bool CutsMlps(const ModelConfig& whole, const Shard& shard) {
   return shard.ranks > 1 && whole.moe_intermediate_size % (kBlock * shard.ranks) == 0;
 }
 
+bool CutsHead(const ModelConfig& whole, const Shard& shard) {
+  return shard.ranks > 1 && whole.vocab_size % (kLogits * shard.ranks) == 0;
+}
+
 absl::StatusOr<ModelConfig> ShardConfig(const ModelConfig& whole, const Shard& shard) {
   RETURN_IF_ERROR(CheckRank(shard));
   if (shard.ranks == 1) return whole;
@@ -40,6 +45,7 @@ absl::StatusOr<ModelConfig> ShardConfig(const ModelConfig& whole, const Shard& s
   out.num_attention_heads /= shard.ranks;  // a multiple of o_groups, so divisible as well
   out.o_groups /= shard.ranks;
   if (CutsMlps(whole, shard)) out.moe_intermediate_size /= shard.ranks;
+  if (CutsHead(whole, shard)) out.head_rows /= shard.ranks;
   return out;
 }
 

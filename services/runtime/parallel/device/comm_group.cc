@@ -15,7 +15,7 @@
 namespace tandem {
 namespace {
 
-// Either kind, by the size of the call.
+// Either kind, for sums by the size of the call.
 class SizedCommunicator final : public Communicator {
  public:
   SizedCommunicator(const CommTable& table, Communicator& peer, Communicator& nccl)
@@ -25,6 +25,10 @@ class SizedCommunicator final : public Communicator {
     const int64_t bytes = args.x.size() * static_cast<int64_t>(sizeof(kernels::Bf16));
     Communicator& chosen = table_.KindFor(bytes) == CommKind::kPeer ? peer_ : nccl_;
     chosen.AllReduce(args, stream);
+  }
+  // What comes over peer memory is written to its place at once.
+  void Gather(const kernels::GatherArgs& args, kernels::Stream& stream) override {
+    peer_.Gather(args, stream);
   }
   absl::Status Wait(kernels::Stream& stream, absl::Duration limit) override {
     RETURN_IF_ERROR(nccl_.Wait(stream, limit));

@@ -91,6 +91,34 @@ class NcclCommunicator final : public Communicator {
     PostReduced(table_, args, y, stream);
   }
 
+  // Received whole, then each rank's columns to their place.
+  void Gather(const kernels::GatherArgs& args, kernels::Stream& stream) override {
+    kernels::CheckGather(args);
+    const auto queue = static_cast<cudaStream_t>(stream.queue());
+    const int64_t ranks = rank_ == 0 ? args.y.shape[1] / args.x.shape[1] : 0;
+    const auto size = static_cast<size_t>(args.x.size());
+    kernels::Scratch scratch(stream);
+    float* const parts = scratch.Take<float>(ranks * args.x.size());
+    const ncclResult_t result = handles_.With(rank_, [&](ncclComm_t comm) {
+      (void)Nccl().group_start();
+      (void)Nccl().send(args.x.data, size, ncclFloat, 0, comm, queue);
+      for (int64_t r = 0; r < ranks; ++r) {
+        (void)Nccl().receive(parts + r * args.x.size(), size, ncclFloat, static_cast<int>(r), comm,
+                             queue);
+      }
+      return Nccl().group_end();  // the first error of them
+    });
+    if (result != ncclSuccess) stream.RecordError(ErrorOf("gather", result));
+    const size_t width = static_cast<size_t>(args.x.shape[1]) * sizeof(float);
+    for (int64_t r = 0; r < ranks; ++r) {
+      const cudaError_t error =
+          cudaMemcpy2DAsync(args.y.data + r * args.x.shape[1], width * static_cast<size_t>(ranks),
+                            parts + r * args.x.size(), width, width,
+                            static_cast<size_t>(args.x.shape[0]), cudaMemcpyDeviceToDevice, queue);
+      if (error != cudaSuccess) stream.RecordError(cudaGetErrorString(error));
+    }
+  }
+
   absl::Status Wait(kernels::Stream& stream, absl::Duration limit) override {
     absl::Status status = WaitForQueue(stream, limit, [&] { return AsyncError(); });
     if (!status.ok()) handles_.Abort();

@@ -23,6 +23,8 @@ const NcclLibrary* Open() {
                         Take(library, "ncclGroupStart", &calls.group_start) &&
                         Take(library, "ncclGroupEnd", &calls.group_end) &&
                         Take(library, "ncclAllReduce", &calls.all_reduce) &&
+                        Take(library, "ncclSend", &calls.send) &&
+                        Take(library, "ncclRecv", &calls.receive) &&
                         Take(library, "ncclGetErrorString", &calls.error_string);
   return complete ? &calls : nullptr;
 }

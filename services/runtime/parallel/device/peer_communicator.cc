@@ -13,6 +13,12 @@ void PeerCommunicator::AllReduce(const kernels::AllReduceArgs& args, kernels::St
   table_.all_reduce(own, stream);
 }
 
+void PeerCommunicator::Gather(const kernels::GatherArgs& args, kernels::Stream& stream) {
+  kernels::GatherArgs own = args;
+  own.peers = group_.view(rank_);
+  table_.gather(own, stream);
+}
+
 absl::Status PeerCommunicator::Wait(kernels::Stream& stream, absl::Duration limit) {
   RETURN_IF_ERROR(WaitForQueue(stream, limit, [] { return absl::OkStatus(); }));
   const uint32_t error = group_.Error(rank_);

@@ -15,6 +15,7 @@ class PeerCommunicator final : public Communicator {
       : table_(table), group_(group), rank_(rank) {}
 
   void AllReduce(const kernels::AllReduceArgs& args, kernels::Stream& stream) override;
+  void Gather(const kernels::GatherArgs& args, kernels::Stream& stream) override;
   absl::Status Wait(kernels::Stream& stream, absl::Duration limit) override;
   void Abort() override {}  // no call of theirs waits, and every kernel has its limit
 

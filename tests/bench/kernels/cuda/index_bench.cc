@@ -81,7 +81,11 @@ BenchCase IndexerTopk(const std::string& name, int64_t sequences, int64_t tokens
 
 const Cases kIndex("index", [] {
   constexpr int64_t kK = 1024;
-  return std::vector<BenchCase>{IndexerTopk("8K", 1, 1, 8 * kK),
+  return std::vector<BenchCase>{IndexerTopk("4K", 1, 1, 4 * kK),
+                                IndexerTopk("4K", 8, 1, 4 * kK),
+                                IndexerTopk("4K", 64, 1, 4 * kK),
+                                IndexerTopk("8K", 1, 1, 8 * kK),
+                                IndexerTopk("8K", 64, 1, 8 * kK),
                                 IndexerTopk("32K", 1, 1, 32 * kK),
                                 IndexerTopk("256K", 1, 1, 256 * kK),
                                 IndexerTopk("256K", 8, 1, 256 * kK),

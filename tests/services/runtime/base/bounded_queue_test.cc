@@ -38,6 +38,13 @@ TEST(BoundedQueueTest, KeepsTheOrderOfOneProducerAcrossThreads) {
   for (int i = 0; i < 1000; ++i) EXPECT_EQ(seen[i], i);
 }
 
+TEST(BoundedQueueTest, AConsumerThatStaysAwakeGetsWhatComes) {
+  BoundedQueue<int> queue(4);
+  Thread producer("producer", [&queue] { EXPECT_TRUE(queue.TryPush(7)); });
+  EXPECT_EQ(queue.PopAll(absl::ZeroDuration(), /*awake=*/absl::Seconds(60)).size(), 1U);
+  EXPECT_TRUE(queue.PopAll(absl::ZeroDuration(), absl::Milliseconds(1)).empty());
+}
+
 TEST(BoundedQueueTest, CloseWakesTheConsumerAndRefusesProducers) {
   BoundedQueue<int> queue(4);
   Thread closer("closer", [&queue] { queue.Close(); });

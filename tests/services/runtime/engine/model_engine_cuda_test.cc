@@ -265,7 +265,7 @@ TEST_F(CudaEngineTest, ReplayedStepsAreTheStepsThemselves) {
     while (!stories.empty()) {
       for (int step = 0; step < 13; ++step) {
         Write(*engine, pool, stories, 1);
-        replayed += static_cast<int64_t>(engine->replayed_operations() > 0);
+        replayed += static_cast<int64_t>(engine->launches() > 0);
       }
       told.back().push_back(stories.back());
       stories.pop_back();
@@ -295,7 +295,7 @@ TEST_F(CudaEngineTest, StepTimes) {
       const std::chrono::duration<double, std::micro> spent =
           std::chrono::steady_clock::now() - begin;
       std::cout << "decode step, batch " << batch << ": " << spent.count() / 64 << " us, "
-                << engine->replayed_operations() << " operations replayed\n";
+                << engine->launches() << " launches replayed\n";
     }
   }
 }

@@ -77,6 +77,9 @@ class FailingCommunicator final : public Communicator {
     if (calls_-- > 0) return inner_.AllReduce(args, stream);
     inner_.Abort();
   }
+  void Gather(const kernels::GatherArgs& args, kernels::Stream& stream) override {
+    inner_.Gather(args, stream);
+  }
   absl::Status Wait(kernels::Stream& stream, absl::Duration limit) override {
     return inner_.Wait(stream, limit);
   }

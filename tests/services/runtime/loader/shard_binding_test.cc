@@ -106,13 +106,23 @@ TEST_F(ShardBindingTest, AllElseIsWholeOnEveryRank) {
   ExpectReplicas([](const LayerWeights& w) -> const LinearWeight& { return w.attn.wkv; });
   ExpectReplicas([](const LayerWeights& w) -> const LinearWeight& { return w.ffn.gate; });
   for (int rank = 0; rank < kRanks; ++rank) {
-    ExpectTheSame(parts_[rank]->weights().head, whole_->weights().head);
     const IndexerWeights& indexer = *parts_[rank]->weights().layers[2].attn.indexer;
     ExpectTheSame(indexer.wq_b, whole_->weights().layers[2].attn.indexer->wq_b);
     const FloatVector& whole = whole_->weights().layers[1].attn.attn_sink;
     const FloatVector& part = parts_[rank]->weights().layers[1].attn.attn_sink;
     ASSERT_EQ(part.size() * kRanks, whole.size());
     for (int64_t i = 0; i < part.size(); ++i) EXPECT_EQ(part[i], whole[rank * part.size() + i]);
+  }
+}
+
+TEST_F(ShardBindingTest, TheHeadIsCutByVocabulary) {
+  const LinearWeight& whole = whole_->weights().head;
+  for (int rank = 0; rank < kRanks; ++rank) {
+    const LinearWeight& part = parts_[rank]->weights().head;
+    ASSERT_EQ(part.n * kRanks, whole.n);
+    for (int64_t row = 0; row < part.n; ++row) {
+      ASSERT_EQ(Row(part, row), Row(whole, rank * part.n + row)) << row;
+    }
   }
 }
 
@@ -124,6 +134,7 @@ TEST_F(ShardBindingTest, SizesAreThoseOfTheViews) {
     EXPECT_EQ(layer.attn.wq_b.n, int64_t{config.num_attention_heads} * kHeadDim);
     EXPECT_EQ(layer.attn.wo_a.n, int64_t{config.o_groups} * config.o_lora_rank);
     EXPECT_EQ(layer.ffn.experts[0].w1.n, config.moe_intermediate_size);
+    EXPECT_EQ(parts_[rank]->weights().head.n, config.head_rows);
   }
 }
 

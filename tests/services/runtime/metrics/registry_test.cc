@@ -50,6 +50,7 @@ TEST(MetricsRegistryTest, WorkerSeriesFollowStepsPagesAndAge) {
   DecodeMetrics metrics(*registry);
   const absl::Time now = Clock::Real().Now();
   metrics.engine.SetBusy(true);
+  metrics.OnStep({.begin = now, .end = now, .sequences = 3, .launches = 683});
   metrics.engine.OnStep({.begin = now - absl::Seconds(3),
                          .end = now - absl::Seconds(2),
                          .sequences = 4,
@@ -58,6 +59,8 @@ TEST(MetricsRegistryTest, WorkerSeriesFollowStepsPagesAndAge) {
   const std::string text = registry->Text();
   EXPECT_THAT(text, HasSubstr("kind=\"generated\"} 4"));
   EXPECT_THAT(text, HasSubstr("state=\"active\"} 4"));
+  EXPECT_THAT(text, HasSubstr("batch=\"1\"} 0"));
+  EXPECT_THAT(text, HasSubstr("batch=\"4\"} 683"));
   EXPECT_THAT(text,
               HasSubstr("tandem_kv_cache_usage_ratio{model_name=\"tiny\",role=\"decode\"} 0.625"));
   EXPECT_THAT(

@@ -132,6 +132,30 @@ TEST(HostGroupTest, SumsAsDefinedAndGoesOnAsTheTableDoes) {
   }
 }
 
+TEST(HostGroupTest, GathersColumnsInOrderOfRanks) {
+  constexpr int64_t kTokens = 3, kColumns = 5;
+  for (const int ranks : {1, 2, 8}) {
+    HostGroup group(kCpuKernels, {.ranks = ranks});
+    std::vector<float> y(static_cast<size_t>(kTokens * kColumns * ranks));
+    OnEveryRank(ranks, [&](int r, kernels::Stream& stream) {
+      std::vector<float> x(static_cast<size_t>(kTokens * kColumns));
+      for (int call = 0; call < 3; ++call) {
+        for (size_t i = 0; i < x.size(); ++i)
+          x[i] = static_cast<float>(call + 100 * r + 10'000 * i);
+        kernels::GatherArgs args = {.x = {x.data(), {kTokens, kColumns}}};
+        if (r == 0) args.y = {y.data(), {kTokens, kColumns * ranks}};
+        group.rank(r).Gather(args, stream);
+      }
+    });
+    for (int64_t t = 0; t < kTokens; ++t) {
+      for (int64_t n = 0; n < kColumns * ranks; ++n) {
+        const int64_t rank = n / kColumns, at = t * kColumns + n % kColumns;
+        EXPECT_EQ(y[t * kColumns * ranks + n], static_cast<float>(2 + 100 * rank + 10'000 * at));
+      }
+    }
+  }
+}
+
 TEST(HostGroupTest, ARankThatStaysAwayIsAnErrorOfTheOthers) {
   HostGroup group(kCpuKernels, {.ranks = 2, .limit = absl::Milliseconds(20)});
   std::vector<Bf16> part(kDim);

@@ -7,7 +7,7 @@
 //
 // Decode: the sequences of a batch share the context's pages, which a prompt has filled, and have a
 // slot each; every step draws. TPOT is the mean of `steps` steps, host included; launches are the
-// operations of a recorded step. Prefill: the second of two runs.
+// kernels of one. Prefill: the second of two runs.
 #include <algorithm>
 #include <iostream>
 #include <map>
@@ -77,6 +77,9 @@ class StepBench {
     return out;
   }
 
+  // Of the last step.
+  int64_t launches() const { return worker_.engine->launches(); }
+
   // Seconds of reading a prompt of `tokens`.
   double Read(int64_t tokens) {
     const absl::Time begin = Clock::Real().Now();
@@ -127,18 +130,19 @@ absl::Status Run(const std::string& path, const Sizes& sizes) {
   ASSIGN_OR_RETURN(const v1::DecodeConfig config, LoadDecodeConfig(path));
   const absl::Time begin = Clock::Real().Now();
   ASSIGN_OR_RETURN(const std::unique_ptr<StepBench> bench, StepBench::Create(config, sizes));
-  std::cout << absl::StrFormat("Ready after %.1f s\n\n| phase | tokens | ms | tokens/s |\n",
-                               absl::ToDoubleSeconds(Clock::Real().Now() - begin))
-            << "|---|--:|--:|--:|\n";
+  std::cout << absl::StrFormat(
+                   "Ready after %.1f s\n\n| phase | tokens | ms | tokens/s | launches |\n",
+                   absl::ToDoubleSeconds(Clock::Real().Now() - begin))
+            << "|---|--:|--:|--:|--:|\n";
   bench->Read(sizes.prompt);
   const double read = bench->Read(sizes.prompt);
-  std::cout << absl::StrFormat("| prefill, chunks of %d | %d | %.1f | %.0f |\n", sizes.chunk,
+  std::cout << absl::StrFormat("| prefill, chunks of %d | %d | %.1f | %.0f | |\n", sizes.chunk,
                                sizes.prompt, 1e3 * read, static_cast<double>(sizes.prompt) / read);
   bench->Read(sizes.context);
   for (int batch = 1; batch <= StepBench::kBatchMax; batch *= 2) {
     const double step = bench->Write(batch);
-    std::cout << absl::StrFormat("| decode at %d | %d | %.3f | %.0f |\n", sizes.context, batch,
-                                 1e3 * step, batch / step)
+    std::cout << absl::StrFormat("| decode at %d | %d | %.3f | %.0f | %d |\n", sizes.context, batch,
+                                 1e3 * step, batch / step, bench->launches())
               << std::flush;
   }
   return absl::OkStatus();

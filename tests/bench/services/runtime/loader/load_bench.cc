@@ -45,7 +45,7 @@ absl::StatusOr<std::vector<float>> Logits(const LoadedModel& loaded,
   std::iota(tokens.begin(), tokens.end(), 40);
   const int32_t page = 0;
   const SequenceChunk chunk{.tokens = tokens, .pages = {&page, 1}};
-  std::vector<float> out(loaded.config().vocab_size);
+  std::vector<float> out(loaded.shard_config().head_rows);
   for (int run = 0; run < 2; ++run) {  // the first one takes working memory
     const absl::Time begin = Clock::Real().Now();
     model->Forward({&chunk, 1}, pool->view(), [&](const LogitsBlock& block) {

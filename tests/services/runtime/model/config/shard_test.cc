@@ -13,6 +13,7 @@ using ::testing::HasSubstr;
 
 ModelConfig Flash() {
   ModelConfig config;
+  config.vocab_size = config.head_rows = 129280;
   config.hidden_size = 4096;
   config.num_attention_heads = 64;
   config.o_groups = 8;
@@ -28,7 +29,7 @@ std::string Error(const ModelConfig& config, const Shard& shard) {
   return std::string(local.status().message());
 }
 
-TEST(ShardTest, CutsGroupsAndInnerWidthAlone) {
+TEST(ShardTest, CutsGroupsInnerWidthAndHeadAlone) {
   for (const int ranks : {1, 2, 4, 8}) {
     for (int rank = 0; rank < ranks; ++rank) {
       const auto local = ShardConfig(Flash(), {.rank = rank, .ranks = ranks});
@@ -37,6 +38,8 @@ TEST(ShardTest, CutsGroupsAndInnerWidthAlone) {
       EXPECT_EQ(local->o_groups, 8 / ranks);
       EXPECT_EQ(local->heads_per_group(), 8);
       EXPECT_EQ(local->moe_intermediate_size, 2048 / ranks);
+      EXPECT_EQ(local->head_rows, 129280 / ranks);
+      EXPECT_EQ(local->vocab_size, 129280);
       EXPECT_EQ(local->hidden_size, 4096);
       EXPECT_EQ(local->index_n_heads, 64);
       EXPECT_EQ(local->n_routed_experts, 256);
@@ -78,6 +81,18 @@ TEST(ShardTest, NarrowMlpsStayWhole) {
   ASSERT_TRUE(local.ok()) << local.status();
   EXPECT_EQ(local->moe_intermediate_size, 128);
   EXPECT_EQ(local->num_attention_heads, 32);
+}
+
+TEST(ShardTest, AHeadThatDoesNotDivideStaysWhole) {
+  ModelConfig config = Flash();
+  EXPECT_FALSE(CutsHead(config, {.ranks = 1}));
+  EXPECT_TRUE(CutsHead(config, {.ranks = 8}));
+  config.vocab_size = config.head_rows = 1832;  // tiny-v4's
+  EXPECT_TRUE(CutsHead(config, {.ranks = 2}));
+  EXPECT_FALSE(CutsHead(config, {.ranks = 4}));
+  const auto local = ShardConfig(config, {.ranks = 4});
+  ASSERT_TRUE(local.ok()) << local.status();
+  EXPECT_EQ(local->head_rows, 1832);
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: the communicators of a group. Method: two ranks, a thread each, on two devices where there
 // are two, else over peer memory on one (NCCL then has one rank); random parts; the sum of two
-// parts exactly, by either kind and by the group's choice; a rank that stays away, or fails, ends
-// the others' waits within the limit.
+// parts exactly, by either kind and by the group's choice, and their columns side by side; a rank
+// that stays away, or fails, ends the others' waits within the limit.
 #include <cuda_runtime.h>
 
 #include <functional>
@@ -118,6 +118,35 @@ class CommunicatorTest : public testing::Test {
     });
   }
 
+  // Columns that say whose they are, side by side on rank 0.
+  void ExpectGather(const std::function<Communicator&(int)>& of_rank, int64_t tokens) {
+    constexpr int64_t kColumns = 1832;
+    const auto ranks = static_cast<int64_t>(ranks_.size());
+    const size_t size = static_cast<size_t>(tokens * kColumns);
+    for (int64_t r = 0; r < ranks; ++r) {
+      std::vector<float> part(size);
+      for (size_t i = 0; i < size; ++i) part[i] = static_cast<float>(ranks * int64_t(i) + r);
+      const auto* bytes = reinterpret_cast<const Bf16*>(part.data());
+      ranks_[static_cast<size_t>(r)]->Set({bytes, bytes + 2 * size});
+    }
+    OnEveryRank([&](int r, Rank& rank) {
+      kernels::GatherArgs args = {.x = {reinterpret_cast<float*>(rank.x), {tokens, kColumns}}};
+      if (r == 0) args.y = {reinterpret_cast<float*>(rank.y), {tokens, ranks * kColumns}};
+      of_rank(r).Gather(args, rank.stream);
+      const absl::Status status = of_rank(r).Wait(rank.stream, kLimit);
+      ASSERT_TRUE(status.ok()) << status;
+      if (r != 0) return;
+      std::vector<float> all(size * static_cast<size_t>(ranks));
+      ASSERT_EQ(cudaMemcpy(all.data(), rank.y, 4 * all.size(), cudaMemcpyDeviceToHost),
+                cudaSuccess);
+      for (int64_t i = 0; i < static_cast<int64_t>(all.size()); ++i) {
+        const int64_t t = i / (ranks * kColumns), from = i / kColumns % ranks;
+        const int64_t at = t * kColumns + i % kColumns;
+        ASSERT_EQ(all[static_cast<size_t>(i)], static_cast<float>(ranks * at + from)) << i;
+      }
+    });
+  }
+
   std::vector<std::unique_ptr<Rank>> ranks_;
   std::mt19937 engine_{std::random_device{}()};
 };
@@ -132,6 +161,9 @@ TEST_F(CommunicatorTest, TheGroupSumsByWhicheverKindItChose) {
   for (const int64_t tokens : {1, 3, 128, 129, 256, 257, 4096}) {
     ExpectSum([&](int r) -> Communicator& { return (*group)->rank(r); }, tokens);
   }
+  for (const int64_t tokens : {1, 3, 64}) {
+    ExpectGather([&](int r) -> Communicator& { return (*group)->rank(r); }, tokens);
+  }
 }
 
 TEST_F(CommunicatorTest, NcclSumsTwoRanksToTheSameBits) {
@@ -140,6 +172,9 @@ TEST_F(CommunicatorTest, NcclSumsTwoRanksToTheSameBits) {
   ASSERT_TRUE(group.ok()) << group.status();
   for (const int64_t tokens : {1, 3, 33, 500, 4096}) {
     ExpectSum([&](int r) -> Communicator& { return (*group)->rank(r); }, tokens);
+  }
+  for (const int64_t tokens : {1, 3, 64}) {
+    ExpectGather([&](int r) -> Communicator& { return (*group)->rank(r); }, tokens);
   }
 }
 
