@@ -4,6 +4,7 @@
 #
 #   deploy/docker/build.sh packages       what Tandem is built with
 #   deploy/docker/build.sh programs       configures and builds: target `bundle`, release
+#   deploy/docker/build.sh programs-cuda  the same with CUDA kernels; wants nvcc in /usr/local/cuda
 #   deploy/docker/build.sh layout OUT     OUT/router and OUT/worker, each as /opt/tandem will be
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -29,12 +30,16 @@ layout() {
   done
 }
 
+# What CMake is told beside the preset.
+programs() {
+  cmake --preset release "$@"
+  cmake --build --preset release --parallel "$(nproc)" --target bundle
+}
+
 case "${1:-} $#" in
   "packages 1") deploy/scripts/install_packages.sh build ;;
-  "programs 1")
-    cmake --preset release
-    cmake --build --preset release --parallel "$(nproc)" --target bundle
-    ;;
+  "programs 1") programs ;;
+  "programs-cuda 1") programs -DTANDEM_CUDA=ON ;;
   "layout 2") layout "$2" ;;
-  *) sed -n '5,7s/^# *//p' "$0" >&2; exit 2 ;;
+  *) sed -n '5,8s/^# *//p' "$0" >&2; exit 2 ;;
 esac

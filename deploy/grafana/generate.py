@@ -151,7 +151,7 @@ def kv_handoff():
               [query('sum by (instance) (tandem_kv_blocks{MODEL, state="quarantined"})',
                      "{{instance}}")], unit="short", warn=1),
         panel("Links by transport", "shared: rows are written in place; ipc: they are copied from "
-              "GPU to GPU; grpc: they are sent.",
+              "GPU to GPU; nccl: they are sent from GPU to GPU; grpc: they are sent as bytes.",
               [query("sum by (role, transport) (tandem_transport_info{MODEL})",
                      "{{role}} {{transport}}")], unit="short"),
         panel("Hand-off time", "From the first token to the decode worker's receipt.",

@@ -209,11 +209,11 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 // One block a head: the splits' sums under one maximum, then the sink, in order of the splits.
 __global__ void __launch_bounds__(kMergeThreads) MergeKernel(const __grid_constant__ Parameters p) {
-  constexpr int kAhead = 4;  // splits whose sums are asked for before their weights are known
+  constexpr int kAhead = 20;  // splits whose sums are asked for before their weights are known
   __shared__ float weights[kMostSplits];
   __shared__ float inverse;
+  ptx::GridDependencyLaunch();  // the next launch's weights are on their way while heads attend
   ptx::GridDependencyWait();
-  ptx::GridDependencyLaunch();
   const int64_t row = blockIdx.x;
   const float4* sums =
       reinterpret_cast<const float4*>(p.sums + row * p.jobs.splits * kHeadDim) + threadIdx.x;
@@ -280,9 +280,9 @@ DeviceKeySource OnDevice(const KeySource& source) {
 }
 
 // A block fills a multiprocessor. With fewer units than those, each job takes a part of the
-// lists, but no less than two tiles: less work than the start and the merge cost.
+// lists, but no less than a tile.
 int Splits(int64_t units, int columns) {
-  constexpr int kLeastColumns = 2 * kTileKeys;
+  constexpr int kLeastColumns = kTileKeys;
   const int64_t idle = Multiprocessors() / units;
   const int64_t most = std::min<int64_t>(kMostSplits, columns / kLeastColumns);
   return static_cast<int>(std::max<int64_t>(1, std::min(idle, most)));

@@ -11,11 +11,13 @@
 
 #include "absl/status/statusor.h"
 #include "services/runtime/kv/lease_table.h"
+#include "services/runtime/transfer/wire.h"
 #include "tandem/v1/worker.pb.h"
 
 namespace tandem {
 
 class AnswerSink;
+class NcclEnd;
 class TokenStream;
 
 struct ReserveCommand {
@@ -53,7 +55,27 @@ struct TokensLostCommand {
 struct LinkOpenedCommand {
   LinkId link = 0;
   v1::KvChannelKind kind = v1::KV_CHANNEL_KIND_GRPC;
+  // While it tries whether it can be of kind NCCL, and if it is: what receives its rows. As long
+  // as `send`, and on until `dispose`.
+  NcclEnd* nccl = nullptr;
   std::function<void(v1::LinkResponse)> send;
+};
+
+// It can: from now on it is of kind NCCL.
+struct LinkJoinedCommand {
+  LinkId link = 0;
+};
+
+// Kind NCCL: the writer would send rows.
+struct LinkPartCommand {
+  LinkId link = 0;
+  LinkPart part;
+};
+
+// They are all in their pages: the loop's own.
+struct LinkPartDoneCommand {
+  LinkId link = 0;
+  LeaseKey key;
 };
 
 struct LinkBeginCommand {
@@ -67,7 +89,8 @@ struct LinkEndCommand {
   int64_t tokens = 0;  // whose rows are in place
 };
 
-// The link's stream is over. `send` is not called after `dispose` was.
+// The link's stream is over. `send` is not called after `dispose` was, which waits for the end of a
+// communicator.
 struct LinkClosedCommand {
   LinkId link = 0;
   std::function<void()> dispose;
@@ -86,7 +109,8 @@ struct StepDoneCommand {};
 
 using DecodeCommand =
     std::variant<StepDoneCommand, ReserveCommand, ReleaseCommand, GenerateCommand, CancelCommand,
-                 TokensOpenedCommand, TokensLostCommand, LinkOpenedCommand, LinkBeginCommand,
-                 LinkEndCommand, LinkClosedCommand, WriteKvCommand>;
+                 TokensOpenedCommand, TokensLostCommand, LinkOpenedCommand, LinkJoinedCommand,
+                 LinkBeginCommand, LinkPartCommand, LinkPartDoneCommand, LinkEndCommand,
+                 LinkClosedCommand, WriteKvCommand>;
 
 }  // namespace tandem

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/decode/answers/generate_request.h"
+#include "services/decode/write_kv_reactor.h"
 #include "services/runtime/base/check.h"
 #include "services/runtime/base/log.h"
 #include "services/runtime/base/status_macros.h"
@@ -43,6 +44,7 @@ DecodeLoop::DecodeLoop(const Options& options, Parts parts)
       storage_(std::move(parts.storage)),
       watch_(parts.watch),
       metrics_(parts.metrics),
+      nccl_(parts.nccl),
       links_quota_(kLinksMax),
       write_kv_quota_(kWriteKvPerSlot * storage_->layout().slots()),
       leases_({.incarnation = options.incarnation,
@@ -189,7 +191,27 @@ void DecodeLoop::Handle(LinkBeginCommand& command) {
   links_.Send(command.link, std::move(response));
 }
 
+void DecodeLoop::Handle(LinkJoinedCommand& command) {
+  links_.Joined(command);
+}
+
+void DecodeLoop::Handle(LinkPartCommand& command) {
+  const LinkPartDoneCommand done{.link = command.link, .key = command.part.key};
+  const absl::StatusOr<Grant> memory = leases_.WritableByLink(done.key, done.link);
+  v1::LinkResponse response;
+  *response.mutable_part()->mutable_lease() = ToProto(done.key);
+  response.mutable_part()->set_accepted(
+      memory.ok() &&
+      links_.Receive(command, *memory, *storage_, [this, done] { (void)PostAlways(done); }));
+  links_.Send(command.link, std::move(response));
+}
+
+void DecodeLoop::Handle(LinkPartDoneCommand& command) {
+  if (std::optional<LinkEndCommand> end = links_.Received(command)) Handle(*end);
+}
+
 void DecodeLoop::Handle(LinkEndCommand& command) {
+  if (links_.Defer(command)) return;
   // Not OK: the lease ended before, and its pages have just become free. The writer is told the
   // same either way.
   (void)leases_.EndWrite(command.key, command.link, command.tokens);
@@ -200,36 +222,13 @@ void DecodeLoop::Handle(LinkEndCommand& command) {
 
 void DecodeLoop::Handle(LinkClosedCommand& command) {
   leases_.LinkLost(command.link);
-  links_.Close(command.link);
-  command.dispose();
+  links_.Close(std::move(command));
 }
 
 void DecodeLoop::Handle(WriteKvCommand& command) {
-  command.reply(CopyPiece(command));
-}
-
-absl::Status DecodeLoop::CopyPiece(const WriteKvCommand& command) {
-  absl::StatusOr<Grant> memory = leases_.WritableByBytes(command.key);
-  if (!memory.ok()) return LeaseLost(memory.status().message());
-  const v1::WriteKvRequest& piece = *command.piece;
-  const int64_t room = static_cast<int64_t>(memory->pages.size()) * kPageTokens;
-  if (command.tokens < 1 || command.tokens > room) {
-    return InvalidField("tokens", absl::StrCat("1 to ", room, " (reserved), got ", command.tokens));
-  }
-  const KvLayout& layout = storage_->layout();
-  const std::vector<KvExtent> extents =
-      layout.Extents({.slot = memory->slot, .pages = memory->pages}, command.tokens);
-  if (piece.extent() >= extents.size()) {
-    return InvalidField("extent", absl::StrCat("below ", extents.size(), ", got ", piece.extent()));
-  }
-  const KvExtent& extent = extents[piece.extent()];
-  if (piece.offset() > extent.bytes || piece.data().size() > extent.bytes - piece.offset()) {
-    return InvalidField("data",
-                        absl::StrCat("within the extent's ", extent.bytes, " bytes, got offset ",
-                                     piece.offset(), " and ", piece.data().size(), " bytes"));
-  }
-  storage_->Write(extent.offset + piece.offset(), piece.data());
-  return absl::OkStatus();
+  const absl::StatusOr<Grant> memory = leases_.WritableByBytes(command.key);
+  command.reply(memory.ok() ? CopyPiece(command, *memory, *storage_)
+                            : LeaseLost(memory.status().message()));
 }
 
 void DecodeLoop::BeginStep() {
@@ -355,6 +354,7 @@ void DecodeLoop::PublishState(absl::Time now) {
                       .quarantined = counts.quarantined});
   metrics_.engine.links_shared.Set(links_.Count(v1::KV_CHANNEL_KIND_SHARED));
   metrics_.engine.links_ipc.Set(links_.Count(v1::KV_CHANNEL_KIND_IPC));
+  metrics_.engine.links_nccl.Set(links_.Count(v1::KV_CHANNEL_KIND_NCCL));
   metrics_.engine.links_grpc.Set(links_.Count(v1::KV_CHANNEL_KIND_GRPC));
   metrics_.engine.queue_waiting.Set(state.waiting());
   metrics_.engine.queue_running.Set(state.running());
@@ -381,6 +381,7 @@ void DecodeLoop::Stop() {
         },
         command);
   }
+  links_.Stop();
 }
 
 }  // namespace tandem

@@ -48,6 +48,7 @@ class DecodeLoop {
     std::unique_ptr<KvStorage> storage;
     WatchService& watch;
     DecodeMetrics& metrics;
+    NcclPort* nccl = nullptr;  // null: rows are not received by NCCL
   };
   DecodeLoop(const Options& options, Parts parts);
 
@@ -65,6 +66,7 @@ class DecodeLoop {
   bool Idle() const { return idle_; }
 
   const KvStorage& storage() const { return *storage_; }
+  NcclPort* nccl() const { return nccl_; }
   uint64_t incarnation() const { return options_.incarnation; }
   // Streams of prefill workers at once.
   Quota& links_quota() { return links_quota_; }
@@ -105,11 +107,13 @@ class DecodeLoop {
   void Handle(TokensOpenedCommand& command) { token_streams_.Open(command.stream); }
   void Handle(TokensLostCommand& command);
   void Handle(LinkOpenedCommand& command);
+  void Handle(LinkJoinedCommand& command);
   void Handle(LinkBeginCommand& command);
+  void Handle(LinkPartCommand& command);
+  void Handle(LinkPartDoneCommand& command);
   void Handle(LinkEndCommand& command);
   void Handle(LinkClosedCommand& command);
   void Handle(WriteKvCommand& command);
-  absl::Status CopyPiece(const WriteKvCommand& command);
   absl::Status Start(const GenerateCommand& command);
 
   void BeginStep();
@@ -135,6 +139,7 @@ class DecodeLoop {
   const std::unique_ptr<KvStorage> storage_;
   WatchService& watch_;
   DecodeMetrics& metrics_;
+  NcclPort* const nccl_;
   Quota links_quota_;
   Quota write_kv_quota_;
   LeaseTable leases_;

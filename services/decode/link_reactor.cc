@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/runtime/base/log.h"
 #include "services/runtime/base/status_macros.h"
+#include "services/runtime/config/duration.h"
 #include "services/runtime/rpc/status.h"
 #include "services/runtime/transfer/wire.h"
 
@@ -20,6 +21,9 @@ int64_t WaitingMax(const KvStorage& storage) {
   constexpr int64_t kOverLeases = 1024;
   return kOverLeases + 2 * int64_t{storage.layout().slots()};
 }
+
+// A peer may make this side wait for a communicator, but not for ever.
+constexpr absl::Duration kNcclLimitMax = absl::Minutes(1);
 
 // Fresh for every link, so that memory that happens to look right is not taken for shared.
 std::string RandomPattern(size_t bytes) {
@@ -47,7 +51,7 @@ void LinkReactor::OnReadDone(bool ok) {
 
 void LinkReactor::Send(v1::LinkResponse response) {
   // An answer takes the place of what it answers.
-  if (!response.has_verdict() && !response.has_ended()) ++waiting_;
+  if (!response.has_verdict() && !response.has_ended() && !response.has_part()) ++waiting_;
   outbox_.Push(std::move(response));
 }
 
@@ -69,7 +73,7 @@ void LinkReactor::OnDone() {
 absl::Status LinkReactor::Handle(const v1::LinkRequest& request) {
   if (phase_ == Phase::kHello && request.has_hello()) return OnHello(request.hello());
   if (phase_ == Phase::kChoice && request.has_choice()) return OnChoice(request.choice());
-  const bool lease = request.has_begin_write() || request.has_end_write();
+  const bool lease = request.has_begin_write() || request.has_end_write() || request.has_part();
   if (phase_ == Phase::kReady && lease) return OnLease(request);
   return InvalidField("event",
                       absl::StrCat("hello, choice, then leases; got case ", request.event_case()));
@@ -80,13 +84,17 @@ absl::Status LinkReactor::OnLease(const v1::LinkRequest& request) {
     return QueueFull({.message = absl::StrCat("link: at most ", most,
                                               " messages may wait for an answer or a reader")});
   }
-  const bool posted =
-      request.has_begin_write()
-          ? loop_.PostAlways(
-                LinkBeginCommand{.link = link_, .key = FromProto(request.begin_write())})
-          : loop_.PostAlways(LinkEndCommand{
-                .link = link_, .key = FromProto(request.end_write()), .tokens = request.tokens()});
-  return posted ? absl::OkStatus() : WorkerLost({.message = "the decode worker is shutting down"});
+  const auto post = [&] {
+    if (request.has_part())
+      return loop_.PostAlways(LinkPartCommand{.link = link_, .part = FromProto(request.part())});
+    if (request.has_begin_write()) {
+      return loop_.PostAlways(
+          LinkBeginCommand{.link = link_, .key = FromProto(request.begin_write())});
+    }
+    return loop_.PostAlways(LinkEndCommand{
+        .link = link_, .key = FromProto(request.end_write()), .tokens = request.tokens()});
+  };
+  return post() ? absl::OkStatus() : WorkerLost({.message = "the decode worker is shutting down"});
 }
 
 absl::Status LinkReactor::OnHello(const v1::LinkHello& hello) {
@@ -104,16 +112,20 @@ absl::Status LinkReactor::OnHello(const v1::LinkHello& hello) {
   offer.set_link_id(link_);
   offer.set_pages(storage.layout().pages());
   offer.set_slots(storage.layout().slots());
-  if (const SharedMemory* shared = storage.shared()) {
+  const SharedMemory* const shared = storage.shared();
+  if (shared != nullptr || loop_.nccl() != nullptr) {
     pattern_ = RandomPattern(storage.pattern_bytes());
-    loop_.storage().WriteTest(link_, pattern_);
+    offer.set_test_pattern(pattern_);
+    offer.set_copies(static_cast<uint32_t>(storage.backends().size()));
+  }
+  offer.set_nccl(loop_.nccl() != nullptr);
+  if (shared != nullptr) {
+    storage.WriteTest(link_, pattern_);
     offer.set_shm_name(shared->name());
     offer.set_shm_bytes(shared->size());
-    offer.set_copies(static_cast<uint32_t>(storage.backends().size()));
     for (const std::string& handle : storage.gpu_memory()) offer.add_gpu_memory(handle);
     offer.set_pool_offset(KvStorage::kPoolOffset);
     offer.set_test_offset(KvStorage::TestOffset(link_));
-    offer.set_test_pattern(pattern_);
   }
   phase_ = Phase::kChoice;
   Send(std::move(response));
@@ -121,23 +133,72 @@ absl::Status LinkReactor::OnHello(const v1::LinkHello& hello) {
 }
 
 absl::Status LinkReactor::OnChoice(const v1::LinkChoice& choice) {
+  if (!choice.downgrade_reason().empty())
+    LogInfo("link-downgrade", {{"link", link_}, {"why", choice.downgrade_reason()}});
+  if (choice.kind() == v1::KV_CHANNEL_KIND_NCCL) return JoinNccl(choice);
   const bool wanted =
       choice.kind() == v1::KV_CHANNEL_KIND_SHARED || choice.kind() == v1::KV_CHANNEL_KIND_IPC;
+  const KvStorage& storage = loop_.storage();
   const bool mapped =
-      wanted && !pattern_.empty() && loop_.storage().ReadTest(link_) == Inverted(pattern_);
+      wanted && storage.shared() != nullptr && storage.ReadTest(link_) == Inverted(pattern_);
   const v1::KvChannelKind kind = mapped ? choice.kind() : v1::KV_CHANNEL_KIND_GRPC;
   LinkOpenedCommand opened{.link = link_, .kind = kind, .send = [this](v1::LinkResponse response) {
                              Send(std::move(response));
                            }};
   if (!loop_.PostAlways(std::move(opened)))
     return WorkerLost({.message = "the decode worker is shutting down"});
+  SayReady(kind, absl::OkStatus());
+  return absl::OkStatus();
+}
+
+absl::Status LinkReactor::JoinNccl(const v1::LinkChoice& choice) {
+  if (loop_.nccl() == nullptr) return InvalidField("choice.kind", "a kind that was offered");
+  const auto copies = static_cast<uint32_t>(loop_.storage().backends().size());
+  if (choice.nccl_id().size() != Nccl::kIdBytes || choice.nccl_senders() < 1 ||
+      choice.nccl_senders() > copies) {
+    return InvalidField(
+        "choice",
+        absl::StrCat("nccl_id of ", Nccl::kIdBytes, " bytes, nccl_senders of 1 to ", copies,
+                     ", got ", choice.nccl_id().size(), " bytes and ", choice.nccl_senders()));
+  }
+  const absl::Duration limit = FromProto(choice.nccl_limit());
+  if (limit <= absl::ZeroDuration() || limit > kNcclLimitMax) {
+    return InvalidField("choice.nccl_limit",
+                        absl::StrCat("above 0, at most ", absl::FormatDuration(kNcclLimitMax)));
+  }
+  phase_ = Phase::kJoining;
+  nccl_ = std::make_unique<NcclEnd>(
+      NcclEnd::Options{.port = loop_.nccl(),
+                       .senders = static_cast<int>(choice.nccl_senders()),
+                       .receivers = static_cast<int>(copies),
+                       .id = choice.nccl_id(),
+                       .pattern = Inverted(pattern_),
+                       .limit = limit,
+                       .joined = [this](const absl::Status& status) { OnJoined(status); },
+                       .lost = [this](const absl::Status& status) { End(status); }});
+  // Whatever becomes of it, the loop waits for its end before it lets go of the link.
+  LinkOpenedCommand opened{.link = link_, .nccl = nccl_.get(), .send = [this](v1::LinkResponse r) {
+                             Send(std::move(r));
+                           }};
+  const bool posted = loop_.PostAlways(std::move(opened));
+  opened_.Notify();
+  return posted ? absl::OkStatus() : WorkerLost({.message = "the decode worker is shutting down"});
+}
+
+void LinkReactor::OnJoined(const absl::Status& status) {
+  opened_.WaitForNotification();
+  const bool joined = status.ok() && loop_.PostAlways(LinkJoinedCommand{.link = link_});
+  SayReady(joined ? v1::KV_CHANNEL_KIND_NCCL : v1::KV_CHANNEL_KIND_GRPC, status);
+}
+
+void LinkReactor::SayReady(v1::KvChannelKind kind, const absl::Status& why) {
   LogInfo("link-up",
-          {{"link", link_}, {"kind", NameOf(kind)}, {"downgrade", choice.downgrade_reason()}});
+          {{"link", link_}, {"kind", NameOf(kind)}, {"why", std::string(why.message())}});
   v1::LinkResponse response;
   response.mutable_ready()->set_kind(kind);
+  response.mutable_ready()->set_reason(std::string(why.message()));
   phase_ = Phase::kReady;
   Send(std::move(response));
-  return absl::OkStatus();
 }
 
 }  // namespace tandem

@@ -13,6 +13,7 @@
 #include "services/runtime/config/program.h"
 #include "services/runtime/config/service_config.h"
 #include "services/runtime/engine/worker_engine.h"
+#include "services/runtime/rpc/registrar/registrar.h"
 #include "services/runtime/rpc/serve.h"
 
 namespace tandem {
@@ -33,6 +34,16 @@ absl::StatusOr<std::unique_ptr<KvStorage>> MakePool(const v1::DecodeConfig& conf
   return KvStorage::CreatePrivate(layout, worker.backends);
 }
 
+absl::StatusOr<std::unique_ptr<MetricsRegistry>> MakeRegistry(const v1::DecodeConfig& config) {
+  return MetricsRegistry::Create(
+      {.role = ProcessRole::kDecode,
+       .model_name = config.worker().model_name(),
+       .listen = config.worker().metrics_listen(),
+       .version = Version(),
+       .config_hash = ConfigHash(config),
+       .vllm_aliases = config.worker().metrics_compat() == v1::METRICS_COMPAT_VLLM});
+}
+
 absl::Status Run(const v1::DecodeConfig& config) {
   ShutdownSignals signals;
   RouteGrpcLog();
@@ -44,23 +55,21 @@ absl::Status Run(const v1::DecodeConfig& config) {
                                          .chunks_per_step = batch_max,
                                          .pool_tokens = int64_t{config.pages()} * kPageTokens}));
   ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> pool, MakePool(config, worker));
-  ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry,
-                   MetricsRegistry::Create({.role = ProcessRole::kDecode,
-                                            .model_name = config.worker().model_name(),
-                                            .listen = config.worker().metrics_listen(),
-                                            .version = Version(),
-                                            .config_hash = ConfigHash(config),
-                                            .vllm_aliases = config.worker().metrics_compat() ==
-                                                            v1::METRICS_COMPAT_VLLM}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry, MakeRegistry(config));
   DecodeMetrics metrics(*registry);
+  std::string no_nccl;
+  const std::unique_ptr<NcclPort> nccl = NcclPort::Find(worker.backends, &no_nccl);
   WatchService watch;
-  DecodeLoop loop(
-      {.incarnation = RandomId(),
-       .lease_seed = RandomId(),
-       .lease_ttl = FromProto(config.lease_ttl()),
-       .batch_max = batch_max,
-       .context_tokens_max = worker.context_tokens_max},
-      {.engine = *worker.engine, .storage = std::move(pool), .watch = watch, .metrics = metrics});
+  DecodeLoop loop({.incarnation = RandomId(),
+                   .lease_seed = RandomId(),
+                   .lease_ttl = FromProto(config.lease_ttl()),
+                   .batch_max = batch_max,
+                   .context_tokens_max = worker.context_tokens_max},
+                  {.engine = *worker.engine,
+                   .storage = std::move(pool),
+                   .watch = watch,
+                   .metrics = metrics,
+                   .nccl = nccl.get()});
   DecodeServiceImpl service({.endpoint = config.endpoint(),
                              .lease_ttl = FromProto(config.lease_ttl()),
                              .stream_tokens_max = config.stream_tokens_max()},
@@ -77,11 +86,18 @@ absl::Status Run(const v1::DecodeConfig& config) {
                       {"model", config.worker().model_name()},
                       {"pages", config.pages()},
                       {"slots", config.slots()},
+                      {"nccl", nccl != nullptr ? "yes" : no_nccl},
                       {"context_tokens_max", worker.context_tokens_max}});
+  ASSIGN_OR_RETURN(const std::unique_ptr<Registrar> registrar,
+                   Registrar::Create(config.worker(), watch));
   ServeUntilSignal({.server = *server,
                     .signals = signals,
                     .drain_timeout = FromProto(config.worker().drain_timeout()),
-                    .drain = [&loop] { loop.Drain(); },
+                    .drain =
+                        [&loop, &registrar] {
+                          registrar->Leave();
+                          loop.Drain();
+                        },
                     .idle = [&loop] { return loop.Idle(); },
                     .close = [&watch] { watch.CloseAll(); }});
   return absl::OkStatus();

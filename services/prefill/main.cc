@@ -12,10 +12,14 @@
 #include "services/runtime/config/program.h"
 #include "services/runtime/config/service_config.h"
 #include "services/runtime/engine/worker_engine.h"
+#include "services/runtime/rpc/registrar/registrar.h"
 #include "services/runtime/rpc/serve.h"
 
 namespace tandem {
 namespace {
+
+// Both sides' attempt is over before the link is given up.
+constexpr double kNcclShare = 0.75;
 
 absl::StatusOr<StagingPool> MakeStaging(const v1::PrefillConfig& config,
                                         const WorkerEngine& worker) {
@@ -26,6 +30,21 @@ absl::StatusOr<StagingPool> MakeStaging(const v1::PrefillConfig& config,
   ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> storage,
                    KvStorage::CreatePrivate(layout, worker.backends));
   return StagingPool{.id = 0, .storage = std::move(storage), .pages = PagePool(pages, slots)};
+}
+
+// NCCL needs no order to be tried where rows would go as bytes else; but it encrypts nothing, so
+// whoever wants TLS has to ask for it by name.
+absl::StatusOr<NcclUse> UseNccl(const v1::PrefillConfig& config, NcclPort* port,
+                                const std::string& why_not) {
+  const bool wanted = config.kv_channel_kind() == v1::KV_CHANNEL_KIND_NCCL;
+  if (wanted && port == nullptr) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("kv_channel_kind: KV_CHANNEL_KIND_NCCL: ", why_not));
+  }
+  const absl::Duration limit = kNcclShare * FromProto(config.link_timeout());
+  if (!wanted && config.has_decode_tls())
+    return NcclUse{.why_not = "not beside decode_tls, if not kv_channel_kind: says so"};
+  return NcclUse{.port = port, .why_not = why_not, .limit = limit};
 }
 
 absl::StatusOr<PrefillLoop::Options> LoopOptions(const v1::PrefillConfig& config) {
@@ -69,6 +88,9 @@ absl::Status Run(const v1::PrefillConfig& config) {
   WatchService watch;
   ASSIGN_OR_RETURN(PrefillLoop::Options options, LoopOptions(config));
   options.context_tokens_max = worker.context_tokens_max;
+  std::string no_nccl;
+  const std::unique_ptr<NcclPort> nccl = NcclPort::Find(worker.backends, &no_nccl);
+  ASSIGN_OR_RETURN(options.nccl, UseNccl(config, nccl.get(), no_nccl));
   PrefillLoop loop(options, {.engine = *worker.engine,
                              .staging = std::move(staging),
                              .watch = watch,
@@ -84,11 +106,18 @@ absl::Status Run(const v1::PrefillConfig& config) {
                       {"metrics_port", registry->port()},
                       {"model", config.worker().model_name()},
                       {"chunk_tokens", chunk},
+                      {"nccl", options.nccl.port != nullptr ? "yes" : options.nccl.why_not},
                       {"context_tokens_max", worker.context_tokens_max}});
+  ASSIGN_OR_RETURN(const std::unique_ptr<Registrar> registrar,
+                   Registrar::Create(config.worker(), watch));
   ServeUntilSignal({.server = *server,
                     .signals = signals,
                     .drain_timeout = FromProto(config.worker().drain_timeout()),
-                    .drain = [&loop] { loop.Drain(); },
+                    .drain =
+                        [&loop, &registrar] {
+                          registrar->Leave();
+                          loop.Drain();
+                        },
                     .idle = [&loop] { return loop.Idle(); },
                     .close = [&watch] { watch.CloseAll(); }});
   return absl::OkStatus();

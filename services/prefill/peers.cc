@@ -7,8 +7,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/strip.h"
 #include "services/runtime/base/log.h"
-#include "services/runtime/transfer/ipc_channel.h"
-#include "services/runtime/transfer/shared_channel.h"
+#include "services/runtime/transfer/channels/ipc_channel.h"
+#include "services/runtime/transfer/channels/nccl_channel.h"
+#include "services/runtime/transfer/channels/shared_channel.h"
 #include "services/runtime/transfer/wire.h"
 
 namespace tandem {
@@ -46,6 +47,7 @@ Peer& Peers::Reach(const std::string& endpoint, uint64_t incarnation, absl::Time
                                             .strict = options_.strict,
                                             .config = options_.config,
                                             .backends = staging_.storage->backends(),
+                                            .nccl = options_.nccl,
                                             .post = options_.post});
   return peer;
 }
@@ -62,6 +64,8 @@ void Peers::Up(Peer& peer, LinkUp up) {
   } else if (up.kind == v1::KV_CHANNEL_KIND_IPC) {
     if (copier_ == nullptr) copier_ = std::make_unique<KvCopier>(staging_.storage->backends());
     peer.channel = std::make_unique<IpcChannel>(staging_, *copier_, std::move(up.mapped));
+  } else if (up.kind == v1::KV_CHANNEL_KIND_NCCL) {
+    peer.channel = std::make_unique<NcclChannel>(staging_, *peer.link);
   } else {
     peer.channel = std::make_unique<GrpcChannel>(staging_, *peer.stub);
   }

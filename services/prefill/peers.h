@@ -15,9 +15,9 @@
 #include "absl/strings/string_view.h"
 #include "services/runtime/model/config/model_config.h"
 #include "services/runtime/rpc/channel.h"
-#include "services/runtime/transfer/grpc_channel.h"
+#include "services/runtime/transfer/channels/grpc_channel.h"
+#include "services/runtime/transfer/channels/kv_copier.h"
 #include "services/runtime/transfer/kv_channel.h"
-#include "services/runtime/transfer/kv_copier.h"
 #include "services/runtime/transfer/link_client.h"
 
 namespace tandem {
@@ -46,6 +46,7 @@ class Peers {
     const ModelConfig* config = nullptr;       // borrowed
     ChannelCredentials credentials = nullptr;  // null = plain text
     std::string server_name;                   // as in ChannelOptions
+    NcclUse nccl;
     std::function<void(LinkEvent)> post;
   };
   // Borrows the staging pool.

@@ -22,11 +22,8 @@ constexpr absl::Duration kPublishInterval = absl::Milliseconds(200);
 
 PrefillMetrics::Transfer& TransferOf(PrefillMetrics& metrics, v1::KvChannelKind kind) {
   if (kind == v1::KV_CHANNEL_KIND_SHARED) return metrics.shared;
-  return kind == v1::KV_CHANNEL_KIND_IPC ? metrics.ipc : metrics.grpc;
-}
-
-absl::Status ShuttingDown() {
-  return WorkerLost({.message = "the prefill worker is shutting down"});
+  if (kind == v1::KV_CHANNEL_KIND_IPC) return metrics.ipc;
+  return kind == v1::KV_CHANNEL_KIND_NCCL ? metrics.nccl : metrics.grpc;
 }
 
 }  // namespace
@@ -45,6 +42,7 @@ PrefillLoop::PrefillLoop(const Options& options, Parts parts)
               .config = &engine_.config(),
               .credentials = options.decode_credentials,
               .server_name = options.decode_server_name,
+              .nccl = options.nccl,
               .post = [this](LinkEvent event) { PostAlways(std::move(event)); }},
              staging_),
       scheduler_(options.chunk_tokens),
@@ -364,6 +362,7 @@ void PrefillLoop::PublishState(absl::Time now) {
   metrics_.engine.queue_running.Set(state.running());
   metrics_.engine.links_shared.Set(peers_.Count(v1::KV_CHANNEL_KIND_SHARED));
   metrics_.engine.links_ipc.Set(peers_.Count(v1::KV_CHANNEL_KIND_IPC));
+  metrics_.engine.links_nccl.Set(peers_.Count(v1::KV_CHANNEL_KIND_NCCL));
   metrics_.engine.links_grpc.Set(peers_.Count(v1::KV_CHANNEL_KIND_GRPC));
   metrics_.engine.SetBusy(scheduler_.running() + scheduler_.waiting() > 0);
 }
@@ -381,9 +380,10 @@ void PrefillLoop::PublishWaiting(absl::Time now) {
 }
 
 void PrefillLoop::Stop() {
-  while (!prompts_.empty()) Drop(prompts_.begin()->first, ShuttingDown());
+  const absl::Status gone = WorkerLost({.message = "the prefill worker is shutting down"});
+  while (!prompts_.empty()) Drop(prompts_.begin()->first, gone);
   for (PrefillEvent& event : events_.PopAll(absl::ZeroDuration())) {
-    if (auto* command = std::get_if<PrefillCommand>(&event)) command->stream->Close(ShuttingDown());
+    if (auto* command = std::get_if<PrefillCommand>(&event)) command->stream->Close(gone);
   }
 }
 

@@ -38,6 +38,7 @@ class PrefillLoop {
     v1::KvChannelKind preferred = v1::KV_CHANNEL_KIND_SHARED;
     bool strict = false;
     absl::Duration link_timeout = absl::Seconds(5);
+    NcclUse nccl;
     std::vector<std::string> decode_workers_allowed;  // as in PrefillConfig
     ChannelCredentials decode_credentials = nullptr;  // null = plain text
     std::string decode_server_name;                   // as in ChannelOptions

@@ -41,6 +41,10 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Create(const v1::RouterConfig& c
       .decode = {config.decode_workers().begin(), config.decode_workers().end()},
       .credentials = std::move(worker_credentials),
       .server_name = config.worker_tls().server_name()});
+  if (config.has_registry()) {
+    ASSIGN_OR_RETURN(router->registry_,
+                     Registry::Create(config.registry(), *router->workers_, *router->metrics_));
+  }
   if (!config.api_keys_file().empty()) {
     ASSIGN_OR_RETURN(router->keys_, ApiKeys::Load(config.api_keys_file()));
   }

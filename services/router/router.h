@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "services/router/registry/registry.h"
 #include "services/router/router_service.h"
 #include "services/router/workers/readiness.h"
 #include "services/runtime/metrics/registry.h"
@@ -22,6 +23,8 @@ class Router {
 
   int port() const { return server_->port(); }
   int metrics_port() const { return metrics_registry_->port(); }
+  // 0 without a registry.
+  int registry_port() const { return registry_ == nullptr ? 0 : registry_->port(); }
   // What health says: a request could be placed, and the router is not draining.
   bool serving() const { return server_->serving(); }
   // For tests: what a scrape would show.
@@ -41,6 +44,7 @@ class Router {
   std::unique_ptr<RouterMetrics> metrics_;
   std::unique_ptr<ServedModel> model_;
   std::unique_ptr<WorkerTable> workers_;
+  std::unique_ptr<Registry> registry_;  // or null
   RequestTable requests_;
   std::unique_ptr<ApiKeys> keys_;  // or null
   std::unique_ptr<RouterParts> parts_;

@@ -1,20 +1,24 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Goal: with TLS on every connection and API keys, whoever has neither gets nothing but the right
-status, whoever has both gets an answer, and no key reaches a log. Method: the three processes with
-certificates of openssl, tandem as the client.
+status, whoever has both gets an answer, and no key reaches a log; workers register by certificate
+and nobody without. Method: the three processes with certificates of openssl, tandem as the client.
 
   tls_test.py BIN
 """
 import hashlib
+import importlib
 import os
+import pathlib
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
 
-from local import MODEL, free_ports
+import grpc
+
+from local import MODEL, free_ports, make_stubs
 
 KEY, SLOW_KEY = "sk-quick-0123456789", "sk-slow-0123456789"
 PROMPT = ["--prompt", "Dan has 5 plums and eats 2. How many plums are left?", "--max-tokens", "4",
@@ -58,9 +62,11 @@ class Tls(unittest.TestCase):
                 with open(cls.path(name), encoding="ascii") as key:
                     digest = hashlib.sha256(key.read().strip().encode()).hexdigest()
                 stream.write(f"{name} {digest} {rate}\n")
-        ports = free_ports(6)
+        ports = free_ports(7)
         roles = ("router", "prefill", "decode")
         cls.ports = dict(zip(roles, ports)) | {r + "-health": p for r, p in zip(roles, ports[3:])}
+        cls.ports["registry"] = ports[6]
+        make_stubs(cls.folder)
         for role, text in cls.configs().items():
             cls.start(role, text)
         cls.addClassCleanup(cls.stop)
@@ -79,11 +85,14 @@ class Tls(unittest.TestCase):
         common = lambda role: (
             f'listen: {address(role)} health_listen: {address(role + "-health")} '
             f'model_dir: "{MODEL}" tls {{ {files("server")} }} ')
+        registers = (f'registration {{ routers: {address("registry")} '
+                     f'tls {{ {files("client")} }} }}')
         return {
-            "decode": f'worker {{ {common("decode")} }} pages: 16',
-            "prefill": f'worker {{ {common("prefill")} }} decode_tls {{ {files("client")} }}',
+            "decode": f'worker {{ {common("decode")} {registers} }} pages: 16',
+            "prefill": f'worker {{ {common("prefill")} {registers} }} '
+                       f'decode_tls {{ {files("client")} }}',
             "router": f'{common("router")} worker_tls {{ {files("client")} }} '
-                      f'prefill_workers: {address("prefill")} decode_workers: {address("decode")} '
+                      f'registry {{ listen: {address("registry")} tls {{ {files("server")} }} }} '
                       f'api_keys_file: "{cls.path("keys")}"'}
 
     @classmethod
@@ -155,6 +164,33 @@ class Tls(unittest.TestCase):
         for role in ("prefill", "decode"):
             self.assertNotEqual(self.tandem("health", role)[0], 0)
             self.assertEqual(self.tandem("health", role, *self.identity("client"))[0], 0)
+
+    def register(self, target, name, **more):
+        """The status of one beat, a last one that changes nothing, with a certificate or none."""
+        registry = importlib.import_module("tandem.v1.registry_pb2")
+        stubs = importlib.import_module("tandem.v1.registry_pb2_grpc")
+        read = lambda file: pathlib.Path(self.path(file)).read_bytes() if file else None
+        credentials = grpc.ssl_channel_credentials(
+            read("ca.crt"), read(name and name + ".key"), read(name and name + ".crt"))
+        beat = registry.RegisterRequest(
+            endpoint="127.0.0.1:9", protocol_version=1, leaving=True, state={"role": 1})
+        with grpc.secure_channel(f"127.0.0.1:{self.ports[target]}", credentials) as channel:
+            try:
+                stubs.RegistryServiceStub(channel).Register(beat, timeout=20, **more)
+                return "OK"
+            except grpc.RpcError as error:
+                return error.code().name
+
+    def test_who_registers_shows_a_certificate_and_not_to_the_clients_port(self):
+        self.assertEqual(self.register("registry", "client"), "OK")
+        self.assertEqual(self.register("registry", None), "UNAVAILABLE")
+        self.assertEqual(self.register("registry", "foreign"), "UNAVAILABLE")
+        key = [("authorization", f"Bearer {KEY}")]
+        self.assertEqual(self.register("router", "client", metadata=key), "UNIMPLEMENTED")
+        exit_code, _, err = self.tandem("generate", "registry", *PROMPT, *self.identity("client"),
+                                        "--api-key-file", self.path("key"))
+        self.assertEqual(exit_code, 1)
+        self.assertIn("UNIMPLEMENTED", err)
 
     def test_a_wrong_file_stops_the_start_with_its_name(self):
         config = self.path("bad.textproto")

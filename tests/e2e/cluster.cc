@@ -38,6 +38,9 @@ Cluster::Cluster(const ClusterOptions& options) : decode_pages_(options.decode_p
   const std::string model_dir = options.one_layer ? OneLayer(options.model_dir) : options.model_dir;
   std::string prefills;
   std::string decodes;
+  const std::string registry = absl::StrCat("\"127.0.0.1:", FreePort(), "\"");
+  const std::string registration =
+      options.registered ? absl::StrCat("registration { routers: ", registry, " } ") : "";
   const auto add_worker = [&](const std::string& role, int index, const std::string& extra) {
     const std::string name = absl::StrCat(role, "-", index);
     Process& process = processes_[name];
@@ -50,7 +53,7 @@ Cluster::Cluster(const ClusterOptions& options) : decode_pages_(options.decode_p
                        model_dir, "\" drain_timeout { seconds: 10 } ",
                        "device: DEVICE_" TANDEM_CLUSTER_DEVICE " ",
                        Ranks(role == "prefill" ? options.prefill_ranks : options.decode_ranks),
-                       options.worker_extra, " }\n", extra, "\n"));
+                       registration, options.worker_extra, " }\n", extra, "\n"));
     absl::StrAppend(role == "prefill" ? &prefills : &decodes, role,
                     "_workers: \"127.0.0.1:", process.port, "\"\n");
   };
@@ -58,6 +61,9 @@ Cluster::Cluster(const ClusterOptions& options) : decode_pages_(options.decode_p
   for (int i = 0; i < options.decodes; ++i) {
     add_worker("decode", i, absl::StrCat("pages: ", decode_pages_, "\n", options.decode_extra));
   }
+  const std::string workers = options.registered ? absl::StrCat("registry { listen: ", registry,
+                                                                " worker_ttl { seconds: 2 } }\n")
+                                                 : prefills + decodes;
   Process& router = processes_["router"];
   router.binary = "tandem-router";
   router.port = FreePort();
@@ -65,7 +71,7 @@ Cluster::Cluster(const ClusterOptions& options) : decode_pages_(options.decode_p
   Write("router",
         absl::StrCat("listen: \"127.0.0.1:", router.port,
                      "\"\nmetrics_listen: \"127.0.0.1:", router.metrics_port, "\"\nmodel_dir: \"",
-                     model_dir, "\"\n", prefills, decodes, options.router_extra, "\n"));
+                     model_dir, "\"\n", workers, options.router_extra, "\n"));
   for (const std::string& name : names()) Start(name);
 }
 

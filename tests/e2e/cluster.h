@@ -37,6 +37,8 @@ struct ClusterOptions {
   uint32_t decode_pages = kDecodePages;  // of each decode worker
   int prefills = 1;
   int decodes = 1;
+  // The router lists no worker: they register with it, and are dropped after 2 s of silence.
+  bool registered = false;
   // tensor_parallel of each kind; on a GPU all ranks share the first one.
   int prefill_ranks = 1;
   int decode_ranks = 1;

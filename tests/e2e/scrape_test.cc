@@ -85,6 +85,7 @@ std::vector<Expectation> Expected(const std::string& transport, double prompt_to
                    {series::kSlowReaderAborts, "", {}},
                    {series::kWorkersUp, "", {{"kind", "prefill"}}},
                    {series::kWorkersUp, "", {{"kind", "decode"}}},
+                   {series::kWorkersRegistered, "", {}},
                    {series::kRequestsInflight, "", {{"stage", "decode"}}}}},
       {.process = "prefill-0",
        .moved = {{series::kTokens, "", {{"kind", "prompt_computed"}}, prompt_tokens},

@@ -87,13 +87,40 @@ health_listen: "{{ .root.Values.listenHost }}:{{ int (index .root.Values .role).
 {{- toJson $out }}
 {{- end }}
 
+{{- /* The worker's side of registration; a rendering without an endpoint is for a checksum.
+(dict "root" $ "endpoint" "host:port") */ -}}
+{{- define "tandem.registration" -}}
+{{- if .root.Values.registration.enabled }}
+{{- $service := printf "%s-registry.%s.svc" (include "tandem.fullname" .root) .root.Release.Namespace }}
+registration {
+  routers: "{{ $service }}.{{ .root.Values.clusterDomain }}:{{ int .root.Values.registration.port }}"
+  endpoint: "{{ .endpoint }}"
+  {{- with include "tandem.connectTls" (dict "root" .root "field" "tls") | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+}
+{{- end }}
+{{- end }}
+
 {{- define "tandem.config.router" -}}
 {{- include "tandem.common" (dict "root" . "role" "router") }}
+{{- if .Values.registration.enabled }}
+registry {
+  listen: "{{ .Values.listenHost }}:{{ int .Values.registration.port }}"
+  worker_ttl {
+    seconds: {{ int .Values.registration.ttlSeconds }}
+  }
+  {{- with include "tandem.connectTls" (dict "root" . "field" "tls") | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+}
+{{- else }}
 {{- range include "tandem.endpoints" (dict "root" . "role" "prefill") | fromJsonArray }}
 prefill_workers: "{{ . }}"
 {{- end }}
 {{- range include "tandem.endpoints" (dict "root" . "role" "decode") | fromJsonArray }}
 decode_workers: "{{ . }}"
+{{- end }}
 {{- end }}
 {{- include "tandem.connectTls" (dict "root" . "field" "worker_tls") }}
 {{- if .Values.apiKeys.secretName }}
@@ -102,25 +129,32 @@ api_keys_file: "/etc/tandem/api-keys/keys"
 {{- include "tandem.message" .Values.router.config }}
 {{- end }}
 
+{{- /* (dict "root" $ "endpoint" "host:port"): each worker tells its own address. */ -}}
 {{- define "tandem.config.prefill" }}
+{{- $values := .root.Values }}
 worker {
-{{- include "tandem.common" (dict "root" . "role" "prefill") | trim | nindent 2 }}
-{{- include "tandem.message" (.Values.prefill.config.worker | default dict) | trim | nindent 2 }}
+{{- include "tandem.common" (dict "root" .root "role" "prefill") | trim | nindent 2 }}
+{{- include "tandem.message" ($values.prefill.config.worker | default dict) | trim | nindent 2 }}
+{{- with include "tandem.registration" . | trim }}
+{{- . | nindent 2 }}
+{{- end }}
 }
-{{- include "tandem.connectTls" (dict "root" . "field" "decode_tls") }}
-{{- $kind := ternary "KV_CHANNEL_KIND_SHARED" "KV_CHANNEL_KIND_GRPC" (eq .Values.mode "sharedPod") }}
+{{- include "tandem.connectTls" (dict "root" .root "field" "decode_tls") }}
+{{- $kind := ternary "KV_CHANNEL_KIND_SHARED" "KV_CHANNEL_KIND_GRPC" (eq $values.mode "sharedPod") }}
 {{- $default := dict "kv_channel_kind" $kind }}
-{{- include "tandem.message" (merge (omit .Values.prefill.config "worker") $default) }}
-{{- range include "tandem.endpoints" (dict "root" . "role" "decode") | fromJsonArray }}
+{{- include "tandem.message" (merge (omit $values.prefill.config "worker") $default) }}
+{{- range include "tandem.endpoints" (dict "root" .root "role" "decode") | fromJsonArray }}
 decode_workers_allowed: "{{ . }}"
 {{- end }}
 {{- end }}
 
-{{- /* (dict "root" $ "endpoint" "host:port"): each decode worker tells its own. */ -}}
 {{- define "tandem.config.decode" }}
 worker {
 {{- include "tandem.common" (dict "root" .root "role" "decode") | trim | nindent 2 }}
 {{- include "tandem.message" (.root.Values.decode.config.worker | default dict) | trim | nindent 2 }}
+{{- with include "tandem.registration" . | trim }}
+{{- . | nindent 2 }}
+{{- end }}
 }
 endpoint: "{{ .endpoint }}"
 {{- include "tandem.message" (omit .root.Values.decode.config "worker") }}

@@ -123,6 +123,10 @@ yes
 {{- if and .Values.tls.router.clientCertificates (not .Values.tls.router.secretName) }}
 {{- fail "tls.router.secretName: is required with tls.router.clientCertificates" }}
 {{- end }}
+{{- $own := list .Values.router.port .Values.router.metricsPort .Values.router.healthPort .Values.registration.port }}
+{{- if ne (len (uniq $own)) (len $own) }}
+{{- fail (printf "router's ports and registration.port must differ: %v" $own) }}
+{{- end }}
 {{- $ports := list .Values.prefill.port .Values.prefill.metricsPort .Values.decode.port .Values.decode.metricsPort }}
 {{- $ports = concat $ports (list .Values.prefill.healthPort .Values.decode.healthPort) }}
 {{- if and (eq .Values.mode "sharedPod") (ne (len (uniq $ports)) (len $ports)) }}

@@ -17,7 +17,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
 {{- /* One process: (dict "root" $ "role" "decode" "shm" true "claim" false). Its config is a file of
-the mounted ConfigMap; a decode worker's bears its pod's name. */ -}}
+the mounted ConfigMap; a worker's bears its pod's name. */ -}}
 {{- define "tandem.container" -}}
 {{- $values := index .root.Values .role -}}
 {{- $tls := include "tandem.tls" . -}}
@@ -27,17 +27,20 @@ the mounted ConfigMap; a decode worker's bears its pod's name. */ -}}
   image: {{ include "tandem.image" (dict "root" .root "image" $image) | quote }}
   imagePullPolicy: {{ .root.Values.images.pullPolicy }}
   command: [/opt/tandem/bin/tandem-{{ .role }}]
-  {{- if eq .role "decode" }}
-  args: ["--config=/etc/tandem/decode/$(POD_NAME).textproto"]
+  {{- if ne .role "router" }}
+  args: ["--config=/etc/tandem/{{ .role }}/$(POD_NAME).textproto"]
   env:
     - name: POD_NAME
       valueFrom: {fieldRef: {fieldPath: metadata.name}}
   {{- else }}
-  args: ["--config=/etc/tandem/{{ .role }}/{{ .role }}.textproto"]
+  args: ["--config=/etc/tandem/router/router.textproto"]
   {{- end }}
   ports:
     - {name: grpc{{ .suffix }}, containerPort: {{ int $values.port }}, protocol: TCP}
     - {name: metrics{{ .suffix }}, containerPort: {{ int $values.metricsPort }}, protocol: TCP}
+    {{- if and (eq .role "router") .root.Values.registration.enabled }}
+    - {name: registry, containerPort: {{ int .root.Values.registration.port }}, protocol: TCP}
+    {{- end }}
     {{- if $tls }}
     - {name: health{{ .suffix }}, containerPort: {{ $health }}, protocol: TCP}
     {{- end }}

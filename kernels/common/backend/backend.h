@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "kernels/common/stream.h"
@@ -60,6 +61,9 @@ class Backend {
 
   // In the stream's order. Host memory is staging memory and stays untouched until then.
   virtual void Copy(const CopyArgs& copy, Stream& stream) = 0;
+  // The same of many at once, all in this backend's reach and none of them the host's; in any order
+  // among themselves. Addresses are multiples of 16 bytes, sizes of 4.
+  virtual void CopyMany(std::span<const CopyArgs> copies, Stream& stream) = 0;
   // At once, between any memory, in no stream's order: the caller knows that nobody writes there.
   virtual void CopyNow(const CopyArgs& copy) = 0;
   // `done` is called once, from any thread, when all before it has run or has failed; it must not
@@ -67,6 +71,8 @@ class Backend {
   virtual void Notify(std::function<void()> done, Stream& stream) = 0;
   // Waits for all of it. False: something failed, and the stream's error says what.
   virtual bool Synchronize(Stream& stream) = 0;
+  // Whether all of it has run, or has failed, without waiting.
+  virtual bool Finished(Stream& stream) = 0;
 
   // Records what `queue` queues on the stream, which does not run now. What it queues has run
   // before with the same shapes, so that nothing is allocated. Null on the host, where operations

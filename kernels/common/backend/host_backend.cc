@@ -36,11 +36,15 @@ class Host final : public Backend {
   Stream MakeStream() override { return {}; }
 
   void Copy(const CopyArgs& copy, Stream& /*stream*/) override { CopyNow(copy); }
+  void CopyMany(std::span<const CopyArgs> copies, Stream& /*stream*/) override {
+    for (const CopyArgs& copy : copies) CopyNow(copy);
+  }
   void CopyNow(const CopyArgs& copy) override {
     if (copy.bytes > 0) std::memcpy(copy.to, copy.from, static_cast<size_t>(copy.bytes));
   }
   void Notify(std::function<void()> done, Stream& /*stream*/) override { done(); }
   bool Synchronize(Stream& stream) override { return stream.ok(); }
+  bool Finished(Stream& /*stream*/) override { return true; }
   std::unique_ptr<Recording> Record(const std::function<void()>& /*queue*/,
                                     Stream& /*stream*/) override {
     return nullptr;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/common/contract.h"
+#include "kernels/common/cuda/copy_many.h"
 #include "kernels/common/cuda/device_stream.h"
 #include "kernels/common/cuda/queue_watcher.h"
 
@@ -123,6 +124,10 @@ class Cuda final : public Backend {
                          QueueOf(stream)),
          stream);
   }
+  void CopyMany(std::span<const CopyArgs> copies, Stream& stream) override {
+    Enter();
+    kernels::CopyMany(copies, stream);
+  }
   void CopyNow(const CopyArgs& copy) override {
     Enter();
     Must(cudaMemcpyAsync(copy.to, copy.from, static_cast<size_t>(copy.bytes), cudaMemcpyDefault,
@@ -136,6 +141,14 @@ class Cuda final : public Backend {
   bool Synchronize(Stream& stream) override {
     Enter();
     return kernels::Synchronize(stream);
+  }
+
+  bool Finished(Stream& stream) override {
+    Enter();
+    const cudaError_t state = cudaStreamQuery(QueueOf(stream));
+    if (state == cudaErrorNotReady) return false;
+    (void)Note(state, stream);
+    return true;
   }
 
   std::unique_ptr<Recording> Record(const std::function<void()>& queue, Stream& stream) override {

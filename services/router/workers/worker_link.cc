@@ -61,14 +61,24 @@ WorkerLink::~WorkerLink() {
 }
 
 void WorkerLink::Stop() {
+  BeginStop();
   {
     absl::MutexLock lock(&mutex_);
-    stopping_ = true;
-    if (watch_ != nullptr) watch_->Cancel();
-    if (pause_ != nullptr) pause_->Cancel();
     mutex_.Await(absl::Condition(this, &WorkerLink::Idle));
   }
   for (const auto& feed : tokens_) feed->Stop();
+}
+
+void WorkerLink::BeginStop() {
+  absl::MutexLock lock(&mutex_);
+  stopping_ = true;
+  if (watch_ != nullptr) watch_->Cancel();
+  if (pause_ != nullptr) pause_->Cancel();
+}
+
+bool WorkerLink::Stopped() const {
+  absl::MutexLock lock(&mutex_);
+  return stopping_ && Idle();
 }
 
 void WorkerLink::Start() {
@@ -83,7 +93,8 @@ WorkerView WorkerLink::View() const {
   absl::MutexLock lock(&mutex_);
   const bool fresh = Clock::Real().Now() - heard_ < kSilenceMax;
   return {.endpoint = endpoint(),
-          .usable = connected_ && fresh && !state_.draining() && state_.role() == options_.role,
+          .usable = !stopping_ && connected_ && fresh && !state_.draining() &&
+                    state_.role() == options_.role,
           .assigned = assigned_,
           .state = state_,
           .refused_tokens = places_ <= 0 ? refused_tokens_ : 0};

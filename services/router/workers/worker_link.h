@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// WorkerLink: one configured worker: its channel, its stubs, and what it last said over
+// WorkerLink: one worker, listed or registered: its channel, its stubs, and what it last said over
 // WorkerService/Watch, which is opened again whenever it ends. Thread-safe.
 #pragma once
 
@@ -38,6 +38,10 @@ class WorkerLink {
   // Ends the watch and waits until nothing calls back any more and no request is assigned. The
   // destructor does it too.
   void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
+  // The same in two steps, for whom must not wait: the worker is usable no more; true once nothing
+  // is left to wait for.
+  void BeginStop() ABSL_LOCKS_EXCLUDED(mutex_);
+  bool Stopped() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   WorkerView View() const ABSL_LOCKS_EXCLUDED(mutex_);
   bool FullFor(uint32_t tokens) const ABSL_LOCKS_EXCLUDED(mutex_);

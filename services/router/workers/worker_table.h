@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// WorkerTable: the configured workers, watched, and requests assigned to them. Thread-safe.
-// Outlives its assignments.
+// WorkerTable: the workers that the config lists and those that have registered, watched, and
+// requests assigned to them. Thread-safe. Outlives its assignments.
 #pragma once
 
 #include <cstdint>
@@ -61,23 +61,43 @@ class WorkerTable {
   WorkerTable(const WorkerTable&) = delete;
   WorkerTable& operator=(const WorkerTable&) = delete;
 
+  // Watches one more worker from now on. False: it is watched already.
+  bool Add(v1::WorkerRole role, const std::string& endpoint) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Of what Add took: gets no request any more; those that it has go on.
+  void Drop(v1::WorkerRole role, const std::string& endpoint) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Frees what was dropped and has ended. Not from a thread of gRPC.
+  void Sweep() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // LAYOUT_MISMATCH, both sides named, when workers of the other role are up and none of them has
+  // this one's cache format.
+  absl::Status FindPartner(const WorkerView& worker) const ABSL_LOCKS_EXCLUDED(mutex_);
+
   // Errors as Place() in placement.h.
-  absl::StatusOr<std::unique_ptr<Assignment>> Assign(uint32_t tokens);
+  absl::StatusOr<std::unique_ptr<Assignment>> Assign(uint32_t tokens) ABSL_LOCKS_EXCLUDED(mutex_);
   // Whether Assign of at least so many tokens can only say that no worker has room. Cheap: for what
   // is known of a request before its prompt is looked at.
-  bool Full(uint32_t tokens) const;
+  bool Full(uint32_t tokens) const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // The most that a decode worker which is up can hold for one sequence; 0 = none is up.
-  uint32_t ContextTokensMax() const;
-  WorkersUp Up() const;
+  uint32_t ContextTokensMax() const ABSL_LOCKS_EXCLUDED(mutex_);
+  WorkersUp Up() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  using Links = std::vector<std::unique_ptr<WorkerLink>>;
+
+  std::unique_ptr<WorkerLink> NewLink(v1::WorkerRole role, const std::string& endpoint);
+  Links& Of(v1::WorkerRole role) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return role == v1::WORKER_ROLE_PREFILL ? prefill_ : decode_;
+  }
   // Warns once of every pair that cannot work together.
   void ReportMismatches() ABSL_LOCKS_EXCLUDED(mutex_);
 
-  std::vector<std::unique_ptr<WorkerLink>> prefill_;
-  std::vector<std::unique_ptr<WorkerLink>> decode_;
-  absl::Mutex mutex_;
+  const Options options_;
+  // Held while links are looked at, never while one is waited for.
+  mutable absl::Mutex mutex_;
+  Links prefill_ ABSL_GUARDED_BY(mutex_);
+  Links decode_ ABSL_GUARDED_BY(mutex_);
+  Links dropped_ ABSL_GUARDED_BY(mutex_);  // told to stop
   std::set<std::string> reported_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -86,6 +86,38 @@ void ApplyWorkerDefaults(v1::WorkerConfig& worker) {
   }
 }
 
+void ApplyRegistrationDefaults(v1::WorkerConfig& worker, const std::string& endpoint) {
+  if (!worker.has_registration() || !worker.registration().endpoint().empty()) return;
+  worker.mutable_registration()->set_endpoint(endpoint);
+}
+
+absl::Status ValidateRegistration(const v1::RegistrationConfig& registration) {
+  FieldCheck check("worker.registration.");
+  if (registration.routers().empty()) check.Fail("routers", "needs at least one");
+  for (const auto& router : registration.routers()) check.Endpoint("routers", router);
+  const std::string& endpoint = registration.endpoint();
+  check.Endpoint("endpoint", endpoint);
+  if (endpoint.starts_with("0.0.0.0:") || endpoint.starts_with("[::]:")) {
+    check.Fail("endpoint",
+               absl::StrCat("\"", endpoint, "\" is no address to reach this worker at"));
+  }
+  return check.status();
+}
+
+absl::Status ValidateRegistry(const v1::RegistryConfig& registry) {
+  FieldCheck check("registry.");
+  check.Listen("listen", registry.listen());
+  if (registry.has_tls() && registry.tls().ca_file().empty()) {
+    check.Fail("tls.ca_file", "is required: who registers must show a certificate");
+  }
+  const absl::Duration ttl = FromProto(registry.worker_ttl());
+  if (ttl < absl::Seconds(1) || ttl > absl::Minutes(10)) {
+    check.Fail("worker_ttl", absl::StrCat(absl::FormatDuration(ttl), " is outside of 1s to 10m"));
+  }
+  check.InRange("workers_max", registry.workers_max(), {.min = 1, .max = 1U << 16});
+  return check.status();
+}
+
 void CheckRanks(const v1::WorkerConfig& worker, FieldCheck& check) {
   const uint32_t ranks = worker.tensor_parallel();
   check.InRange("tensor_parallel", ranks, {.min = 1, .max = 8});
@@ -139,6 +171,7 @@ absl::Status ValidateWorker(const v1::WorkerConfig& worker) {
   if (worker.engine() != v1::ENGINE_SIM && worker.has_sim())
     check.Fail("sim", "is for engine: ENGINE_SIM only");
   RETURN_IF_ERROR(check.status());
+  if (worker.has_registration()) RETURN_IF_ERROR(ValidateRegistration(worker.registration()));
   return worker.has_sim() ? ValidateSim(worker.sim()) : absl::OkStatus();
 }
 
@@ -167,11 +200,17 @@ void ApplyDefaults(v1::RouterConfig& config) {
   if (!config.has_message_bytes_max()) config.set_message_bytes_max(16U << 20);
   if (!config.has_drain_timeout()) *config.mutable_drain_timeout() = ToProto(absl::Seconds(30));
   if (!config.has_stream_tokens_max()) config.set_stream_tokens_max(4096);
+  if (config.has_registry()) {
+    v1::RegistryConfig& registry = *config.mutable_registry();
+    if (!registry.has_worker_ttl()) *registry.mutable_worker_ttl() = ToProto(absl::Seconds(10));
+    if (!registry.has_workers_max()) registry.set_workers_max(1024);
+  }
   ApplyMetricsDefaults(config);
 }
 
 void ApplyDefaults(v1::PrefillConfig& config) {
   ApplyWorkerDefaults(*config.mutable_worker());
+  ApplyRegistrationDefaults(*config.mutable_worker(), config.worker().listen());
   if (!config.has_chunk_tokens()) config.set_chunk_tokens(256);
   if (!config.has_requests_max()) config.set_requests_max(256);
   if (config.kv_channel_kind() == v1::KV_CHANNEL_KIND_UNSPECIFIED) {
@@ -192,6 +231,7 @@ void ApplyDefaults(v1::DecodeConfig& config) {
   if (!config.has_batch_max()) config.set_batch_max(64);
   if (!config.has_lease_ttl()) *config.mutable_lease_ttl() = ToProto(absl::Seconds(60));
   if (config.endpoint().empty()) config.set_endpoint(config.worker().listen());
+  ApplyRegistrationDefaults(*config.mutable_worker(), config.endpoint());
   if (!config.has_stream_tokens_max()) config.set_stream_tokens_max(4096);
 }
 
@@ -202,9 +242,11 @@ absl::Status Validate(const v1::RouterConfig& config) {
   CheckHealthListen(config, check);
   check.NotEmpty("model_dir", config.model_dir());
   check.NotEmpty("model_name", config.model_name());
-  if (config.prefill_workers().empty()) check.Fail("prefill_workers", "needs at least one");
+  const bool listed = !config.has_registry();
+  if (listed && config.prefill_workers().empty())
+    check.Fail("prefill_workers", "needs at least one");
   for (const auto& endpoint : config.prefill_workers()) check.Endpoint("prefill_workers", endpoint);
-  if (config.decode_workers().empty()) check.Fail("decode_workers", "needs at least one");
+  if (listed && config.decode_workers().empty()) check.Fail("decode_workers", "needs at least one");
   for (const auto& endpoint : config.decode_workers()) check.Endpoint("decode_workers", endpoint);
   check.InRange("requests_max", config.requests_max(), {.min = 1, .max = 1U << 20});
   check.InRange("max_tokens_default", config.max_tokens_default(), {.min = 1, .max = 1U << 24});
@@ -215,7 +257,8 @@ absl::Status Validate(const v1::RouterConfig& config) {
   check.InRange("message_bytes_max", config.message_bytes_max(), {.min = 1024, .max = 1U << 30});
   check.Positive("drain_timeout", config.drain_timeout());
   check.InRange("stream_tokens_max", config.stream_tokens_max(), {.min = 1, .max = 1U << 24});
-  return check.status();
+  RETURN_IF_ERROR(check.status());
+  return config.has_registry() ? ValidateRegistry(config.registry()) : absl::OkStatus();
 }
 
 absl::Status Validate(const v1::PrefillConfig& config) {
@@ -225,6 +268,10 @@ absl::Status Validate(const v1::PrefillConfig& config) {
   check.InRange("requests_max", config.requests_max(), {.min = 1, .max = 1U << 20});
   if (!v1::KvChannelKind_IsValid(config.kv_channel_kind())) {
     check.Fail("kv_channel_kind", "is no known kind");
+  }
+  if (config.kv_channel_kind() == v1::KV_CHANNEL_KIND_NCCL &&
+      config.worker().device() != v1::DEVICE_CUDA) {
+    check.Fail("kv_channel_kind", "NCCL is for worker.device: DEVICE_CUDA only");
   }
   if (!v1::KvChannelPolicy_IsValid(config.kv_channel())) {
     check.Fail("kv_channel", "is no known policy");

@@ -85,6 +85,16 @@ absl::StatusOr<Grant> LeaseTable::WritableByBytes(const LeaseKey& key) const {
   return Grant{.key = key, .slot = it->second.memory.slot, .pages = it->second.memory.pages};
 }
 
+absl::StatusOr<Grant> LeaseTable::WritableByLink(const LeaseKey& key, LinkId link) const {
+  const auto it = leases_.find(key.lease_id);
+  if (it == leases_.end() || it->second.key != key)
+    return Lost(key, "is over or of another process");
+  const auto* writing = std::get_if<Writing>(&it->second.state);
+  if (writing == nullptr || !writing->in_place || writing->link != link)
+    return Lost(key, "is not being written to by this link");
+  return Grant{.key = key, .slot = it->second.memory.slot, .pages = it->second.memory.pages};
+}
+
 void LeaseTable::Finish(const LeaseKey& key) {
   const auto it = leases_.find(key.lease_id);
   CHECK(it != leases_.end() && std::holds_alternative<Committed>(it->second.state));

@@ -75,6 +75,9 @@ class LeaseTable {
   // Memory of a lease that a byte writer fills now; ABORTED otherwise.
   absl::StatusOr<Grant> WritableByBytes(const LeaseKey& key) const;
 
+  // Memory of a lease that this link writes to now in place, by whatever hand; ABORTED otherwise.
+  absl::StatusOr<Grant> WritableByLink(const LeaseKey& key, LinkId link) const;
+
   // A committed sequence ends. CHECKs that it is one.
   void Finish(const LeaseKey& key);
 

@@ -24,6 +24,11 @@ struct RouterMetrics {
   prometheus::Gauge& queue_requests;  // admitted and not ended; bound: requests_max
   prometheus::Gauge& workers_prefill;
   prometheus::Gauge& workers_decode;
+  prometheus::Gauge& registered_prefill;
+  prometheus::Gauge& registered_decode;
+  prometheus::Counter& beats_accepted;
+  prometheus::Counter& beats_refused;
+  prometheus::Counter& beats_missed;
   prometheus::Counter& slow_reader_aborts;
   TwinHistogram ttft;
   TwinHistogram tpot;

@@ -74,6 +74,14 @@ inline constexpr Series kWorkersUp = {
     "tandem_workers_up",
     "Workers that take requests now, as the router sees them, by kind (prefill, decode)",
     Owner::kRouter};
+inline constexpr Series kWorkersRegistered = {
+    "tandem_workers_registered", "Workers that have registered, by kind (prefill, decode)",
+    Owner::kRouter};
+inline constexpr Series kWorkerBeats = {
+    "tandem_worker_beats_total",
+    "Beats of registering workers by outcome: accepted, refused (a version or format that fits "
+    "nobody's), missed",
+    Owner::kRouter};
 
 // Workers.
 inline constexpr Series kTokens = {
@@ -115,7 +123,7 @@ inline constexpr Series kKvLeaseExpired = {
     "tandem_kv_lease_expired_total", "Reservations that were never committed", Owner::kDecode};
 inline constexpr Series kKvTransfer = {
     "tandem_kv_transfer_seconds",
-    "Hand-off of one prompt's rows, by transport (shared, ipc, grpc) and direction",
+    "Hand-off of one prompt's rows, by transport (shared, ipc, nccl, grpc) and direction",
     Owner::kPrefill};
 inline constexpr Series kKvTransferBytes = {"tandem_kv_transfer_bytes",
                                             "Bytes of one hand-off, by transport and direction",

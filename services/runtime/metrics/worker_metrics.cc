@@ -37,6 +37,7 @@ EngineMetrics::EngineMetrics(MetricsRegistry& registry, const std::string& phase
                      registry.AliasGauge(vllm::kRunning)}),
       links_shared(GaugeOf(registry, series::kTransportInfo, {{"transport", "shared"}})),
       links_ipc(GaugeOf(registry, series::kTransportInfo, {{"transport", "ipc"}})),
+      links_nccl(GaugeOf(registry, series::kTransportInfo, {{"transport", "nccl"}})),
       links_grpc(GaugeOf(registry, series::kTransportInfo, {{"transport", "grpc"}})),
       registry_(registry),
       tokens_prompt_(
@@ -103,6 +104,7 @@ PrefillMetrics::PrefillMetrics(MetricsRegistry& registry)
     : engine(registry, "prefill"),
       shared(TransferOf(registry, "shared")),
       ipc(TransferOf(registry, "ipc")),
+      nccl(TransferOf(registry, "nccl")),
       grpc(TransferOf(registry, "grpc")),
       transfer_exposed(registry.Histogram(
           {.series = series::kKvTransferExposed, .bounds = series::kTransferBounds})),

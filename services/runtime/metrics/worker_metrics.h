@@ -44,6 +44,7 @@ class EngineMetrics {
   TwinGauge queue_running;
   prometheus::Gauge& links_shared;
   prometheus::Gauge& links_ipc;
+  prometheus::Gauge& links_nccl;
   prometheus::Gauge& links_grpc;
 
  private:
@@ -95,6 +96,7 @@ struct PrefillMetrics {
   EngineMetrics engine;
   Transfer shared;  // kind SHARED
   Transfer ipc;     // kind IPC
+  Transfer nccl;    // kind NCCL
   Transfer grpc;    // kind GRPC
   prometheus::Histogram& transfer_exposed;
   CacheMetrics staging;

@@ -28,9 +28,12 @@ class CountingBackend final : public kernels::Backend {
   void ReleaseStaging(uint8_t* /*memory*/) override {}
   kernels::Stream MakeStream() override { return {}; }
   void Copy(const kernels::CopyArgs& /*copy*/, kernels::Stream& /*stream*/) override {}
+  void CopyMany(std::span<const kernels::CopyArgs> /*copies*/,
+                kernels::Stream& /*stream*/) override {}
   void CopyNow(const kernels::CopyArgs& /*copy*/) override {}
   void Notify(std::function<void()> done, kernels::Stream& /*stream*/) override { done(); }
   bool Synchronize(kernels::Stream& stream) override { return stream.ok(); }
+  bool Finished(kernels::Stream& /*stream*/) override { return true; }
   std::unique_ptr<kernels::Recording> Record(const std::function<void()>& /*queue*/,
                                              kernels::Stream& /*stream*/) override {
     return nullptr;

@@ -146,6 +146,10 @@ absl::Status LayoutMismatch(absl::string_view both_sides) {
   return WithReason(absl::FailedPreconditionError(both_sides), "LAYOUT_MISMATCH");
 }
 
+absl::Status VersionMismatch(absl::string_view both_sides) {
+  return WithReason(absl::FailedPreconditionError(both_sides), "VERSION_MISMATCH");
+}
+
 absl::Status ChannelDowngrade(absl::string_view both_sides) {
   return WithReason(absl::FailedPreconditionError(both_sides), "CHANNEL_DOWNGRADE");
 }

@@ -55,6 +55,7 @@ absl::Status Draining(const Retry& retry);     // UNAVAILABLE
 
 absl::Status DeadlinePassed(absl::string_view stage);         // DEADLINE_EXCEEDED
 absl::Status LayoutMismatch(absl::string_view both_sides);    // FAILED_PRECONDITION
+absl::Status VersionMismatch(absl::string_view both_sides);   // FAILED_PRECONDITION
 absl::Status ChannelDowngrade(absl::string_view both_sides);  // FAILED_PRECONDITION
 absl::Status EndpointNotAllowed(absl::string_view endpoint);  // PERMISSION_DENIED
 absl::Status ApiKeyWrong(absl::string_view why);              // UNAUTHENTICATED

@@ -47,6 +47,11 @@ void WatchService::Publish(const v1::WatchResponse& state) {
   for (Watcher* watcher : watchers_) (void)watcher->Write(state_);
 }
 
+v1::WatchResponse WatchService::state() const {
+  absl::MutexLock lock(&mutex_);
+  return state_;
+}
+
 void WatchService::Forget(Watcher* watcher) {
   {
     absl::MutexLock lock(&mutex_);

@@ -20,6 +20,8 @@ class WatchService final : public v1::WorkerService::CallbackService {
                                                      const v1::WatchRequest* request) override;
 
   void Publish(const v1::WatchResponse& state) ABSL_LOCKS_EXCLUDED(mutex_);
+  // What was published last; without a role before the first time.
+  v1::WatchResponse state() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   void CloseAll() ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -27,7 +29,7 @@ class WatchService final : public v1::WorkerService::CallbackService {
   class Watcher;
   void Forget(Watcher* watcher) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   v1::WatchResponse state_ ABSL_GUARDED_BY(mutex_);
   std::set<Watcher*> watchers_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;

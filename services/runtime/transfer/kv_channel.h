@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // KvChannel: how the rows of a prompt get from the prefill worker that computes them into the pages
 // of the decode worker that owns them. One of the four seams (design section 4): `shared` writes in
-// place, `ipc` copies from GPU to GPU, `grpc` sends bytes.
+// place, `ipc` copies from GPU to GPU, `nccl` sends from GPU to GPU, `grpc` sends bytes.
 //
 // Used by the prefill loop alone (not thread-safe); `done` of Fence comes from any thread. For one
 // lease: Open, any number of Forward steps on the place with an Advance behind each, Write, Fence,

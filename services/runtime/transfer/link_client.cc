@@ -7,10 +7,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 #include "services/runtime/base/status_macros.h"
+#include "services/runtime/config/duration.h"
 #include "services/runtime/rpc/status.h"
+#include "services/runtime/transfer/nccl/nccl_parts.h"
 #include "services/runtime/transfer/outbox.h"
-#include "services/runtime/transfer/wire.h"
 
 namespace tandem {
 
@@ -53,6 +55,16 @@ class LinkClient::Reactor final
     Send(std::move(request));
   }
 
+  void SendPart(const LinkPart& part, NcclEnd::Order order) {
+    parts_.Ask(part.key, std::move(order));
+    ++answers_due_;
+    v1::LinkRequest request;
+    *request.mutable_part() = ToProto(part);
+    Send(std::move(request));
+  }
+
+  void GiveUpParts(const LeaseKey& key) { parts_.GiveUp(key); }
+
   void OnWriteDone(bool ok) override {
     if (!ok) return Close();
     outbox_.Next();
@@ -66,8 +78,10 @@ class LinkClient::Reactor final
 
   void OnDone(const grpc::Status& status) override {
     absl::Status why = refusal_.ok() ? FromGrpcStatus(status) : refusal_;
+    if (const absl::Status nccl = LostNccl(); !nccl.ok()) why = nccl;
     if (why.ok()) why = absl::UnavailableError("the decode worker closed the link");
     Post(LinkDown{.why = std::move(why)});
+    parts_.End();
     done_.Notify();
   }
 
@@ -84,6 +98,11 @@ class LinkClient::Reactor final
 
   void Close() {
     if (!outbox_.Close()) return;
+    {
+      absl::MutexLock lock(&mutex_);
+      closed_ = true;
+      if (end_ != nullptr) end_->Abort();
+    }
     context_.TryCancel();
     RemoveHold();
   }
@@ -91,9 +110,8 @@ class LinkClient::Reactor final
   void Handle(const v1::LinkResponse& response) {
     if (!refusal_.ok()) return;  // the call is being cancelled
     if (!InTurn(response)) {
-      refusal_ = absl::FailedPreconditionError(absl::StrCat(
-          "link: the decode worker spoke out of turn (case ", response.event_case(), ")"));
-      return Close();
+      return Refuse(absl::FailedPreconditionError(absl::StrCat(
+          "link: the decode worker spoke out of turn (case ", response.event_case(), ")")));
     }
     switch (response.event_case()) {
       case v1::LinkResponse::kOffer:
@@ -108,6 +126,8 @@ class LinkClient::Reactor final
         if (revoked_ > 0) --revoked_;
         --begun_;
         return Post(LeaseEnded{.key = FromProto(response.ended())});
+      case v1::LinkResponse::kPart:
+        return OnPart(response.part());
       case v1::LinkResponse::EVENT_NOT_SET:
         return;
     }
@@ -118,7 +138,8 @@ class LinkClient::Reactor final
   bool InTurn(const v1::LinkResponse& response) {
     if (response.has_offer()) return phase_ == Phase::kOffer;
     if (response.has_ready()) return phase_ == Phase::kReady;
-    if (response.has_verdict() || response.has_ended()) return --answers_due_ >= 0;
+    if (response.has_verdict() || response.has_ended() || response.has_part())
+      return --answers_due_ >= 0;
     return response.has_revoke() && ++revoked_ <= begun_;
   }
 
@@ -133,24 +154,103 @@ class LinkClient::Reactor final
     Post(std::move(event));
   }
 
+  void OnPart(const v1::PartVerdict& verdict) {
+    if (end_ != nullptr && parts_.Answer(FromProto(verdict.lease()), verdict.accepted(), *end_))
+      return;
+    Refuse(absl::FailedPreconditionError("link: the decode worker answers for another part"));
+  }
+
   void OnOffer(const v1::LinkOffer& offer) {
     phase_ = Phase::kReady;
+    Choose(offer);
+    // By NCCL the choice is sent once it has a name.
+    if (kind_ != v1::KV_CHANNEL_KIND_NCCL) SendChoice();
+  }
+
+  void SendChoice() {
     v1::LinkRequest request;
-    v1::LinkChoice& choice = *request.mutable_choice();
-    if (options_.preferred != v1::KV_CHANNEL_KIND_GRPC) Choose(offer);
-    choice.set_kind(kind_);
-    choice.set_downgrade_reason(downgrade_reason_);
+    request.mutable_choice()->set_kind(kind_);
+    request.mutable_choice()->set_downgrade_reason(downgrade_reason_);
     Send(std::move(request));
   }
 
+  // The first kind from the preferred one on that has a chance; the last one always has.
   void Choose(const v1::LinkOffer& offer) {
-    if (const absl::Status mapped = Map(offer); !mapped.ok()) {
+    const v1::KvChannelKind preferred = options_.preferred;
+    if (preferred == v1::KV_CHANNEL_KIND_GRPC) return;
+    if (preferred != v1::KV_CHANNEL_KIND_NCCL) {
+      const absl::Status mapped = Map(offer);
+      if (mapped.ok()) {
+        kind_ = mapped_->near() ? preferred : v1::KV_CHANNEL_KIND_IPC;
+        if (kind_ != preferred) downgrade_reason_ = "the decode worker's pool is on another GPU";
+        return;
+      }
       downgrade_reason_ = std::string(mapped.message());
-      return;
     }
-    kind_ = mapped_->near() ? options_.preferred : v1::KV_CHANNEL_KIND_IPC;
-    if (kind_ != options_.preferred)
-      downgrade_reason_ = "the decode worker's pool is on another GPU";
+    if (const absl::Status begun = BeginNccl(offer); !begun.ok()) AddReason(begun.message());
+  }
+
+  void AddReason(absl::string_view reason) {
+    absl::StrAppend(&downgrade_reason_, downgrade_reason_.empty() ? "" : "; ", reason);
+  }
+
+  // Joins the link's communicator, whose first ranks send.
+  absl::Status BeginNccl(const v1::LinkOffer& offer) {
+    if (options_.nccl.port == nullptr) return absl::NotFoundError("nccl: " + options_.nccl.why_not);
+    if (!offer.nccl()) return absl::NotFoundError("nccl: the decode worker has none");
+    const int copies = static_cast<int>(offer.copies());
+    if (copies < 1 || offer.test_pattern().size() != copies * KvStorage::kTestCellBytes)
+      return absl::FailedPreconditionError("nccl: the offer has no pattern for each copy");
+    const int senders = std::min(options_.nccl.port->ranks(), copies);
+    absl::MutexLock lock(&mutex_);
+    if (closed_) return absl::CancelledError("nccl: the link is over");
+    kind_ = v1::KV_CHANNEL_KIND_NCCL;
+    end_ = std::make_unique<NcclEnd>(NcclEnd::Options{
+        .port = options_.nccl.port,
+        .sends = true,
+        .senders = senders,
+        .receivers = copies,
+        .pattern = Inverted(offer.test_pattern()),
+        .limit = options_.nccl.limit,
+        .named = [this, senders, reason = downgrade_reason_](
+                     absl::StatusOr<std::string> id) { SendNamed(id, senders, reason); },
+        .joined = [this](absl::Status status) { OnNccl(std::move(status)); },
+        .lost = [this](absl::Status status) { OnNccl(std::move(status)); }});
+    return absl::OkStatus();
+  }
+
+  void SendNamed(const absl::StatusOr<std::string>& id, int senders, const std::string& reason) {
+    v1::LinkRequest request;
+    v1::LinkChoice& choice = *request.mutable_choice();
+    choice.set_kind(id.ok() ? v1::KV_CHANNEL_KIND_NCCL : v1::KV_CHANNEL_KIND_GRPC);
+    choice.set_downgrade_reason(id.ok() ? reason : std::string(id.status().message()));
+    if (id.ok()) choice.set_nccl_id(*id);
+    choice.set_nccl_senders(static_cast<uint32_t>(senders));
+    *choice.mutable_nccl_limit() = ToProto(options_.nccl.limit);
+    Send(std::move(request));
+  }
+
+  // The communicator works, or does not any more. Until the decode worker has said that it counts,
+  // that is a reason; after that, the end of the link.
+  void OnNccl(absl::Status status) {
+    if (status.ok()) return;
+    bool counts = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      nccl_status_ = std::move(status);
+      counts = nccl_counts_;
+    }
+    if (counts) Close();
+  }
+
+  absl::Status LostNccl() {
+    absl::MutexLock lock(&mutex_);
+    return nccl_counts_ ? nccl_status_ : absl::OkStatus();
+  }
+
+  void Refuse(absl::Status why) {
+    refusal_ = std::move(why);
+    Close();
   }
 
   // Maps the offered pool and proves that both sides see the same bytes.
@@ -183,18 +283,32 @@ class LinkClient::Reactor final
 
   void OnReady(const v1::LinkReady& ready) {
     phase_ = Phase::kLeases;
+    const bool by_nccl = kind_ == v1::KV_CHANNEL_KIND_NCCL;
     if (ready.kind() != kind_) {
       mapped_.reset();
       kind_ = v1::KV_CHANNEL_KIND_GRPC;
-      downgrade_reason_ = "self-test: the decode worker did not find the answer in its memory";
+      AddReason(by_nccl ? WhyNoNccl(ready)
+                        : "self-test: the decode worker did not find the answer in its memory");
+    } else if (by_nccl) {
+      absl::MutexLock lock(&mutex_);
+      nccl_counts_ = true;
+      if (!nccl_status_.ok()) refusal_ = nccl_status_;
     }
     if (!downgrade_reason_.empty() && options_.strict) {
       refusal_ = ChannelDowngrade(absl::StrCat("KV channel: ", NameOf(options_.preferred),
                                                " is required, but ", downgrade_reason_));
-      return Close();
     }
+    if (!refusal_.ok()) return Close();
     Post(
         LinkUp{.kind = kind_, .mapped = std::move(mapped_), .downgrade_reason = downgrade_reason_});
+  }
+
+  // What this side has found out, else what the other one says.
+  std::string WhyNoNccl(const v1::LinkReady& ready) {
+    absl::MutexLock lock(&mutex_);
+    end_->Abort();
+    if (!nccl_status_.ok()) return std::string(nccl_status_.message());
+    return absl::StrCat("the decode worker says: ", ready.reason());
   }
 
   const Options options_;
@@ -209,7 +323,13 @@ class LinkClient::Reactor final
   int64_t revoked_ = 0;  // of the leases begun
   std::atomic<int64_t> answers_due_ = 0;
   std::atomic<int64_t> begun_ = 0;  // leases from begin_write to ended
+  NcclParts parts_;
+  absl::Mutex mutex_;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status nccl_status_ ABSL_GUARDED_BY(mutex_);
+  bool nccl_counts_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Notification done_;
+  std::unique_ptr<NcclEnd> end_;  // made by the offer; last: it uses all of the above
 };
 
 std::unique_ptr<LinkClient> LinkClient::Open(v1::DecodeService::StubInterface& stub,
@@ -227,6 +347,14 @@ void LinkClient::BeginWrite(const LeaseKey& key) {
 
 void LinkClient::EndWrite(const LeaseKey& key, int tokens) {
   reactor_->EndWrite(key, tokens);
+}
+
+void LinkClient::SendPart(const LinkPart& part, NcclEnd::Order order) {
+  reactor_->SendPart(part, std::move(order));
+}
+
+void LinkClient::GiveUpParts(const LeaseKey& key) {
+  reactor_->GiveUpParts(key);
 }
 
 }  // namespace tandem

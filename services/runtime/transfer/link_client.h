@@ -4,8 +4,9 @@
 // Open starts the negotiation and returns at once: hello, offer, self-test, choice, ready
 // (proto/README.md draws it). What happens then is posted as LinkEvents from gRPC's threads: LinkUp
 // or LinkDown first, LinkDown last. `post` must not block. A decode worker that says more than it
-// was asked ends the link, so events that wait are bounded by leases that are begun. BeginWrite and
-// EndWrite may be called from any thread. The destructor cancels the stream and waits for its end.
+// was asked ends the link, so events that wait are bounded by leases that are begun. With kind NCCL
+// the link's communicator is this client's: whichever of the two ends, ends the other. All but Open
+// may be called from any thread. The destructor cancels the stream and waits for its end.
 #pragma once
 
 #include <functional>
@@ -15,9 +16,20 @@
 #include "services/runtime/kv/kv_storage.h"
 #include "services/runtime/model/config/model_config.h"
 #include "services/runtime/transfer/link_event.h"
+#include "services/runtime/transfer/nccl/nccl_end.h"
+#include "services/runtime/transfer/wire.h"
 #include "tandem/v1/worker.grpc.pb.h"
 
 namespace tandem {
+
+// Whether kind NCCL can be chosen.
+struct NcclUse {
+  NcclPort* port = nullptr;  // borrowed; null: it cannot
+  std::string why_not = "it is not used here";
+  // For the other side to join, and for each message. Shorter than the link's own time, so that
+  // another kind can take its place.
+  absl::Duration limit = absl::Seconds(3.75);
+};
 
 class LinkClient {
  public:
@@ -30,6 +42,7 @@ class LinkClient {
     bool strict = false;                                 // a downgrade is an error
     const ModelConfig* config = nullptr;                 // borrowed
     KvStorage::Backends backends = KvStorage::OnHost();  // where prompts are computed; borrowed
+    NcclUse nccl;
     std::function<void(LinkEvent)> post;
   };
   // `stub` outlives the client.
@@ -42,6 +55,11 @@ class LinkClient {
   void BeginWrite(const LeaseKey& key);
   // `tokens`: how many have their rows in place; 0 = given up.
   void EndWrite(const LeaseKey& key, int tokens);
+  // Kind NCCL: asks the decode worker to receive the part, then sends the order's rows. Called in
+  // one thread at a time. `done` comes with an error if it refuses.
+  void SendPart(const LinkPart& part, NcclEnd::Order order);
+  // Parts of the lease that have no answer yet are done now; nobody reads their rows.
+  void GiveUpParts(const LeaseKey& key);
 
  private:
   class Reactor;

@@ -24,6 +24,22 @@ LeaseKey KeyOf(const v1::Reservation& reservation) {
           .epoch = reservation.epoch()};
 }
 
+v1::LinkPart ToProto(const LinkPart& part) {
+  v1::LinkPart out;
+  *out.mutable_lease() = ToProto(part.key);
+  out.set_tokens(static_cast<uint32_t>(part.part.tokens));
+  out.set_first_page(static_cast<uint32_t>(part.part.first_page));
+  out.set_states(part.part.states);
+  return out;
+}
+
+LinkPart FromProto(const v1::LinkPart& part) {
+  return {.key = FromProto(part.lease()),
+          .part = {.tokens = part.tokens(),
+                   .first_page = static_cast<int>(part.first_page()),
+                   .states = part.states()}};
+}
+
 v1::KvFormat FormatOf(const KvLayout& layout) {
   v1::KvFormat out;
   out.set_protocol_version(kKvProtocolVersion);
@@ -55,6 +71,8 @@ const char* NameOf(v1::KvChannelKind kind) {
       return "grpc";
     case v1::KV_CHANNEL_KIND_IPC:
       return "ipc";
+    case v1::KV_CHANNEL_KIND_NCCL:
+      return "nccl";
     default:
       return "unspecified";
   }

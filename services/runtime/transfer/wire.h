@@ -18,11 +18,19 @@ v1::LeaseKey ToProto(const LeaseKey& key);
 LeaseKey FromProto(const v1::LeaseKey& key);
 LeaseKey KeyOf(const v1::Reservation& reservation);
 
+// What is asked for before rows are sent by NCCL.
+struct LinkPart {
+  LeaseKey key;
+  KvPart part;
+};
+v1::LinkPart ToProto(const LinkPart& part);
+LinkPart FromProto(const v1::LinkPart& part);
+
 v1::KvFormat FormatOf(const KvLayout& layout);
 
 // FAILED_PRECONDITION with both sides spelled out if the two do not mean the same bytes.
 absl::Status CheckFormats(const v1::KvFormat& ours, const v1::KvFormat& theirs);
 
-const char* NameOf(v1::KvChannelKind kind);  // "shared", "ipc", "grpc"
+const char* NameOf(v1::KvChannelKind kind);  // "shared", "ipc", "nccl", "grpc"
 
 }  // namespace tandem

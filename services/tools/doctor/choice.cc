@@ -51,14 +51,23 @@ Finding Channel(const ChoiceArgs& args, int gpus) {
     return {.subject = kChannel,
             .text = "shared: prefill and decode on the same GPUs, the pool mapped by CUDA IPC"};
   }
+  const std::string& nccl = args.survey.nccl;
   if (AllPeers(args.survey)) {
     return {.subject = kChannel,
-            .text = "ipc: prefill and decode on different GPUs, and every GPU reaches every other"};
+            .text = absl::StrCat(
+                "ipc: prefill and decode on different GPUs, and every GPU reaches every other; ",
+                nccl.empty() ? "grpc" : absl::StrCat("nccl (", nccl, ")"), " to other machines")};
+  }
+  if (!nccl.empty()) {
+    return {.subject = kChannel,
+            .text = absl::StrCat("nccl (", nccl,
+                                 ") between GPUs that do not reach each other; "
+                                 "shared where workers share one")};
   }
   return {.verdict = Verdict::kWarning,
           .subject = kChannel,
           .text = "grpc between GPUs that do not reach each other; shared where workers share one",
-          .advice = "see the lines of the GPU pairs above"};
+          .advice = "see the lines of the GPU pairs above, or install NCCL (libnccl.so.2)"};
 }
 
 }  // namespace

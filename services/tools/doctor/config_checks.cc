@@ -51,6 +51,7 @@ class Checker {
     const absl::StatusOr<v1::RouterConfig> config = LoadRouterConfig(path);
     if (!Read("router", path, config.status())) return;
     Addresses(*config);
+    if (config->has_registry()) Listens(config->registry().listen());
     // A router reads no weights.
     configs_.insert(config->model_dir());
   }
@@ -109,8 +110,12 @@ class Checker {
   void Addresses(const Config& config) {
     for (const std::string& address :
          {config.listen(), config.metrics_listen(), config.health_listen()}) {
-      if (!address.empty() && !absl::EndsWith(address, ":0")) Address(address);
+      Listens(address);
     }
+  }
+
+  void Listens(const std::string& address) {
+    if (!address.empty() && !absl::EndsWith(address, ":0")) Address(address);
   }
 
   void Address(const std::string& address) {

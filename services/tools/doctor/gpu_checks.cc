@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "services/runtime/machine/nccl_version.h"
 
 namespace tandem {
 namespace {
@@ -146,7 +147,7 @@ Finding CheckNone(const GpuFindingsArgs& args) {
 }  // namespace
 
 GpuSurvey SurveyGpus() {
-  GpuSurvey out{.list = ListGpus()};
+  GpuSurvey out{.list = ListGpus(), .nccl = NcclVersion()};
   for (const GpuFacts& gpu : out.list.gpus) {
     out.host.push_back(gpu.unusable.empty() ? TryHost(gpu.index, kTrialLimitSeconds)
                                             : HostRates{.fault = gpu.unusable});

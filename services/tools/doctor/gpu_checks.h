@@ -3,6 +3,7 @@
 // checks are pure.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "services/runtime/machine/gpus.h"
@@ -22,6 +23,7 @@ struct GpuSurvey {
   GpuList list;
   std::vector<HostRates> host;         // by GPU
   std::vector<PeerTrialResult> peers;  // every ordered pair of usable GPUs
+  std::string nccl;                    // its version; empty: there is none
 };
 
 // Seconds a GPU and a pair; a trial that hangs is given up.

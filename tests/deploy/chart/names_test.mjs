@@ -3,7 +3,7 @@
 // with their names left in; /etc/hosts is the cluster's DNS, in a mount namespace of its own. First: a
 // decode worker comes, ends, and comes back on another address, as a pod does; gRPC itself would look
 // again after 30 s. Second: ci/tls, with certificates for the names that values.yaml asks for, and
-// API keys; who lacks one of them is refused.
+// API keys; workers register, and who lacks one of them is refused.
 //
 //   node names_test.mjs BIN
 import assert from "node:assert/strict";
@@ -36,6 +36,8 @@ class Named {
     }
     const set = Object.entries(named.port).flatMap(([role, ports]) =>
       Object.entries(ports).map(([key, number]) => `${role}.${key}=${number}`));
+    named.registry = await freePort([]);
+    set.push(`registration.port=${named.registry}`);
     named.files = configs(render({ ci, set: [...set, ...more] }));
     return named;
   }
@@ -85,7 +87,7 @@ class Named {
 }
 
 async function follow(context) {
-  const pods = await Named.create(context, "cpu");
+  const pods = await Named.create(context, "cpu", ["registration.enabled=false"]);
   pods.name("t-tandem-prefill-0", "127.0.0.1");
   await pods.start("prefill", "127.0.0.1");
   await pods.start("router", "127.0.0.1");
@@ -131,13 +133,14 @@ async function encrypted(context) {
   const pods = await Named.create(context, "tls", ["router.replicas=1", "decode.replicas=1"]);
   const ca = certify(join(pods.folder, "ca"), null, ["ca"]);
   const set = (role) => `*.t-tandem-${role}.apps.svc.cluster.local`;
-  certify(join(pods.folder, "pod-tls"), ca, [set("prefill"), set("decode")]);
+  const registry = "t-tandem-registry.apps.svc.cluster.local";
+  certify(join(pods.folder, "pod-tls"), ca, [set("prefill"), set("decode"), registry]);
   const own = certify(join(pods.folder, "tls"), ca, ["t-tandem-router"]);
   const key = "correct horse battery staple";
   mkdirSync(join(pods.folder, "api-keys"));
   writeFileSync(join(pods.folder, "api-keys/keys"), `alice ${createHash("sha256").update(key).digest("hex")}\n`);
   writeFileSync(join(pods.folder, "key"), `${key}\n`);
-  for (const host of ["t-tandem-prefill-0", "t-tandem-decode-0", "t-tandem-router"]) pods.name(host, "127.0.0.1");
+  for (const host of ["t-tandem-prefill-0", "t-tandem-decode-0", "t-tandem-router", registry]) pods.name(host, "127.0.0.1");
   for (const role of ["decode", "prefill", "router"]) await pods.start(role, "127.0.0.1");
 
   // Probes ask in plain text.

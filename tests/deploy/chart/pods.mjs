@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { configs, find, render, root } from "./chart.mjs";
 
 const ports = { router: [8440, 9440], prefill: [8441, 9441], decode: [8442, 9442] };
+const registry = 8460;
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -69,10 +70,11 @@ export class Pods {
     for (const role of Object.keys(ports)) {
       const { spec } = find(pods.objects, kind[role], `t-tandem-${role}`);
       for (let i = 0; i < spec.replicas; ++i) {
-        const taken = Object.values(pods.all).flatMap((p) => [p.port, p.metrics]);
-        const port = await freePort(taken);
-        pods.all[`t-tandem-${role}-${i}`] = { role, port, metrics: await freePort([...taken, port]),
-          grace: spec.template.spec.terminationGracePeriodSeconds };
+        const pod = { role, grace: spec.template.spec.terminationGracePeriodSeconds };
+        for (const kind of ["port", "metrics", "registry"]) {
+          pod[kind] = await freePort([pod, ...Object.values(pods.all)].flatMap((p) => [p.port, p.metrics, p.registry]));
+        }
+        pods.all[`t-tandem-${role}-${i}`] = pod;
       }
     }
     for (const name of pods.names()) pods.#write(name);
@@ -85,18 +87,29 @@ export class Pods {
 
   #write(name) {
     const pod = this.all[name];
-    const file = pod.role === "decode" ? `${name}.textproto` : `${pod.role}.textproto`;
+    const file = pod.role === "router" ? "router.textproto" : `${name}.textproto`;
     let { text } = configs(this.objects).find((f) => f.name === file);
     const [grpc, metrics] = ports[pod.role];
     text = replace(text, `"0.0.0.0:${grpc}"`, `"127.0.0.1:${pod.port}"`, 1);
     text = replace(text, `"0.0.0.0:${metrics}"`, `"127.0.0.1:${pod.metrics}"`, 1);
     text = replace(text, "/opt/tandem/models/", join(root, "deploy/models/"), 1);
+    // A name of all routers becomes a line for each.
+    const registers = text.includes("registration {") || text.includes("registry {");
+    if (registers && pod.role === "router") {
+      text = replace(text, `"0.0.0.0:${registry}"`, `"127.0.0.1:${pod.registry}"`, 1);
+    } else if (registers) {
+      const lines = this.names("router").map((router) => `routers: "127.0.0.1:${this.all[router].registry}"`);
+      text = replace(text, `routers: "t-tandem-registry.apps.svc.cluster.local:${registry}"`, lines.join(" "), 1);
+    }
     for (const other of [...this.names("prefill"), ...this.names("decode")]) {
       const { role, port } = this.all[other];
       const address = `"${other}.t-tandem-${role}.apps.svc.cluster.local:${ports[role][0]}"`;
-      // The router knows all, prefill the decode workers, a decode worker itself.
-      const known = { router: true, prefill: role === "decode", decode: other === name }[pod.role];
-      text = replace(text, address, `"127.0.0.1:${port}"`, known ? 1 : 0);
+      // Unless they register the router lists all; prefill lists the decode workers; each that tells
+      // its own name does so to routers, and a decode worker to prefill workers.
+      const own = other === name ? Number(registers) : 0;
+      const times = { router: Number(!registers), prefill: own + Number(role === "decode"),
+        decode: own + Number(other === name) }[pod.role];
+      text = replace(text, address, `"127.0.0.1:${port}"`, times);
     }
     pod.config = join(this.folder, `${name}.textproto`);
     writeFileSync(pod.config, text);

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: what the chart renders serves, a decode worker that Kubernetes ends takes no stream with it,
 // and a rolling restart of everything loses no request. Method: the configs of ci/local as processes
-// (pods.mjs). First: a third decode worker is listed and never comes, as below replicasMax; 50
-// streams run while one of two decode workers gets SIGTERM; each must end with the tokens of the same
-// request alone. Second: two of each role, restarted one after another under load; an attempt may
+// (pods.mjs). First: the router lists workers, a third decode worker never comes, as below
+// replicasMax; 50 streams run while one of two decode workers gets SIGTERM; each must end with the
+// tokens of the same request alone. Second: workers register; two of each role, restarted one after another under load; an attempt may
 // only fail with UNAVAILABLE and before its first token, and succeeds when repeated.
 //
 //   node serve_test.mjs BIN
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { kinds } from "./chart.mjs";
 import { Pods, sleep, waitFor } from "./pods.mjs";
 
 const bin = process.argv[2];
@@ -17,13 +18,18 @@ const prompt = "Dan has 14 oranges and gets 7 more. How many oranges does Dan ha
 const greedy = [`--prompt=${prompt}`, "--temperature=0", "--ignore-eos", "--timeout=300s"];
 
 test("SIGTERM of a decode worker ends no stream", { timeout: 500_000 }, async (context) => {
-  const pods = await Pods.create(bin, { ci: "local", set: ["decode.replicasMax=3"] });
+  const pods = await Pods.create(bin, { ci: "local", set: ["decode.replicasMax=3", "registration.enabled=false"] });
   context.after(() => pods.destroy());
   await pods.startAll();
   const router = "t-tandem-router-0";
   const leaving = "t-tandem-decode-0";
   const generate = (tokens) => pods.tandem(router, "generate", ...greedy, `--max-tokens=${tokens}`, "--json");
   const inflight = (stage) => pods.metric(router, "tandem_requests_inflight", { stage });
+
+  // What `helm test` runs.
+  const [{ command, args }] = kinds(pods.objects, "Pod")[0].spec.containers;
+  const asked = await pods.tandem(router, command[1], ...args.filter((word) => !word.startsWith("--target=")));
+  assert.match(asked.out, /The answer is 9\./, asked.out + asked.err);
 
   const alone = await generate(96);
   assert.equal(alone.code, 0, alone.err);

@@ -29,7 +29,13 @@ cases["pvc.yaml"] = () => {
 };
 
 cases["router/configmap.yaml"] = () => {
-  const text = find(render({ ci: "gpu-split" }), "ConfigMap", "t-tandem-router").data["router.textproto"];
+  const config = (set) => find(render({ ci: "gpu-split", set }), "ConfigMap", "t-tandem-router").data["router.textproto"];
+  // Workers register, and none is listed: more of them change nothing here.
+  assert.match(config(), /^registry \{\n {2}listen: "0.0.0.0:8460"\n {2}worker_ttl \{\n {4}seconds: 10\n {2}\}\n\}$/m);
+  assert.equal(config(), config(["decode.replicasMax=9"]));
+  assert.doesNotMatch(config(), /_workers: /);
+  const text = config(["registration.enabled=false"]);
+  assert.doesNotMatch(text, /registry/);
   const lines = text.split("\n");
   const workers = (role) => lines.filter((line) => line.startsWith(`${role}_workers: `));
   assert.equal(workers("prefill").length, 2);
@@ -65,6 +71,11 @@ cases["router/services.yaml"] = () => {
   assert.deepEqual(service.spec.ports.map((p) => p.name), ["grpc"], "no metrics to the outside");
   const pods = find(objects, "Service", "t-llm-router-pods");
   assert.equal(pods.spec.clusterIP, "None");
+  assert.equal(pods.spec.publishNotReadyAddresses, undefined, "clients ask routers that are ready");
+  const registry = find(objects, "Service", "t-llm-registry");
+  assert.deepEqual(registry.spec.ports, [{ name: "registry", port: 8460, targetPort: "registry" }]);
+  assert.equal(registry.spec.publishNotReadyAddresses, true, "without workers no router is ready");
+  assert.equal(kinds(render({ set: ["registration.enabled=false"] }), "Service").length, 4);
 };
 
 cases["router/ingress.yaml"] = () => {
@@ -91,10 +102,17 @@ cases["workers/configmaps.yaml"] = () => {
   assert.equal(Object.keys(decode).length, 8);
   const name = "t-llm-decode-7.t-llm-decode.apps.svc.cluster.local:8442";
   assert.ok(decode["t-llm-decode-7.textproto"].includes(`\nendpoint: "${name}"\n`));
-  const prefill = find(objects, "ConfigMap", "t-llm-prefill").data["prefill.textproto"];
-  assert.ok(prefill.includes(`decode_workers_allowed: "${name}"`));
+  const prefill = find(objects, "ConfigMap", "t-llm-prefill").data;
+  assert.equal(Object.keys(prefill).length, 4);
+  assert.ok(prefill["t-llm-prefill-3.textproto"].includes(`decode_workers_allowed: "${name}"`));
+  assert.ok(prefill["t-llm-prefill-3.textproto"].includes(`  registration {
+    routers: "t-llm-registry.apps.svc.cluster.local:8460"
+    endpoint: "t-llm-prefill-3.t-llm-prefill.apps.svc.cluster.local:8441"
+  }
+}`));
+  assert.doesNotMatch(renderText({ set: ["registration.enabled=false"] }), /registration|registry/);
   const kind = (ci) => /kv_channel_kind: (\w+)/.exec(
-    find(render({ ci }), "ConfigMap", "t-tandem-prefill").data["prefill.textproto"])[1];
+    Object.values(find(render({ ci }), "ConfigMap", "t-tandem-prefill").data)[0])[1];
   assert.equal(kind("cpu"), "KV_CHANNEL_KIND_GRPC");
   assert.equal(kind("shared-pods"), "KV_CHANNEL_KIND_SHARED");
 };
@@ -168,11 +186,17 @@ cases["policy/networkpolicy.yaml"] = () => {
   assert.deepEqual(callers("t-llm-prefill", 8441), ["router"]);
   assert.deepEqual(callers("t-llm-decode", 8442), ["router", "prefill"]);
   assert.deepEqual(callers("t-llm-router", 8440), [undefined, "test"]);
-  assert.deepEqual(find(objects, "NetworkPolicy", "t-llm-decode").spec.egress, []);
-  const egress = find(objects, "NetworkPolicy", "t-llm-prefill").spec.egress;
-  assert.deepEqual(egress.flatMap((r) => (r.to ?? []).map(component)), ["decode"]);
+  assert.deepEqual(callers("t-llm-router", 8460), ["prefill", "decode"], "no client registers");
+  const callees = (all, name) => find(all, "NetworkPolicy", name).spec.egress
+    .flatMap((rule) => (rule.to ?? []).map((peer) => `${component(peer)}:${rule.ports[0].port}`));
+  assert.deepEqual(callees(objects, "t-llm-decode"), ["router:8460"]);
+  assert.deepEqual(callees(objects, "t-llm-prefill"), ["router:8460", "decode:8442"]);
+  const listed = render({ ci: "cpu", set: ["registration.enabled=false"] });
+  assert.deepEqual(find(listed, "NetworkPolicy", "t-tandem-decode").spec.egress, []);
+  assert.deepEqual(callees(listed, "t-tandem-prefill"), ["decode:8442"]);
   const shared = find(render({ ci: "shared-pods" }), "NetworkPolicy", "t-tandem-worker");
   assert.deepEqual(shared.spec.ingress.map((r) => r.ports[0].port), [9441, 9442, 8441, 8442]);
+  assert.deepEqual(shared.spec.egress.flatMap((r) => r.ports.map((p) => p.port)), [53, 53, 8460, 8442]);
   assert.equal(kinds(render({ ci: "existing" }), "NetworkPolicy").length, 0);
 };
 
@@ -244,7 +268,8 @@ cases["NOTES.txt"] = () => {
   assert.match(renderText({ ci: "all-on", notes: true }), /plain text to the outside.*whoever reaches/s);
   assert.doesNotMatch(renderText({ ci: "tls", notes: true }), /NOTE:/);
   assert.match(renderText({ notes: true }), /helm test t -n apps/);
-  assert.match(renderText({ ci: "gpu-split", notes: true }), /compute on the CPU/);
+  assert.doesNotMatch(renderText({ ci: "gpu-split", notes: true }), /compute on the CPU/);
+  assert.match(renderText({ set: ["decode.gpu.count=1"], notes: true }), /compute on the CPU/);
   assert.match(renderText({ ci: "shared-pods", notes: true }), /travel as bytes/);
 };
 

@@ -21,6 +21,8 @@ const refused = [
   ['decode.shmSize="lots"', /shmSize.*'lots' does not match pattern/],
   ["prefill.port=65536", /port.*got 65,?536, want 65,?535/],
   ['model.folder="../etc/\\"x"', /folder.*does not match pattern/],
+  ["router.healthPort=8460", /router's ports and registration.port must differ/],
+  ["registration.ttlSeconds=601", /ttlSeconds.*got 601, want 600/],
   ["router.replicas=0", /replicas.*got 0, want 1/],
   ['images.worker.digest="sha256:1"', /digest.*does not match pattern/],
   // What no schema can say.
@@ -60,7 +62,7 @@ test("two processes of a pod with one port are refused", () => {
 // --- the schema against the sources ---
 
 const schema = JSON.parse(read("helm/tandem/values.schema.json"));
-const proto = read("proto/tandem/v1/config.proto") + read("proto/tandem/v1/worker.proto");
+const proto = read("proto/tandem/v1/config.proto") + read("proto/tandem/v1/link.proto");
 const bounds = read("services/runtime/config/service_config.cc");
 // The message of each definition.
 const messages = { routerConfig: "RouterConfig", workerConfig: "WorkerConfig", prefillConfig: "PrefillConfig",
@@ -68,7 +70,7 @@ const messages = { routerConfig: "RouterConfig", workerConfig: "WorkerConfig", p
 const definitionOf = (message) => Object.keys(messages).find((name) => messages[name] === message);
 // Addresses, the model, Secrets: the chart's own affair. A pod's GPUs are numbered from 0.
 const chartFills = ["listen", "metrics_listen", "model_dir", "model_name", "prefill_workers", "decode_workers",
-  "decode_workers_allowed", "endpoint", "tls", "worker_tls", "decode_tls", "health_listen", "api_keys_file", "gpus"];
+  "decode_workers_allowed", "endpoint", "tls", "worker_tls", "decode_tls", "health_listen", "api_keys_file", "gpus", "registry", "registration"];
 
 const body = (pattern, text) => {
   const found = pattern.exec(text);

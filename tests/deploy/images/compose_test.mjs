@@ -38,7 +38,8 @@ test("each profile has one of each process", () => {
   assert.deepEqual(of("gpu").sort(), ["decode-gpu", "grafana", "prefill-gpu", "prometheus", "router"]);
   for (const role of ["prefill", "decode"]) {
     assert.deepEqual(services[`${role}-gpu`].networks.default.aliases, [role]);
-    assert.deepEqual(services[`${role}-gpu`].command, services[role].command);
+    const onGpu = services[role].command.map((word) => word.replace("/etc/tandem/", "/etc/tandem/gpu/"));
+    assert.deepEqual(services[`${role}-gpu`].command, onGpu);
   }
 });
 
@@ -68,15 +69,16 @@ test("prefill and decode have one /dev/shm", () => {
   assert.equal(services["prefill-gpu"].ipc, "service:decode-gpu");
 });
 
-for (const role of ["router", "prefill", "decode"]) {
-  test(`config/${role}.textproto is valid, and drains within the grace period`, () => {
-    const file = join(folder, "config", `${role}.textproto`);
+for (const name of ["router", "prefill", "decode", "gpu/prefill", "gpu/decode"]) {
+  test(`config/${name}.textproto is valid, and drains within the grace period`, () => {
+    const file = join(folder, "config", `${name}.textproto`);
+    const role = name.replace("gpu/", "");
     const done = spawnSync(join(bin, `tandem-${role}`), ["--config", file, "--validate-config"], { encoding: "utf8" });
     assert.equal(done.status, 0, done.stderr);
-    const drain = Number(/drain_timeout \{ seconds: (\d+) \}/.exec(read(`deploy/compose/config/${role}.textproto`))[1]);
+    const drain = Number(/drain_timeout \{ seconds: (\d+) \}/.exec(read(`deploy/compose/config/${name}.textproto`))[1]);
     assert.ok(drain < parseInt(services[role].stop_grace_period));
     const port = services[role].healthcheck.test.at(-1).split(":").pop();
-    assert.match(read(`deploy/compose/config/${role}.textproto`), new RegExp(`listen: "0.0.0.0:${port}"`));
+    assert.match(read(`deploy/compose/config/${name}.textproto`), new RegExp(`listen: "0.0.0.0:${port}"`));
   });
 }
 

@@ -6,7 +6,9 @@
 # read only, without any package, as 10001, with /dev/shm alone to write to. What it does not show:
 # Docker itself, the bases' own contents, the CUDA base.
 #
-#   root_test.sh SCRATCH      needs root, or sudo; about 2 GB under SCRATCH, which is emptied first
+#   root_test.sh SCRATCH      needs root, or sudo; about 3 GB under SCRATCH
+#
+# Of an earlier run the Debian and its packages serve again; remove SCRATCH for new ones.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 tree=$PWD
@@ -24,13 +26,23 @@ fail() {
   exit 1
 }
 
-rm -rf "$scratch"
-mkdir -p "$scratch/build"
-scratch=$(cd "$scratch" && pwd)
-echo "== a Debian 12"
-debootstrap --variant=minbase bookworm "$scratch/ship" "$mirror" >"$scratch/debootstrap.log" 2>&1 ||
-  { tail -n 5 "$scratch/debootstrap.log" >&2; fail "no Debian root"; }
-cp -a "$scratch/ship" "$scratch/make"
+steps=(programs "layout $tree/build/out")
+if [ -e "$scratch/installed" ]; then
+  scratch=$(cd "$scratch" && pwd)
+  rm -rf "$scratch/ship" "$scratch/build"
+  mkdir "$scratch/build"
+else
+  rm -rf "$scratch"
+  mkdir -p "$scratch/build"
+  scratch=$(cd "$scratch" && pwd)
+  echo "== a Debian 12"
+  debootstrap --variant=minbase bookworm "$scratch/debian" "$mirror" \
+    >"$scratch/debootstrap.log" 2>&1 ||
+    { tail -n 5 "$scratch/debootstrap.log" >&2; fail "no Debian root"; }
+  cp -a "$scratch/debian" "$scratch/make"
+  steps=(packages "${steps[@]}")
+fi
+cp -a "$scratch/debian" "$scratch/ship"
 
 # The tree at its own path, so that a compiler cache of this machine serves; its build/ is another.
 make_root=$scratch/make
@@ -41,13 +53,15 @@ mount --bind "$scratch/build" "$make_root$tree/build"
 mount --bind "$HOME/.cache/ccache" "$make_root/root/.cache/ccache"
 mount -t proc proc "$make_root/proc"
 cp /etc/resolv.conf "$make_root/etc/resolv.conf"
-for step in packages programs "layout $tree/build/out"; do
+# The language is the caller's: the compiler cache tells languages apart.
+for step in "${steps[@]}"; do
   echo "== build.sh $step"
   # shellcheck disable=SC2086
-  env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
+  env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG="${LANG:-C.UTF-8}" \
     CCACHE_BASEDIR="$tree" CCACHE_NOHASHDIR=1 \
     chroot "$make_root" "$tree/deploy/docker/build.sh" $step >"$scratch/step.log" 2>&1 ||
     { tail -n 30 "$scratch/step.log" >&2; fail "build.sh $step"; }
+  [ "$step" != packages ] || touch "$scratch/installed"
 done
 
 # One root for the three: on loopback they would not see who shares it.

@@ -66,6 +66,8 @@ TestDecode::TestDecode(const Options& options)
   auto storage = options.shared ? KvStorage::CreateShared(layout, {&options.backend, 1})
                                 : KvStorage::CreatePrivate(layout, {&options.backend, 1});
   CHECK(storage.ok());
+  if (options.nccl != nullptr)
+    nccl_ = std::make_unique<NcclPort>(*options.nccl, KvStorage::Backends(&options_.backend, 1));
   static uint64_t incarnation = 1000;
   loop_ = std::make_unique<DecodeLoop>(
       DecodeLoop::Options{.incarnation = ++incarnation,
@@ -76,7 +78,8 @@ TestDecode::TestDecode(const Options& options)
       DecodeLoop::Parts{.engine = *engine_,
                         .storage = *std::move(storage),
                         .watch = watch_,
-                        .metrics = *metrics_});
+                        .metrics = *metrics_,
+                        .nccl = nccl_.get()});
   endpoint_ = absl::StrCat("127.0.0.1:", FreePort());
   service_ = std::make_unique<DecodeServiceImpl>(
       DecodeServiceImpl::Options{.endpoint = endpoint_, .lease_ttl = options.lease_ttl}, *loop_);
@@ -132,6 +135,8 @@ TestPrefill::TestPrefill(const Options& options)
   const KvLayout layout = LayoutOf(options.staging_pages, options.staging_slots);
   auto storage = KvStorage::CreatePrivate(layout, {&options.backend, 1});
   CHECK(storage.ok());
+  if (options.nccl != nullptr)
+    nccl_ = std::make_unique<NcclPort>(*options.nccl, KvStorage::Backends(&options.backend, 1));
   loop_ = std::make_unique<PrefillLoop>(
       PrefillLoop::Options{.incarnation = 7,
                            .chunk_tokens = options.chunk_tokens,
@@ -139,6 +144,8 @@ TestPrefill::TestPrefill(const Options& options)
                            .context_tokens_max = 8192,
                            .preferred = options.preferred,
                            .strict = options.strict,
+                           .link_timeout = absl::Seconds(20),
+                           .nccl = {.port = nccl_.get(), .limit = options.nccl_limit},
                            .decode_workers_allowed = options.decode_workers_allowed},
       PrefillLoop::Parts{
           .engine = *engine_,

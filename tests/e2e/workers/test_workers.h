@@ -29,6 +29,7 @@ class TestDecode {
     absl::Duration lease_ttl = absl::Seconds(60);
     bool shared = true;
     kernels::Backend* backend = &kernels::HostBackend();  // of the pool
+    Nccl* nccl = nullptr;
   };
   explicit TestDecode(const Options& options);
   ~TestDecode();
@@ -48,6 +49,7 @@ class TestDecode {
   std::unique_ptr<MetricsRegistry> registry_;
   std::unique_ptr<DecodeMetrics> metrics_;
   WatchService watch_;
+  std::unique_ptr<NcclPort> nccl_;
   std::unique_ptr<DecodeLoop> loop_;
   std::unique_ptr<DecodeServiceImpl> service_;
   std::unique_ptr<AnswerServiceImpl> answers_;
@@ -70,6 +72,8 @@ class TestPrefill {
     bool strict = false;
     std::vector<std::string> decode_workers_allowed = {};
     kernels::Backend* backend = &kernels::HostBackend();  // of the staging pool
+    Nccl* nccl = nullptr;
+    absl::Duration nccl_limit = absl::Seconds(10);
   };
   explicit TestPrefill(const Options& options);
   ~TestPrefill();
@@ -83,6 +87,7 @@ class TestPrefill {
   std::unique_ptr<MetricsRegistry> registry_;
   std::unique_ptr<PrefillMetrics> metrics_;
   WatchService watch_;
+  std::unique_ptr<NcclPort> nccl_;
   std::unique_ptr<PrefillLoop> loop_;
   std::unique_ptr<PrefillServiceImpl> service_;
   std::unique_ptr<RpcServer> server_;

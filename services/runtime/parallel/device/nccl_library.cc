@@ -17,6 +17,8 @@ const NcclLibrary* Open() {
   if (library == nullptr) return nullptr;
   static NcclLibrary calls;
   const bool complete = Take(library, "ncclCommInitAll", &calls.init_all) &&
+                        Take(library, "ncclGetUniqueId", &calls.unique_id) &&
+                        Take(library, "ncclCommInitRankConfig", &calls.init_rank) &&
                         Take(library, "ncclCommDestroy", &calls.destroy) &&
                         Take(library, "ncclCommAbort", &calls.abort) &&
                         Take(library, "ncclCommGetAsyncError", &calls.async_error) &&

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // NcclLibrary: NCCL's calls, found in libnccl.so.2 when they are first needed: a machine without it
-// runs the same binaries, over peer memory alone. Thread-safe; lives for ever.
+// runs the same binaries, without what needs it. Thread-safe; lives for ever.
 #pragma once
 
 #include <nccl.h>
@@ -12,6 +12,8 @@ struct NcclLibrary {
   static const NcclLibrary* Find();
 
   decltype(&ncclCommInitAll) init_all;
+  decltype(&ncclGetUniqueId) unique_id;
+  decltype(&ncclCommInitRankConfig) init_rank;
   decltype(&ncclCommDestroy) destroy;
   decltype(&ncclCommAbort) abort;
   decltype(&ncclCommGetAsyncError) async_error;

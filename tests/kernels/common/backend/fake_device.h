@@ -25,11 +25,15 @@ class FakeDevice : public Backend {
   void ReleaseStaging(uint8_t* memory) override { Release(memory); }
   Stream MakeStream() override { return host_.MakeStream(); }
   void Copy(const CopyArgs& copy, Stream& /*stream*/) override { CopyNow(copy); }
+  void CopyMany(std::span<const CopyArgs> copies, Stream& stream) override {
+    for (const CopyArgs& copy : copies) Copy(copy, stream);
+  }
   void CopyNow(const CopyArgs& copy) override { host_.CopyNow(copy); }
   void Notify(std::function<void()> done, Stream& stream) override {
     host_.Notify(std::move(done), stream);
   }
   bool Synchronize(Stream& stream) override { return host_.Synchronize(stream); }
+  bool Finished(Stream& stream) override { return host_.Finished(stream); }
   std::unique_ptr<Recording> Record(const std::function<void()>& queue, Stream& stream) override {
     return host_.Record(queue, stream);
   }

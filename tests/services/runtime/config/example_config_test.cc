@@ -33,9 +33,18 @@ bool IsSet(const Message& message, const FieldDescriptor& field) {
 
 // Their default cannot be written: they are spoken of in a comment instead.
 const std::set<std::string>& UnsetByDefault() {
-  static const auto* const fields = new std::set<std::string>{
-      "context_tokens_max", "decode_workers_allowed", "gpu",           "sim", "tls", "worker_tls",
-      "decode_tls",         "health_listen",          "api_keys_file", "gpus"};
+  static const auto* const fields = new std::set<std::string>{"context_tokens_max",
+                                                              "decode_workers_allowed",
+                                                              "gpu",
+                                                              "sim",
+                                                              "tls",
+                                                              "worker_tls",
+                                                              "decode_tls",
+                                                              "health_listen",
+                                                              "api_keys_file",
+                                                              "gpus",
+                                                              "registry",
+                                                              "registration"};
   return *fields;
 }
 

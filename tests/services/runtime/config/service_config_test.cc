@@ -66,6 +66,14 @@ TEST(ServiceConfigTest, EachErrorNamesFieldLimitAndValue) {
       {base + "\nno_such_field: 1", {":2:", "no_such_field"}},
       {base + "\n  choices_max: \"x\"", {":2:"}},
       {base + "choices_max: 5000000000", {"5000000000"}},
+      {base + "registry {}", {"registry.listen", "required"}},
+      {base + "registry { listen: \"h:1\" tls { cert_file: \"c\" } }", {"registry.tls.ca_file"}},
+      {base + "registry { listen: \"h:1\" worker_ttl { nanos: 1 } }",
+       {"registry.worker_ttl", "1ns", "1s to 10m"}},
+      {base + "registry { listen: \"h:1\" worker_ttl { seconds: 601 } }", {"10m1s"}},
+      {base + "registry { listen: \"h:1\" workers_max: 0 }",
+       {"registry.workers_max", "0", "1 to 65536"}},
+      {"listen: \"h:1\" model_dir: \"m\" prefill_workers: \"a:2\"", {"decode_workers", "one"}},
       {base + "listen {", {"listen"}},
   };
   for (const auto& [text, parts] : cases) {
@@ -145,6 +153,16 @@ TEST(ServiceConfigTest, AGpuWorkerComputesAModel) {
   }
 }
 
+TEST(ServiceConfigTest, RowsGoByNcclFromGpusAlone) {
+  const std::string worker = "worker { listen: \"h:4\" model_dir: \"m\" ";
+  const std::string nccl = " } kv_channel_kind: KV_CHANNEL_KIND_NCCL";
+  const auto on_cpu = LoadPrefillConfig(Write(worker + nccl));
+  ASSERT_FALSE(on_cpu.ok());
+  EXPECT_THAT(std::string(on_cpu.status().message()),
+              HasSubstr("kv_channel_kind: NCCL is for worker.device: DEVICE_CUDA only"));
+  EXPECT_TRUE(LoadPrefillConfig(Write(worker + "device: DEVICE_CUDA" + nccl)).ok());
+}
+
 TEST(ServiceConfigTest, AllowedWorkersAreEndpointsOrHostsOfAnyPort) {
   const std::string base = "worker { listen: \"h:4\" model_dir: \"m\" } ";
   for (const char* good : {"a:1", "a:*", "10.0.0.1:*", "[::1]:*", "[::1]:65535"}) {
@@ -165,6 +183,36 @@ TEST(ServiceConfigTest, MissingFileAndFolderAreSaid) {
   EXPECT_THAT(std::string(missing.status().message()), HasSubstr("/no/such/file: No such file"));
   const auto folder = LoadRouterConfig(testing::TempDir());
   EXPECT_FALSE(folder.ok());
+}
+
+TEST(ServiceConfigTest, WhoRegistersTellsAnAddressOfItsOwn) {
+  const auto router =
+      LoadRouterConfig(Write("listen: \"h:1\" model_dir: \"m\" registry { listen: \"h:0\" }"));
+  ASSERT_TRUE(router.ok()) << router.status();
+  EXPECT_EQ(FromProto(router->registry().worker_ttl()), absl::Seconds(10));
+  EXPECT_EQ(router->registry().workers_max(), 1024U);
+  const auto worker = [](const std::string& listen, const std::string& registration) {
+    return "worker { listen: \"" + listen + "\" model_dir: \"m\" registration { " + registration +
+           " } } ";
+  };
+  const std::string routers = "routers: \"r:8460\"";
+  EXPECT_EQ(LoadPrefillConfig(Write(worker("h:4", routers)))->worker().registration().endpoint(),
+            "h:4");
+  EXPECT_EQ(LoadDecodeConfig(Write(worker("0.0.0.0:4", routers) + "endpoint: \"h:5\""))
+                ->worker()
+                .registration()
+                .endpoint(),
+            "h:5");
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {worker("h:4", ""), "worker.registration.routers: needs at least one"},
+      {worker("h:4", "routers: \"r\""), "worker.registration.routers: \"r\" is not host:port"},
+      {worker("0.0.0.0:4", routers), "\"0.0.0.0:4\" is no address to reach this worker at"},
+      {worker("[::]:4", routers), "no address to reach this worker at"},
+      {worker("h:0", routers), "worker.registration.endpoint: port 0"},
+  };
+  for (const auto& [text, what] : cases) {
+    EXPECT_THAT(std::string(LoadPrefillConfig(Write(text)).status().message()), HasSubstr(what));
+  }
 }
 
 }  // namespace

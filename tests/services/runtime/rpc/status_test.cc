@@ -22,6 +22,7 @@ TEST(StatusTest, EveryReasonSurvivesTheWire) {
       {Draining(retry), "DRAINING"},
       {DeadlinePassed("prefill"), "DEADLINE"},
       {LayoutMismatch("a, b"), "LAYOUT_MISMATCH"},
+      {VersionMismatch("a, b"), "VERSION_MISMATCH"},
       {ChannelDowngrade("a, b"), "CHANNEL_DOWNGRADE"},
       {EndpointNotAllowed("h:1"), "ENDPOINT_NOT_ALLOWED"},
       {LeaseLost("epoch 3"), "LEASE_LOST"},

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "services/runtime/rpc/channel.h"
@@ -100,6 +101,11 @@ v1::LinkResponse Revoke() {
   *out.mutable_revoke() = ToProto(kLease);
   return out;
 }
+v1::LinkResponse PartAnswer() {
+  v1::LinkResponse out;
+  *out.mutable_part()->mutable_lease() = ToProto(kLease);
+  return out;
+}
 v1::LinkResponse LeaseOver() {
   v1::LinkResponse out;
   *out.mutable_ended() = ToProto(kLease);
@@ -166,10 +172,10 @@ TEST(LinkClientTest, AnHonestPeerIsHeardToTheEnd) {
 
 TEST(LinkClientTest, AnswersToNothingEndTheLink) {
   const std::vector<std::pair<const char*, std::vector<v1::LinkResponse>>> floods = {
-      {"verdict", {Verdict(true)}},      {"refusal", {Verdict(false)}},
-      {"ended", {LeaseOver()}},          {"revoke", {Revoke()}},
-      {"second offer", {Offer()}},       {"second ready", {Ready()}},
-      {"nothing", {v1::LinkResponse()}},
+      {"verdict", {Verdict(true)}}, {"refusal", {Verdict(false)}},
+      {"ended", {LeaseOver()}},     {"part", {PartAnswer()}},
+      {"revoke", {Revoke()}},       {"second offer", {Offer()}},
+      {"second ready", {Ready()}},  {"nothing", {v1::LinkResponse()}},
   };
   for (const auto& [name, messages] : floods) {
     SCOPED_TRACE(name);
@@ -197,6 +203,26 @@ TEST(LinkClientTest, OneLeaseIsToldToStopOnce) {
   link.client->BeginWrite(kLease);
   EXPECT_EQ(link.events.Why().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(link.events.Count<LeaseRevoked>(), 1);
+}
+
+// The decode worker says which part it will receive; an answer for another would be rows in
+// another's pages.
+TEST(LinkClientTest, AnAnswerForAPartThatWasNotAskedForEndsTheLink) {
+  Linked link([](Stream& stream) {
+    Greet(stream);
+    v1::LinkRequest heard;
+    stream.Read(&heard);
+    stream.Write(PartAnswer());
+  });
+  ASSERT_TRUE(link.events.WaitFor<LinkUp>());
+  absl::Notification done;
+  link.client->SendPart({.key = kLease, .part = {.tokens = 1}},
+                        {.done = [&done](const absl::Status& status) {
+                          EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+                          done.Notify();
+                        }});
+  EXPECT_EQ(link.events.Why().code(), absl::StatusCode::kFailedPrecondition);
+  done.WaitForNotification();
 }
 
 TEST(LinkClientTest, ReadyBeforeTheOfferEndsTheLink) {

@@ -175,6 +175,9 @@ TEST(DoctorChecksTest, WhatWouldBeChosen) {
               HasSubstr("does not fit on 2 GPUs"));
   box.survey.peers[1].rates.reachable = false;
   EXPECT_THAT(chosen(MachinePlan{.workers = {alone, both}, .chosen = 0}), HasSubstr("grpc"));
+  box.survey.nccl = "2.28.9";
+  EXPECT_THAT(chosen(MachinePlan{.workers = {alone, both}, .chosen = 0}),
+              HasSubstr("nccl (2.28.9) between GPUs that do not reach each other"));
   box.survey = {};
   EXPECT_THAT(chosen(std::nullopt), HasSubstr("shared: both workers on the CPU"));
 }

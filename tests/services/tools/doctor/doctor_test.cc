@@ -63,6 +63,11 @@ TEST(DoctorTest, AnAddressThatTwoProcessesName) {
   EXPECT_EQ(said.code, 1);
   EXPECT_THAT(said.out, HasSubstr("127.0.0.1:1 is named twice"));
   EXPECT_THAT(said.out, Not(HasSubstr("of weights")));  // a simulation has none
+  const Said router = RunVerb(
+      RunDoctor, {"--router", Put("doctor-c.textproto",
+                                  absl::StrCat("listen: \"127.0.0.1:2\" model_dir: \"", model,
+                                               "\" registry { listen: \"127.0.0.1:2\" }"))});
+  EXPECT_THAT(router.out, HasSubstr("127.0.0.1:2 is named twice"));
 }
 
 TEST(DoctorTest, RefusesWhatItCannotPlan) {

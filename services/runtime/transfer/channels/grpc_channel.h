@@ -6,20 +6,11 @@
 #include <map>
 #include <memory>
 
-#include "services/runtime/kv/kv_storage.h"
-#include "services/runtime/kv/page_pool.h"
+#include "services/runtime/transfer/channels/staged_channel.h"
 #include "services/runtime/transfer/kv_channel.h"
 #include "tandem/v1/worker.grpc.pb.h"
 
 namespace tandem {
-
-// Memory for prompts that travel as bytes; one a prefill worker, shared by its byte channels. Not
-// thread-safe.
-struct StagingPool {
-  PoolId id = 0;
-  std::unique_ptr<KvStorage> storage;
-  PagePool pages;
-};
 
 class GrpcChannel final : public KvChannel {
  public:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/runtime/transfer/shared_channel.h"
+#include "services/runtime/transfer/channels/shared_channel.h"
 
 #include "absl/strings/str_cat.h"
 #include "services/runtime/base/status_macros.h"

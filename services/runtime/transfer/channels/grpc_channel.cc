@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/runtime/transfer/grpc_channel.h"
+#include "services/runtime/transfer/channels/grpc_channel.h"
 
 #include <algorithm>
 #include <optional>

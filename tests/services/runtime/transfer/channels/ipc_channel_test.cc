@@ -2,7 +2,7 @@
 // Goal: rows are copied whole and in the background; giving up, errors and full memory are what the
 // loop is told, and after Close nothing is touched. Method: two pools of this process, a backend
 // that copies when it is allowed to.
-#include "services/runtime/transfer/ipc_channel.h"
+#include "services/runtime/transfer/channels/ipc_channel.h"
 
 #include <memory>
 #include <optional>

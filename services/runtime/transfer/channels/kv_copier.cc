@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/runtime/transfer/kv_copier.h"
+#include "services/runtime/transfer/channels/kv_copier.h"
 
 #include <utility>
 
@@ -34,13 +34,15 @@ void KvCopier::Run() {
 
 absl::Status KvCopier::Execute(const Order& order) {
   if (*order.cancelled) return absl::CancelledError("the hand-off was given up");
+  std::vector<kernels::CopyArgs> copies;
   for (size_t r = 0; r < ranks_.size(); ++r) {
+    copies.clear();
     for (const KvCopy& copy : order.copies) {
-      ranks_[r].backend->Copy({.to = order.to->view().copies[r] + copy.to,
-                               .from = order.from->view().copies[r] + copy.from,
-                               .bytes = static_cast<int64_t>(copy.bytes)},
-                              ranks_[r].stream);
+      copies.push_back({.to = order.to->view().copies[r] + copy.to,
+                        .from = order.from->view().copies[r] + copy.from,
+                        .bytes = static_cast<int64_t>(copy.bytes)});
     }
+    ranks_[r].backend->CopyMany(copies, ranks_[r].stream);
   }
   absl::Status status;
   for (Rank& rank : ranks_) {

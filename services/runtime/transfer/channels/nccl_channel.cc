@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/runtime/transfer/channels/nccl_channel.h"
+
+#include <utility>
+
+namespace tandem {
+
+void NcclChannel::Send(Transfer& transfer, const KvPart& part) {
+  const KvStorage& rows = *staging().storage;
+  std::vector<KvExtent> extents = rows.layout().Extents(
+      {.slot = transfer.memory().slot, .pages = transfer.memory().pages}, part);
+  uint64_t bytes = 0;
+  for (const KvExtent& extent : extents) bytes += extent.bytes;
+  transfer.Begin(bytes);
+  link_.SendPart({.key = transfer.lease().key, .part = part},
+                 {.storage = &rows,
+                  .extents = std::move(extents),
+                  .cancelled = transfer.cancelled(),
+                  .done = [&transfer](const absl::Status& status) { transfer.End(status); }});
+}
+
+}  // namespace tandem

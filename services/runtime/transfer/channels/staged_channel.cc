@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/runtime/transfer/channels/staged_channel.h"
+
+#include "services/runtime/base/check.h"
+#include "services/runtime/base/status_macros.h"
+
+namespace tandem {
+
+StagedChannel::Transfer::~Transfer() {
+  cancelled_ = true;
+  absl::MutexLock lock(&mutex_);
+  mutex_.Await(absl::Condition(this, &Transfer::Idle));
+}
+
+void StagedChannel::Transfer::Begin(uint64_t bytes) {
+  absl::MutexLock lock(&mutex_);
+  ++orders_;
+  bytes_ += bytes;
+}
+
+void StagedChannel::Transfer::End(const absl::Status& status) {
+  mutex_.Lock();
+  if (status_.ok()) status_ = status;
+  if (orders_ == 1 && done_) {
+    const auto done = std::exchange(done_, nullptr);
+    const absl::Status result = status_;
+    // Called while the count still says that something runs: whoever waits for its end waits for
+    // this as well.
+    mutex_.Unlock();
+    done(result);
+    mutex_.Lock();
+  }
+  --orders_;
+  mutex_.Unlock();
+}
+
+void StagedChannel::Transfer::WhenIdle(std::function<void(absl::Status)> done) {
+  absl::Status result;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!Idle()) {
+      done_ = std::move(done);
+      return;
+    }
+    result = status_;
+  }
+  done(std::move(result));
+}
+
+absl::StatusOr<KvPlace> StagedChannel::Open(const Grant& lease, int tokens) {
+  ASSIGN_OR_RETURN(Allocation memory, staging_.pages.Allocate(KvLayout::PagesFor(tokens)));
+  KvPlace place{.pool = staging_.id,
+                .view = staging_.storage->view(),
+                .slot = memory.slot,
+                .pages = memory.pages};
+  transfers_.emplace(lease.key.lease_id, std::make_unique<Transfer>(std::move(memory), lease));
+  return place;
+}
+
+void StagedChannel::Advance(const LeaseKey& key, int tokens) {
+  Transfer& transfer = *transfers_.at(key.lease_id);
+  const int full = tokens / kPageTokens;
+  if (full <= transfer.pages_sent_) return;
+  Send(
+      transfer,
+      {.tokens = int64_t{full} * kPageTokens, .first_page = transfer.pages_sent_, .states = false});
+  transfer.pages_sent_ = full;
+}
+
+uint64_t StagedChannel::Write(const LeaseKey& key, int tokens) {
+  Transfer& transfer = *transfers_.at(key.lease_id);
+  Send(transfer, {.tokens = tokens, .first_page = transfer.pages_sent_});
+  absl::MutexLock lock(&transfer.mutex_);
+  return transfer.bytes_;
+}
+
+void StagedChannel::Fence(const LeaseKey& key, std::function<void(absl::Status)> done) {
+  transfers_.at(key.lease_id)->WhenIdle(std::move(done));
+}
+
+void StagedChannel::End(Transfers::iterator transfer) {
+  Allocation memory = std::move(transfer->second->memory_);
+  transfers_.erase(transfer);  // waits
+  staging_.pages.Free(std::move(memory));
+}
+
+void StagedChannel::Close(const LeaseKey& key) {
+  const auto it = transfers_.find(key.lease_id);
+  if (it == transfers_.end()) return;
+  it->second->cancelled_ = true;
+  GiveUp(key);
+  End(it);
+}
+
+void StagedChannel::CloseAll() {
+  while (!transfers_.empty()) End(transfers_.begin());
+}
+
+}  // namespace tandem

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// StagedChannel: what the kinds have in common that compute rows in a staging pool of this worker's
+// GPUs and bring them over from there.
+//
+// Full pages of a prompt travel while its next chunk is computed, so that what is left at its end
+// is the last chunk's rows and the sequence's states.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "services/runtime/kv/kv_storage.h"
+#include "services/runtime/kv/page_pool.h"
+#include "services/runtime/transfer/kv_channel.h"
+
+namespace tandem {
+
+// Memory for prompts that are not computed in place; one a prefill worker, shared by its channels.
+// Not thread-safe.
+struct StagingPool {
+  PoolId id = 0;
+  std::unique_ptr<KvStorage> storage;
+  PagePool pages;
+};
+
+class StagedChannel : public KvChannel {
+ public:
+  absl::StatusOr<KvPlace> Open(const Grant& lease, int tokens) override;
+  void Advance(const LeaseKey& key, int tokens) override;
+  uint64_t Write(const LeaseKey& key, int tokens) override;
+  void Fence(const LeaseKey& key, std::function<void(absl::Status)> done) override;
+  void Close(const LeaseKey& key) override;
+
+ protected:
+  // One prompt's orders. The destructor gives up what has not begun and waits for the rest: then
+  // nobody reads the staging memory or writes the lease's.
+  class Transfer {
+   public:
+    Transfer(Allocation memory, const Grant& lease) : memory_(std::move(memory)), lease_(lease) {}
+    ~Transfer();
+    Transfer(const Transfer&) = delete;
+    Transfer& operator=(const Transfer&) = delete;
+
+    const Allocation& memory() const { return memory_; }
+    const Grant& lease() const { return lease_; }
+    // Set once it is given up.
+    const std::atomic<bool>* cancelled() const { return &cancelled_; }
+
+    // An order is made, which `bytes` travel for; it has ended, from any thread.
+    void Begin(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+    void End(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
+
+   private:
+    friend class StagedChannel;
+    void WhenIdle(std::function<void(absl::Status)> done) ABSL_LOCKS_EXCLUDED(mutex_);
+    bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return orders_ == 0; }
+
+    Allocation memory_;
+    const Grant lease_;
+    int pages_sent_ = 0;  // that were ordered
+    std::atomic<bool> cancelled_ = false;
+    mutable absl::Mutex mutex_;
+    int orders_ ABSL_GUARDED_BY(mutex_) = 0;  // not done yet
+    uint64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+    absl::Status status_ ABSL_GUARDED_BY(mutex_);
+    std::function<void(absl::Status)> done_ ABSL_GUARDED_BY(mutex_);
+  };
+
+  // Borrows the staging pool. Whoever derives closes all in the destructor, for orders use it.
+  explicit StagedChannel(StagingPool& staging) : staging_(staging) {}
+  void CloseAll();
+
+  const StagingPool& staging() const { return staging_; }
+  // Orders that a part of the rows is brought over: Begin now, End when it is done.
+  virtual void Send(Transfer& transfer, const KvPart& part) = 0;
+  // One is closed: what it ordered and has not begun ends at once.
+  virtual void GiveUp(const LeaseKey& /*key*/) {}
+
+ private:
+  using Transfers = std::map<uint64_t, std::unique_ptr<Transfer>>;
+  void End(Transfers::iterator transfer);
+
+  StagingPool& staging_;
+  Transfers transfers_;  // by lease id
+};
+
+}  // namespace tandem
