@@ -16,8 +16,9 @@
 
 namespace tandem {
 
-class GenerateStream;
+class AnswerSink;
 class NcclEnd;
+class TokenStream;
 
 struct ReserveCommand {
   int64_t tokens = 0;
@@ -29,15 +30,25 @@ struct ReleaseCommand {
   std::function<void()> reply;
 };
 
-// The loop owns the stream from here on and closes it.
+// The loop owns the sink from here on and closes it.
 struct GenerateCommand {
   v1::DecodeServiceGenerateRequest request;
-  GenerateStream* stream = nullptr;
+  AnswerSink* sink = nullptr;
 };
 
-// The stream's reader is gone. The pointer is a name only: the stream may have ended.
+// The answer's reader is gone. The pointer is a name only: the answer may have ended.
 struct CancelCommand {
-  const GenerateStream* stream = nullptr;
+  const AnswerSink* sink = nullptr;
+};
+
+// A stream for many answers. The loop owns it from here on and closes it.
+struct TokensOpenedCommand {
+  TokenStream* stream = nullptr;
+};
+
+// Its reader is gone.
+struct TokensLostCommand {
+  uint64_t stream = 0;
 };
 
 // A link stands; `send` reaches its writer until LinkClosedCommand.
@@ -98,7 +109,8 @@ struct StepDoneCommand {};
 
 using DecodeCommand =
     std::variant<StepDoneCommand, ReserveCommand, ReleaseCommand, GenerateCommand, CancelCommand,
-                 LinkOpenedCommand, LinkJoinedCommand, LinkBeginCommand, LinkPartCommand,
-                 LinkPartDoneCommand, LinkEndCommand, LinkClosedCommand, WriteKvCommand>;
+                 TokensOpenedCommand, TokensLostCommand, LinkOpenedCommand, LinkJoinedCommand,
+                 LinkBeginCommand, LinkPartCommand, LinkPartDoneCommand, LinkEndCommand,
+                 LinkClosedCommand, WriteKvCommand>;
 
 }  // namespace tandem

@@ -5,7 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "services/decode/generate_request.h"
+#include "services/decode/answers/generate_request.h"
+#include "services/decode/write_kv_reactor.h"
 #include "services/runtime/base/check.h"
 #include "services/runtime/base/log.h"
 #include "services/runtime/base/status_macros.h"
@@ -29,6 +30,10 @@ constexpr int kWriteKvPerSlot = 2;
 
 absl::Status ReaderGone() {
   return absl::CancelledError("the reader is gone");
+}
+
+absl::Status ReaderBehind() {
+  return SlowReader({.message = "the reader of the tokens does not keep up, or is gone"});
 }
 
 }  // namespace
@@ -95,13 +100,14 @@ void DecodeLoop::Handle(ReleaseCommand& command) {
 }
 
 void DecodeLoop::Handle(GenerateCommand& command) {
-  if (const absl::Status status = Start(command); !status.ok()) command.stream->Close(status);
+  if (const absl::Status status = Start(command); !status.ok()) command.sink->Close(status);
 }
 
 absl::Status DecodeLoop::Start(const GenerateCommand& command) {
   const v1::DecodeServiceGenerateRequest& request = command.request;
   const LeaseKey key = KeyOf(request.reservation());
   RETURN_IF_ERROR(CheckGenerate(request, engine_.config()));
+  RETURN_IF_ERROR(command.sink->Open(token_streams_));
   absl::StatusOr<Grant> memory = leases_.Commit(key, request.prompt_tokens());
   if (absl::IsInvalidArgument(memory.status()))
     return InvalidField("prompt_tokens", memory.status().message());
@@ -120,7 +126,7 @@ absl::Status DecodeLoop::Start(const GenerateCommand& command) {
   const auto first = static_cast<int32_t>(request.first_token());
   const absl::Time now = Clock::Real().Now();
   Sequence sequence{.memory = *std::move(memory),
-                    .stream = command.stream,
+                    .sink = command.sink,
                     .sampler = Sampler(SpecOf(request.sampling()), prompt),
                     .position = request.prompt_tokens(),
                     .token = first,
@@ -133,21 +139,38 @@ absl::Status DecodeLoop::Start(const GenerateCommand& command) {
   if (const auto end = scheduler_.Add(id, EndCriteriaOf(request), first)) {
     v1::DecodeServiceGenerateResponse last;
     last.set_reason(ReasonOf(*end));
-    (void)command.stream->Write(std::move(last));
+    (void)command.sink->Write(std::move(last));
     End(id, absl::OkStatus());
+    FlushTokens();
   }
   return absl::OkStatus();
 }
 
 void DecodeLoop::Handle(CancelCommand& command) {
   for (auto& [id, sequence] : sequences_) {
-    if (sequence.stream != command.stream) continue;
-    if (running_.has_value() && running_->Has(id)) {
-      sequence.stopped = ReaderGone();
-      return;
-    }
-    return End(id, ReaderGone());
+    if (sequence.sink == command.sink) return StopSequence(id, ReaderGone());
   }
+}
+
+void DecodeLoop::StopSequence(SequenceId id, const absl::Status& status) {
+  if (!running_.has_value() || !running_->Has(id)) return End(id, status);
+  sequences_.at(id).stopped = status;
+}
+
+void DecodeLoop::Handle(TokensLostCommand& command) {
+  EndTokens(command.stream, ReaderGone());
+}
+
+void DecodeLoop::EndTokens(uint64_t stream, const absl::Status& status) {
+  for (auto it = sequences_.begin(); it != sequences_.end();) {
+    const auto& [id, sequence] = *it++;  // it may end
+    if (sequence.sink->token_stream() == stream) StopSequence(id, status);
+  }
+  token_streams_.Close(stream, status);
+}
+
+void DecodeLoop::FlushTokens() {
+  for (const uint64_t stream : token_streams_.Flush()) EndTokens(stream, ReaderBehind());
 }
 
 void DecodeLoop::Handle(LinkOpenedCommand& command) {
@@ -203,31 +226,9 @@ void DecodeLoop::Handle(LinkClosedCommand& command) {
 }
 
 void DecodeLoop::Handle(WriteKvCommand& command) {
-  command.reply(CopyPiece(command));
-}
-
-absl::Status DecodeLoop::CopyPiece(const WriteKvCommand& command) {
-  absl::StatusOr<Grant> memory = leases_.WritableByBytes(command.key);
-  if (!memory.ok()) return LeaseLost(memory.status().message());
-  const v1::WriteKvRequest& piece = *command.piece;
-  const int64_t room = static_cast<int64_t>(memory->pages.size()) * kPageTokens;
-  if (command.tokens < 1 || command.tokens > room) {
-    return InvalidField("tokens", absl::StrCat("1 to ", room, " (reserved), got ", command.tokens));
-  }
-  const KvLayout& layout = storage_->layout();
-  const std::vector<KvExtent> extents =
-      layout.Extents({.slot = memory->slot, .pages = memory->pages}, command.tokens);
-  if (piece.extent() >= extents.size()) {
-    return InvalidField("extent", absl::StrCat("below ", extents.size(), ", got ", piece.extent()));
-  }
-  const KvExtent& extent = extents[piece.extent()];
-  if (piece.offset() > extent.bytes || piece.data().size() > extent.bytes - piece.offset()) {
-    return InvalidField("data",
-                        absl::StrCat("within the extent's ", extent.bytes, " bytes, got offset ",
-                                     piece.offset(), " and ", piece.data().size(), " bytes"));
-  }
-  storage_->Write(extent.offset + piece.offset(), piece.data());
-  return absl::OkStatus();
+  const absl::StatusOr<Grant> memory = leases_.WritableByBytes(command.key);
+  command.reply(memory.ok() ? CopyPiece(command, *memory, *storage_)
+                            : LeaseLost(memory.status().message()));
 }
 
 void DecodeLoop::BeginStep() {
@@ -274,6 +275,7 @@ void DecodeLoop::Take(SequenceId id, TokenChoice choice) {
 void DecodeLoop::TellReaders() {
   if (written_.empty()) return;
   for (const Written& written : std::exchange(written_, {})) Tell(written);
+  FlushTokens();
   metrics_.OnStep(sample_);
 }
 
@@ -288,12 +290,7 @@ void DecodeLoop::Tell(const Written& written) {
   v1::DecodeServiceGenerateResponse response;
   *response.add_tokens() = ToProto(written.choice);
   if (written.end.has_value()) response.set_reason(ReasonOf(*written.end));
-  if (!sequence.stream->Write(std::move(response))) {
-    sequence.stopped =
-        SlowReader({.message = "the reader of the tokens does not keep up, or is gone"});
-    if (running_.has_value() && running_->Has(written.id)) return;
-    return End(written.id, sequence.stopped);
-  }
+  if (!sequence.sink->Write(std::move(response))) return StopSequence(written.id, ReaderBehind());
   if (written.end.has_value()) End(written.id, absl::OkStatus());
 }
 
@@ -304,9 +301,9 @@ void DecodeLoop::End(SequenceId id, absl::Status status) {
   leases_.Finish(it->second.memory.key);
   metrics_.decode_time.Observe(absl::ToDoubleSeconds(it->second.last_token - it->second.begun));
   if (status.ok()) {
-    it->second.stream->Close(status);
+    it->second.sink->Close(status);
   } else {
-    it->second.stream->CloseNow(status);
+    it->second.sink->CloseNow(status);
   }
   sequences_.erase(it);
 }
@@ -370,11 +367,13 @@ void DecodeLoop::Stop() {
   if (running_.has_value()) (void)engine_.Collect();
   running_.reset();
   while (!sequences_.empty()) End(sequences_.begin()->first, gone);
+  token_streams_.CloseAll(gone);
   for (DecodeCommand& command : commands_.PopAll(absl::ZeroDuration())) {
     std::visit(
         [&gone](auto& what) {
           using Command = std::decay_t<decltype(what)>;
-          if constexpr (std::is_same_v<Command, GenerateCommand>) what.stream->Close(gone);
+          if constexpr (std::is_same_v<Command, GenerateCommand>) what.sink->Close(gone);
+          if constexpr (std::is_same_v<Command, TokensOpenedCommand>) what.stream->Close(gone);
           if constexpr (std::is_same_v<Command, ReserveCommand>) what.reply(gone);
           if constexpr (std::is_same_v<Command, ReleaseCommand>) what.reply();
           if constexpr (std::is_same_v<Command, WriteKvCommand>) what.reply(gone);

@@ -14,8 +14,9 @@
 #include <vector>
 
 #include "absl/algorithm/container.h"
+#include "services/decode/answers/answer_sink.h"
+#include "services/decode/answers/token_streams.h"
 #include "services/decode/decode_command.h"
-#include "services/decode/generate_stream.h"
 #include "services/decode/links.h"
 #include "services/runtime/base/bounded_queue.h"
 #include "services/runtime/base/clock.h"
@@ -74,7 +75,7 @@ class DecodeLoop {
  private:
   struct Sequence {
     Grant memory;
-    GenerateStream* stream = nullptr;  // owned until closed
+    AnswerSink* sink = nullptr;  // owned until closed
     Sampler sampler;
     int64_t position = 0;  // of the token to be read next
     int32_t token = 0;     // that token
@@ -103,6 +104,8 @@ class DecodeLoop {
   void Handle(ReleaseCommand& command);
   void Handle(GenerateCommand& command);
   void Handle(CancelCommand& command);
+  void Handle(TokensOpenedCommand& command) { token_streams_.Open(command.stream); }
+  void Handle(TokensLostCommand& command);
   void Handle(LinkOpenedCommand& command);
   void Handle(LinkJoinedCommand& command);
   void Handle(LinkBeginCommand& command);
@@ -111,7 +114,6 @@ class DecodeLoop {
   void Handle(LinkEndCommand& command);
   void Handle(LinkClosedCommand& command);
   void Handle(WriteKvCommand& command);
-  absl::Status CopyPiece(const WriteKvCommand& command);
   absl::Status Start(const GenerateCommand& command);
 
   void BeginStep();
@@ -120,6 +122,11 @@ class DecodeLoop {
   void Take(SequenceId id, TokenChoice choice);
   void TellReaders();
   void Tell(const Written& written);
+  // Sends what answers have written to streams of many.
+  void FlushTokens();
+  void EndTokens(uint64_t stream, const absl::Status& status);
+  // Ends a sequence before its end: now, or when the step that it is in does.
+  void StopSequence(SequenceId id, const absl::Status& status);
   // Ends a sequence: its memory is free, its stream closed.
   void End(SequenceId id, absl::Status status);
 
@@ -137,6 +144,7 @@ class DecodeLoop {
   Quota write_kv_quota_;
   LeaseTable leases_;
   Links links_;
+  TokenStreams token_streams_;
   DecodeScheduler scheduler_;
   std::map<SequenceId, Sequence> sequences_;
   std::optional<Running> running_;

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "services/decode/answers/generate_stream.h"
 #include "services/decode/link_reactor.h"
 #include "services/decode/write_kv_reactor.h"
 #include "services/runtime/config/duration.h"
@@ -106,11 +107,11 @@ grpc::ServerWriteReactor<v1::DecodeServiceGenerateResponse>* DecodeServiceImpl::
     grpc::CallbackServerContext* context, const v1::DecodeServiceGenerateRequest* request) {
   RequestLine line(request->request_id(), TraceOf(context->client_metadata()).id());
   auto* stream = new GenerateStream(options_.stream_tokens_max, std::move(line),
-                                    [this](const GenerateStream* cancelled) {
-                                      (void)loop_.PostAlways(CancelCommand{.stream = cancelled});
+                                    [this](const AnswerSink* cancelled) {
+                                      (void)loop_.PostAlways(CancelCommand{.sink = cancelled});
                                     });
   // Admitted by its reservation: the queue's bound is not for it.
-  if (!loop_.PostAlways(GenerateCommand{.request = *request, .stream = stream})) {
+  if (!loop_.PostAlways(GenerateCommand{.request = *request, .sink = stream})) {
     stream->Close(WorkerLost({.message = "the decode worker is shutting down"}));
   }
   return stream;

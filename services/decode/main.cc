@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "services/decode/answer_service.h"
 #include "services/decode/decode_loop.h"
 #include "services/decode/decode_service.h"
 #include "services/runtime/base/log.h"
@@ -73,11 +74,12 @@ absl::Status Run(const v1::DecodeConfig& config) {
                              .lease_ttl = FromProto(config.lease_ttl()),
                              .stream_tokens_max = config.stream_tokens_max()},
                             loop);
+  AnswerServiceImpl answers(size_t{config.stream_tokens_max()} * config.batch_max(), loop);
   ASSIGN_OR_RETURN(const std::unique_ptr<RpcServer> server,
                    RpcServer::Create({.listen = config.worker().listen(),
                                       .credentials = std::move(credentials),
                                       .health_listen = config.worker().health_listen(),
-                                      .services = {&service, &watch},
+                                      .services = {&service, &answers, &watch},
                                       .health_names = {v1::DecodeService::service_full_name()}}));
   LogInfo("serving", {{"port", server->port()},
                       {"metrics_port", registry->port()},
@@ -88,14 +90,14 @@ absl::Status Run(const v1::DecodeConfig& config) {
                       {"context_tokens_max", worker.context_tokens_max}});
   ASSIGN_OR_RETURN(const std::unique_ptr<Registrar> registrar,
                    Registrar::Create(config.worker(), watch));
+  const auto drain = [&] {
+    registrar->Leave();
+    loop.Drain();
+  };
   ServeUntilSignal({.server = *server,
                     .signals = signals,
                     .drain_timeout = FromProto(config.worker().drain_timeout()),
-                    .drain =
-                        [&loop, &registrar] {
-                          registrar->Leave();
-                          loop.Drain();
-                        },
+                    .drain = drain,
                     .idle = [&loop] { return loop.Idle(); },
                     .close = [&watch] { watch.CloseAll(); }});
   return absl::OkStatus();

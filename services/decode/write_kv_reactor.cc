@@ -2,7 +2,9 @@
 #include "services/decode/write_kv_reactor.h"
 
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "services/runtime/rpc/status.h"
 #include "services/runtime/transfer/wire.h"
 
@@ -39,6 +41,27 @@ void WriteKvReactor::OnCopied(const absl::Status& status) {
   }
   response_.set_bytes(response_.bytes() + request_.data().size());
   StartRead(&request_);
+}
+
+absl::Status CopyPiece(const WriteKvCommand& command, const Grant& memory, KvStorage& storage) {
+  const v1::WriteKvRequest& piece = *command.piece;
+  const int64_t room = static_cast<int64_t>(memory.pages.size()) * kPageTokens;
+  if (command.tokens < 1 || command.tokens > room) {
+    return InvalidField("tokens", absl::StrCat("1 to ", room, " (reserved), got ", command.tokens));
+  }
+  const std::vector<KvExtent> extents =
+      storage.layout().Extents({.slot = memory.slot, .pages = memory.pages}, command.tokens);
+  if (piece.extent() >= extents.size()) {
+    return InvalidField("extent", absl::StrCat("below ", extents.size(), ", got ", piece.extent()));
+  }
+  const KvExtent& extent = extents[piece.extent()];
+  if (piece.offset() > extent.bytes || piece.data().size() > extent.bytes - piece.offset()) {
+    return InvalidField("data",
+                        absl::StrCat("within the extent's ", extent.bytes, " bytes, got offset ",
+                                     piece.offset(), " and ", piece.data().size(), " bytes"));
+  }
+  storage.Write(extent.offset + piece.offset(), piece.data());
+  return absl::OkStatus();
 }
 
 }  // namespace tandem

@@ -29,4 +29,7 @@ class WriteKvReactor final : public grpc::ServerReadReactor<v1::WriteKvRequest> 
   int tokens_ = 0;
 };
 
+// The loop's share: a piece goes to its page. `memory`: its lease's.
+absl::Status CopyPiece(const WriteKvCommand& command, const Grant& memory, KvStorage& storage);
+
 }  // namespace tandem

@@ -40,6 +40,11 @@ std::vector<uint32_t> StopIdsOf(const v1::GenerateRequest& request, uint32_t eos
   return ids;
 }
 
+// Of prompt and answer, as far as it can be told without a look at the prompt.
+uint32_t TokensAtLeast(const v1::GenerateRequest& request) {
+  return std::max(1, request.token_ids().ids_size()) + std::max(1U, request.max_tokens());
+}
+
 }  // namespace
 
 GenerateReactor::GenerateReactor(const RouterParts& parts, grpc::CallbackServerContext* context,
@@ -95,6 +100,8 @@ void GenerateReactor::Begin() {
   if (parts_.keys != nullptr) status = parts_.keys->Admit(authorization_, key_name_);
   if (status.ok()) status = ValidateRequest(request_, parts_.Limits());
   if (status.ok()) status = Admit();
+  // Before any work: under overload most requests end here.
+  if (status.ok() && parts_.workers.Full(TokensAtLeast(request_))) status = DecodeFull();
   if (status.ok()) status = MakeChoices();
   if (!status.ok()) return EndAll(std::move(status), v1::FINISH_REASON_ERROR);
   ArmTimer();

@@ -2,6 +2,8 @@
 #include "services/router/session.h"
 
 #include <algorithm>
+#include <atomic>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -133,6 +135,80 @@ class Session::Reading final : public grpc::ClientReadReactor<Response> {
   Response response_;
 };
 
+// The answer as parts of the worker's feed, and the call that ends with it. Runs on the strand but
+// for what the feed and gRPC call, which post.
+class Session::Answering final : public TokenReader {
+ public:
+  explicit Answering(Session* session)
+      : session_(session), feed_(session->workers_->decode().tokens()) {
+    SetDeadline(context_, session->options_.deadline);
+    SetTrace(session->options_.trace, context_);
+  }
+
+  // False: there is no feed.
+  bool Start(v1::DecodeServiceGenerateRequest& generate) {
+    const std::optional<TokenFeed::Place> place = feed_.Join(*this);
+    if (!place.has_value()) return false;
+    answer_ = place->answer;
+    request_.mutable_request()->Swap(&generate);
+    request_.set_stream(place->stream);
+    request_.set_answer(place->answer);
+    feed_.stub().async()->Answer(
+        &context_, &request_, &response_, [this](const grpc::Status& status) {
+          session_->strand_.Post([this, status = FromGrpcStatus(status), response = response_] {
+            end_ = status;
+            parts_sent_ = response.parts();
+            session_->OnAnswering();
+          });
+        });
+    return true;
+  }
+  void Cancel() { context_.TryCancel(); }
+
+  // The call's status, once every part has come, or nobody wants them.
+  std::optional<absl::Status> Over() {
+    if (!end_.has_value()) return std::nullopt;
+    if (end_->ok() && !session_->over_ && parts_ < parts_sent_) return std::nullopt;
+    feed_.Leave(answer_);  // before promises are counted: none is made after it
+    return promises_ == 0 ? end_ : std::nullopt;
+  }
+
+ private:
+  void Promise() override { ++promises_; }
+  void OnPart(v1::DecodeServiceGenerateResponse part) override {
+    session_->strand_.Post([this, part = std::move(part)]() mutable {
+      --promises_;
+      ++parts_;
+      session_->OnGenerate(part);
+      session_->OnAnswering();
+    });
+  }
+  void OnFeedLost() override {
+    session_->strand_.Post([this] {
+      --promises_;
+      // What has come may have been all of it.
+      const bool whole = end_.has_value() && parts_ >= parts_sent_;
+      if (!whole) {
+        session_->Fail(
+            WorkerLost({.message = absl::StrCat("lost the tokens of ",
+                                                session_->workers_->decode().endpoint())}));
+      }
+      session_->OnAnswering();
+    });
+  }
+
+  Session* const session_;
+  TokenFeed& feed_;
+  grpc::ClientContext context_;
+  v1::AnswerRequest request_;
+  v1::AnswerResponse response_;
+  uint64_t answer_ = 0;
+  std::atomic<int> promises_ = 0;  // made and not yet kept
+  uint32_t parts_ = 0;
+  uint32_t parts_sent_ = 0;
+  std::optional<absl::Status> end_;  // of the call
+};
+
 Session::Session(SessionOptions options, Strand& strand, std::function<void(SessionEvent)> on_event)
     : workers_(std::move(options.workers)),
       options_(std::move(options)),
@@ -144,7 +220,8 @@ Session::~Session() {
 }
 
 bool Session::Running() const {
-  return reserve_ != nullptr || prefill_ != nullptr || generate_ != nullptr;
+  return reserve_ != nullptr || prefill_ != nullptr || generate_ != nullptr ||
+         answering_ != nullptr;
 }
 
 void Session::Reserve() {
@@ -156,9 +233,11 @@ void Session::Reserve() {
 
 void Session::OnReserve(const absl::Status& status, const v1::ReserveResponse& response) {
   reserve_.reset();
+  if (ReasonOf(status) == "KV_BUDGET") workers_->Refused();
   if (status.ok()) {
     reservation_ = response.reservation();
     granted_ = true;
+    workers_->Granted();
   } else if (status.code() == absl::StatusCode::kDeadlineExceeded &&
              Clock::Real().Now() < options_.deadline) {
     Fail(WorkerLost(
@@ -220,6 +299,10 @@ void Session::Generate() {
   request.set_max_tokens(options_.tokens_max);
   request.mutable_stop_token_ids()->Add(options_.stop_token_ids.begin(),
                                         options_.stop_token_ids.end());
+  answering_ = std::make_unique<Answering>(this);
+  if (answering_->Start(request)) return;
+  answering_.reset();
+  // An older worker, or the feed is about to stand.
   using Call = Reading<v1::DecodeServiceGenerateResponse>;
   generate_ =
       std::make_unique<Call>(this, Call::Handlers{&Session::OnGenerate, &Session::OnGenerateOver});
@@ -247,6 +330,14 @@ void Session::OnGenerateOver(const absl::Status& status) {
   MaybeEnd();
 }
 
+void Session::OnAnswering() {
+  if (answering_ == nullptr) return;
+  if (const std::optional<absl::Status> status = answering_->Over(); status.has_value()) {
+    answering_.reset();
+    return OnGenerateOver(*status);
+  }
+}
+
 void Session::Fail(absl::Status status) {
   if (!over_) status_ = std::move(status);
   Stop();
@@ -256,6 +347,7 @@ void Session::Stop() {
   if (!std::exchange(over_, true)) {
     if (prefill_ != nullptr) prefill_->context()->TryCancel();
     if (generate_ != nullptr) generate_->context()->TryCancel();
+    if (answering_ != nullptr) answering_->Cancel();
   }
   MaybeEnd();
 }

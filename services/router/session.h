@@ -73,12 +73,14 @@ class Session {
   class ReserveCall;
   template <typename Response>
   class Reading;
+  class Answering;
 
   void OnReserve(const absl::Status& status, const v1::ReserveResponse& response);
   void OnPrefill(v1::PrefillResponse& response);
   void OnPrefillOver(const absl::Status& status);
   void OnGenerate(v1::DecodeServiceGenerateResponse& response);
   void OnGenerateOver(const absl::Status& status);
+  void OnAnswering();
   void Fail(absl::Status status);
   void MaybeEnd();
   bool Running() const;
@@ -90,6 +92,8 @@ class Session {
   // A call is held while gRPC may call back.
   std::unique_ptr<ReserveCall> reserve_;
   std::unique_ptr<Reading<v1::PrefillResponse>> prefill_;
+  // The answer, one of the two: its tokens come with many others', or on a stream of their own.
+  std::unique_ptr<Answering> answering_;
   std::unique_ptr<Reading<v1::DecodeServiceGenerateResponse>> generate_;
   v1::Reservation reservation_;
   uint32_t first_token_ = 0;

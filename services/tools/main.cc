@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
   const std::vector<std::string> arguments(all.begin() + (all.empty() ? 0 : 1), all.end());
   tandem::SetLogRole("tandem");
   tandem::RouteGrpcLog();
+  tandem::StopDeadlockDetection();
   if (verb == "generate") return tandem::RunGenerate(arguments);
   if (verb == "chat") return tandem::RunChat(arguments);
   if (verb == "load") return tandem::RunLoad(arguments);

@@ -17,12 +17,6 @@ int64_t Load(const WorkerView& worker) {
   return std::max<int64_t>(said, worker.assigned);
 }
 
-bool HasRoom(const WorkerView& decode, uint32_t tokens) {
-  const uint32_t page_tokens = std::max(1U, decode.state.kv_format().page_tokens());
-  const uint64_t pages = (uint64_t{tokens} + page_tokens - 1) / page_tokens;
-  return decode.state.slots_free() > 0 && decode.state.pages_free() >= pages;
-}
-
 // Least loaded usable prefill worker that shares the format.
 std::optional<int> PrefillFor(const v1::KvFormat& format, absl::Span<const WorkerView> workers) {
   std::optional<int> best;
@@ -59,15 +53,26 @@ absl::Status Explain(const PlacementRequest& request, uint32_t tokens_max) {
 
 }  // namespace
 
+int64_t PlacesFor(const v1::WatchResponse& decode, uint32_t tokens) {
+  const uint32_t page_tokens = std::max(1U, decode.kv_format().page_tokens());
+  const uint64_t pages = std::max<uint64_t>(1, (uint64_t{tokens} + page_tokens - 1) / page_tokens);
+  return std::min<int64_t>(decode.slots_free(), static_cast<int64_t>(decode.pages_free() / pages));
+}
+
 bool SameFormat(const v1::KvFormat& a, const v1::KvFormat& b) {
   return a.protocol_version() == b.protocol_version() && a.layout_hash() == b.layout_hash() &&
          a.page_tokens() == b.page_tokens();
+}
+
+absl::Status DecodeFull() {
+  return KvBudget({.message = "no decode worker has room: what runs there has to end first"});
 }
 
 absl::StatusOr<PlacedPair> Place(const PlacementRequest& request) {
   std::optional<PlacedPair> best;
   std::tuple<bool, int64_t> best_cost;
   uint32_t tokens_max = 0;
+  bool full = false;
   for (int i = 0; i < static_cast<int>(request.decode.size()); ++i) {
     const WorkerView& decode = request.decode[i];
     if (!decode.usable) continue;
@@ -75,12 +80,18 @@ absl::StatusOr<PlacedPair> Place(const PlacementRequest& request) {
     if (!prefill.has_value()) continue;
     tokens_max = std::max(tokens_max, decode.state.context_tokens_max());
     if (decode.state.context_tokens_max() < request.tokens) continue;
-    const std::tuple<bool, int64_t> cost = {!HasRoom(decode, request.tokens), Load(decode)};
+    if (decode.FullFor(request.tokens)) {
+      full = true;
+      continue;
+    }
+    const std::tuple<bool, int64_t> cost = {PlacesFor(decode.state, request.tokens) == 0,
+                                            Load(decode)};
     if (best.has_value() && cost >= best_cost) continue;
     best = PlacedPair{.prefill = *prefill, .decode = i};
     best_cost = cost;
   }
   if (best.has_value()) return *best;
+  if (full) return DecodeFull();
   return Explain(request, tokens_max);
 }
 

@@ -21,6 +21,11 @@ struct WorkerView {
   bool usable = false;      // connected, heard of lately, not draining
   int assigned = 0;         // requests that this router has sent there and that have not ended
   v1::WatchResponse state;  // as last heard
+  // Decode: it has no room for a request of so many tokens, as far as this router can know; 0 = not
+  // so.
+  uint32_t refused_tokens = 0;
+
+  bool FullFor(uint32_t tokens) const { return refused_tokens != 0 && tokens >= refused_tokens; }
 };
 
 struct PlacementRequest {
@@ -35,12 +40,19 @@ struct PlacedPair {
   int decode = 0;
 };
 
+// For how many requests of so many tokens, above 0, a decode worker said that it has room.
+int64_t PlacesFor(const v1::WatchResponse& decode, uint32_t tokens);
+
 // Whether two workers may share a cache.
 bool SameFormat(const v1::KvFormat& a, const v1::KvFormat& b);
 
+// RESOURCE_EXHAUSTED KV_BUDGET: all that a worker could say is known.
+absl::Status DecodeFull();
+
 // UNAVAILABLE NO_WORKER when a side has no usable worker; FAILED_PRECONDITION LAYOUT_MISMATCH when
 // both have and no pair fits; RESOURCE_EXHAUSTED KV_BUDGET when no usable decode worker can ever
-// hold that many tokens.
+// hold that many tokens, or
+// when none of those that can has had anything to give since it refused as much.
 absl::StatusOr<PlacedPair> Place(const PlacementRequest& request);
 
 }  // namespace tandem

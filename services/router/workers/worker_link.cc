@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/router/workers/worker_link.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,8 @@ namespace {
 constexpr absl::Duration kSilenceMax = absl::Seconds(5);
 // The channel itself waits up to 1 s between attempts to connect.
 constexpr absl::Duration kPause = absl::Milliseconds(200);
+// Streams of many answers: the tokens of a step reach clients by so many threads.
+constexpr int kFeeds = 4;
 
 }  // namespace
 
@@ -49,7 +52,9 @@ WorkerLink::WorkerLink(Options options)
       channel_(options_.channel),
       worker_(channel_.NewStub<v1::WorkerService>()),
       prefill_(channel_.NewStub<v1::PrefillService>()),
-      decode_(channel_.NewStub<v1::DecodeService>()) {}
+      decode_(channel_.NewStub<v1::DecodeService>()) {
+  for (int i = 0; i < kFeeds; ++i) tokens_.push_back(std::make_unique<TokenFeed>(channel_));
+}
 
 WorkerLink::~WorkerLink() {
   Stop();
@@ -57,8 +62,11 @@ WorkerLink::~WorkerLink() {
 
 void WorkerLink::Stop() {
   BeginStop();
-  absl::MutexLock lock(&mutex_);
-  mutex_.Await(absl::Condition(this, &WorkerLink::Idle));
+  {
+    absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(this, &WorkerLink::Idle));
+  }
+  for (const auto& feed : tokens_) feed->Stop();
 }
 
 void WorkerLink::BeginStop() {
@@ -88,12 +96,35 @@ WorkerView WorkerLink::View() const {
           .usable = !stopping_ && connected_ && fresh && !state_.draining() &&
                     state_.role() == options_.role,
           .assigned = assigned_,
-          .state = state_};
+          .state = state_,
+          .refused_tokens = places_ <= 0 ? refused_tokens_ : 0};
 }
 
-void WorkerLink::Assign(int by) {
+bool WorkerLink::FullFor(uint32_t tokens) const {
   absl::MutexLock lock(&mutex_);
-  assigned_ += by;
+  return Full(tokens);
+}
+
+uint64_t WorkerLink::Assign(uint32_t tokens) {
+  absl::MutexLock lock(&mutex_);
+  ++assigned_;
+  if (refused_tokens_ != 0 && tokens >= refused_tokens_) --places_;
+  return freed_;
+}
+
+void WorkerLink::Unassign(bool freed) {
+  absl::MutexLock lock(&mutex_);
+  --assigned_;
+  if (!freed) return;
+  ++freed_;
+  ++places_;
+}
+
+void WorkerLink::Refused(uint32_t tokens, uint64_t since) {
+  absl::MutexLock lock(&mutex_);
+  // What has come free meanwhile may be room that the worker did not know of.
+  if (refused_tokens_ == 0) places_ = static_cast<int64_t>(freed_ - since);
+  refused_tokens_ = refused_tokens_ == 0 ? tokens : std::min(refused_tokens_, tokens);
 }
 
 void WorkerLink::StartWatch() {
@@ -119,6 +150,9 @@ void WorkerLink::OnState(const v1::WatchResponse& state) {
     connected_ = true;
     heard_ = Clock::Real().Now();
     state_ = state;
+    if (is_new) refused_tokens_ = 0;
+    // Others' requests come and go as well.
+    if (refused_tokens_ != 0) places_ = PlacesFor(state_, refused_tokens_);
   }
   if (!is_new) return;
   LogInfo("worker_up", {{"endpoint", endpoint()},
@@ -128,6 +162,9 @@ void WorkerLink::OnState(const v1::WatchResponse& state) {
     LogError("worker_role", {{"endpoint", endpoint()},
                              {"configured", v1::WorkerRole_Name(options_.role)},
                              {"found", v1::WorkerRole_Name(state.role())}});
+  }
+  if (state.role() == v1::WORKER_ROLE_DECODE) {
+    for (const auto& feed : tokens_) feed->Open();
   }
   options_.on_new_worker();
 }
@@ -141,6 +178,7 @@ void WorkerLink::OnWatchDone(const grpc::Status& status) {
       LogWarning("worker_down", {{"endpoint", endpoint()}, {"status", status.error_message()}});
     }
     connected_ = false;
+    refused_tokens_ = 0;
   }
   // It is the caller, and touched no more. It holds gRPC's channel, and must not be the last to do
   // so: the thread that ends with a process's last channel would be this one, which is gRPC's own.

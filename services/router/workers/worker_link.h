@@ -3,15 +3,18 @@
 // WorkerService/Watch, which is opened again whenever it ends. Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "grpcpp/alarm.h"
 #include "services/router/workers/placement.h"
+#include "services/router/workers/token_feed.h"
 #include "services/runtime/rpc/channel.h"
 #include "tandem/v1/worker.grpc.pb.h"
 
@@ -41,12 +44,20 @@ class WorkerLink {
   bool Stopped() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   WorkerView View() const ABSL_LOCKS_EXCLUDED(mutex_);
-  // +1 with a request that is sent there, -1 when it has ended and its calls are gone.
-  void Assign(int by) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool FullFor(uint32_t tokens) const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // A request of so many tokens is sent there. Returns how often memory has come free by now.
+  uint64_t Assign(uint32_t tokens) ABSL_LOCKS_EXCLUDED(mutex_);
+  // It has ended and its calls are gone; `freed`: so is memory that it held.
+  void Unassign(bool freed) ABSL_LOCKS_EXCLUDED(mutex_);
+  // There was no room for so many tokens. `since`: what Assign returned.
+  void Refused(uint32_t tokens, uint64_t since) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const std::string& endpoint() const { return options_.channel.endpoint; }
   v1::PrefillService::Stub& prefill() { return *prefill_; }
   v1::DecodeService::Stub& decode() { return *decode_; }
+  // For the next answer of a decode worker.
+  TokenFeed& tokens() { return *tokens_[next_feed_++ % tokens_.size()]; }
 
  private:
   class Watch;
@@ -54,6 +65,9 @@ class WorkerLink {
   void StartWatch() ABSL_LOCKS_EXCLUDED(mutex_);
   void OnState(const v1::WatchResponse& state) ABSL_LOCKS_EXCLUDED(mutex_);
   void OnWatchDone(const grpc::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool Full(uint32_t tokens) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return refused_tokens_ != 0 && tokens >= refused_tokens_ && places_ <= 0;
+  }
   bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return idle_ && assigned_ == 0; }
 
   const Options options_;
@@ -61,6 +75,9 @@ class WorkerLink {
   const std::unique_ptr<v1::WorkerService::Stub> worker_;
   const std::unique_ptr<v1::PrefillService::Stub> prefill_;
   const std::unique_ptr<v1::DecodeService::Stub> decode_;
+  // Each is dealt out by one thread at a time.
+  std::vector<std::unique_ptr<TokenFeed>> tokens_;
+  std::atomic<size_t> next_feed_ = 0;
   mutable absl::Mutex mutex_;
   std::unique_ptr<Watch> watch_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<grpc::Alarm> pause_ ABSL_GUARDED_BY(mutex_);
@@ -69,6 +86,11 @@ class WorkerLink {
   bool connected_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Time heard_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   int assigned_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Once it has refused something, no more requests of that size or above go there than have left
+  // it, or than it says it has room for: under overload nearly every one would come back.
+  uint32_t refused_tokens_ ABSL_GUARDED_BY(mutex_) = 0;  // the least; 0 = none yet
+  int64_t places_ ABSL_GUARDED_BY(mutex_) = 0;           // for them
+  uint64_t freed_ ABSL_GUARDED_BY(mutex_) = 0;           // times
   v1::WatchResponse state_ ABSL_GUARDED_BY(mutex_);
 };
 

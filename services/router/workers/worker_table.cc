@@ -21,15 +21,14 @@ std::vector<WorkerView> Views(const std::vector<std::unique_ptr<WorkerLink>>& li
 
 }  // namespace
 
-Assignment::Assignment(WorkerLink& prefill, WorkerLink& decode)
-    : prefill_(prefill), decode_(decode) {
-  prefill_.Assign(1);
-  decode_.Assign(1);
+Assignment::Assignment(WorkerLink& prefill, WorkerLink& decode, uint32_t tokens)
+    : prefill_(prefill), decode_(decode), tokens_(tokens), since_(decode.Assign(tokens)) {
+  (void)prefill_.Assign(tokens);
 }
 
 Assignment::~Assignment() {
-  prefill_.Assign(-1);
-  decode_.Assign(-1);
+  prefill_.Unassign(false);
+  decode_.Unassign(granted_);
 }
 
 WorkerTable::WorkerTable(const Options& options) : options_(options) {
@@ -121,7 +120,13 @@ absl::StatusOr<std::unique_ptr<Assignment>> WorkerTable::Assign(uint32_t tokens)
   const std::vector<WorkerView> decode = Views(decode_);
   ASSIGN_OR_RETURN(const PlacedPair placed,
                    Place({.tokens = tokens, .prefill = prefill, .decode = decode}));
-  return std::make_unique<Assignment>(*prefill_[placed.prefill], *decode_[placed.decode]);
+  return std::make_unique<Assignment>(*prefill_[placed.prefill], *decode_[placed.decode], tokens);
+}
+
+bool WorkerTable::Full(uint32_t tokens) const {
+  absl::MutexLock lock(&mutex_);
+  const auto full = [&](const auto& link) { return link->FullFor(tokens); };
+  return !decode_.empty() && absl::c_all_of(decode_, full);
 }
 
 uint32_t WorkerTable::ContextTokensMax() const {

@@ -19,7 +19,7 @@ namespace tandem {
 // A request's place on two workers; counted as their load while it lives.
 class Assignment {
  public:
-  Assignment(WorkerLink& prefill, WorkerLink& decode);
+  Assignment(WorkerLink& prefill, WorkerLink& decode, uint32_t tokens);
   ~Assignment();
   Assignment(const Assignment&) = delete;
   Assignment& operator=(const Assignment&) = delete;
@@ -27,9 +27,16 @@ class Assignment {
   WorkerLink& prefill() { return prefill_; }
   WorkerLink& decode() { return decode_; }
 
+  // What the decode worker said to Reserve: memory is held there from now on, or there is none.
+  void Granted() { granted_ = true; }
+  void Refused() { decode_.Refused(tokens_, since_); }
+
  private:
   WorkerLink& prefill_;
   WorkerLink& decode_;
+  const uint32_t tokens_;
+  const uint64_t since_;
+  bool granted_ = false;
 };
 
 // Workers that take requests now.
@@ -67,6 +74,9 @@ class WorkerTable {
 
   // Errors as Place() in placement.h.
   absl::StatusOr<std::unique_ptr<Assignment>> Assign(uint32_t tokens) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Whether Assign of at least so many tokens can only say that no worker has room. Cheap: for what
+  // is known of a request before its prompt is looked at.
+  bool Full(uint32_t tokens) const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // The most that a decode worker which is up can hold for one sequence; 0 = none is up.
   uint32_t ContextTokensMax() const ABSL_LOCKS_EXCLUDED(mutex_);

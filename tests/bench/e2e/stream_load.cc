@@ -5,7 +5,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/notification.h"
-#include "absl/time/clock.h"
+#include "services/runtime/base/clock.h"
 #include "services/runtime/rpc/status.h"
 
 namespace tandem {
@@ -36,7 +36,7 @@ class Reading final : public Stream, public grpc::ClientReadReactor<Response> {
  private:
   void OnReadDone(bool ok) override {
     if (!ok) return;
-    const absl::Time now = absl::Now();
+    const absl::Time now = Clock::Real().Now();
     ids_.clear();
     ids_of_(response_, ids_);
     for (const uint32_t id : ids_) {

@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// How many token streams router and workers carry on this machine, and what each token costs them:
-// the three programs on the simulated engine, and the clients, which check every token. One row a
-// rate, as Markdown. A few streams go straight to the workers, in the same batches: what a routed
-// token or first token takes longer than theirs is the router's.
+// How many token streams router and workers carry on this machine, what each token costs them, and
+// what the router adds: the three programs on the simulated engine, and the clients, which check
+// every token. Two rows a rate, as Markdown: as many clients straight at the workers, then through
+// the router.
+//
+// A token's latency counts from the end of its step. The simulated engine's steps end at even
+// distances; when, is seen by one more client, straight at the decode worker, that is alone at
+// first: what its fastest token takes is not counted. A first token's latency is from the request
+// to the token, by probes that go by turns through the router and straight to the workers. What the
+// router adds is the difference at the same quantile.
+//
 // usage: streams_bench STREAMS SECONDS STEP_MS...
 #include <unistd.h>
 
@@ -18,6 +25,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "services/runtime/base/check.h"
+#include "services/runtime/base/clock.h"
 #include "services/runtime/rpc/channel.h"
 #include "tests/bench/e2e/stream_load.h"
 #include "tests/e2e/cluster.h"
@@ -26,22 +34,38 @@ namespace tandem {
 namespace {
 
 constexpr int kChannels = 4;
-constexpr int kDirectStreams = 10;
 // Streams begin one after another, so that their tokens are not one another's prompts' delay.
 constexpr absl::Duration kBetweenStarts = absl::Milliseconds(2);
 constexpr absl::Duration kSettle = absl::Seconds(1);
-constexpr absl::Duration kBetweenProbes = absl::Milliseconds(23);
+constexpr absl::Duration kAlone = absl::Seconds(2);
+constexpr absl::Duration kBetweenProbes = absl::Milliseconds(11);
 
 struct Load {
+  bool routed = false;
   int streams = 0;
   absl::Duration window;
   absl::Duration step;
+};
+
+// What the router adds is one minus another of these.
+struct Latency {
+  double p50_ms = 0;
+  double p99_ms = 0;
+};
+struct Measured {
+  Latency token;
+  Latency first_direct;
+  Latency first_routed;
 };
 
 double QuantileMs(std::vector<double>& values, double q) {
   if (values.empty()) return 0;
   std::sort(values.begin(), values.end());
   return 1e3 * values[static_cast<size_t>(q * static_cast<double>(values.size() - 1))];
+}
+
+Latency LatencyOf(std::vector<double>& values) {
+  return {.p50_ms = QuantileMs(values, 0.5), .p99_ms = QuantileMs(values, 0.99)};
 }
 
 // Seconds of CPU that a process has taken.
@@ -59,7 +83,7 @@ double CpuSeconds(pid_t pid) {
 class Bench {
  public:
   explicit Bench(const Load& load);
-  void Run();
+  Measured Run();
 
  private:
   struct Window {
@@ -69,19 +93,24 @@ class Bench {
   };
   std::vector<double> Cpu() const;
   void StartStreams();
+  std::unique_ptr<Stream> StartOne(const StreamQuestion& question);
+  // Straight at the workers, on one of the connections to the decode worker.
+  std::unique_ptr<Stream> StartPast(const StreamQuestion& question, size_t connection);
   // First tokens, by turns through the router and past it, until the window is over.
   void ProbeFirstTokens();
-  void Report(const std::vector<double>& cpu);
-  std::vector<double> AddedSeconds() const;
+  Measured Report(const std::vector<double>& cpu);
+  std::vector<double> LateSeconds() const;
 
   const Load load_;
   Cluster cluster_;
   std::vector<std::unique_ptr<v1::InferenceService::Stub>> routers_;
   std::unique_ptr<v1::PrefillService::Stub> prefill_;
+  // Connections of their own: one for each channel of clients, and one more.
+  std::vector<std::unique_ptr<v1::DecodeService::Stub>> decodes_;
   std::unique_ptr<v1::DecodeService::Stub> decode_;
   const Workers workers_;
-  std::vector<std::unique_ptr<Stream>> routed_;
-  std::vector<std::unique_ptr<Stream>> direct_;
+  std::unique_ptr<Stream> first_;  // alone at first
+  std::vector<std::unique_ptr<Stream>> streams_;
   Window window_;
   std::vector<double> routed_ttft_;
   std::vector<double> direct_ttft_;
@@ -89,7 +118,7 @@ class Bench {
 };
 
 ClusterOptions OptionsOf(const Load& load) {
-  const int slots = load.streams + kDirectStreams + 64;
+  const int slots = load.streams + 65;
   return {
       .one_layer = true,
       .decode_pages = static_cast<uint32_t>(8 * slots),
@@ -108,6 +137,10 @@ Bench::Bench(const Load& load)
       decode_(Channel({.endpoint = cluster_.endpoint("decode-0")}).NewStub<v1::DecodeService>()),
       workers_{.prefill = *prefill_, .decode = *decode_} {
   for (int i = 0; i < kChannels; ++i) routers_.push_back(cluster_.NewClient());
+  for (int i = 0; i <= kChannels; ++i) {
+    decodes_.push_back(
+        Channel({.endpoint = cluster_.endpoint("decode-0")}).NewStub<v1::DecodeService>());
+  }
 }
 
 std::vector<double> Bench::Cpu() const {
@@ -116,32 +149,37 @@ std::vector<double> Bench::Cpu() const {
 }
 
 void Bench::StartStreams() {
-  const absl::Duration whole = load_.streams * kBetweenStarts * 2 + 2 * kSettle + load_.window;
+  const absl::Duration whole =
+      load_.streams * kBetweenStarts * 2 + 2 * kSettle + load_.window + kAlone;
   const auto tokens = static_cast<uint32_t>(whole / load_.step) + 8;
+  first_ = StartPast({.stream = static_cast<uint32_t>(load_.streams), .tokens = tokens}, kChannels);
+  absl::SleepFor(kAlone);
   for (int i = 0; i < load_.streams; ++i) {
-    const absl::Time next = absl::Now() + kBetweenStarts;
-    routed_.push_back(StartRouted(*routers_[i % kChannels],
-                                  {.stream = static_cast<uint32_t>(i), .tokens = tokens}));
-    // Spread over the batch.
-    if (i % (load_.streams / kDirectStreams) == 0) {
-      const StreamQuestion question{.stream = static_cast<uint32_t>(load_.streams + i),
-                                    .tokens = tokens};
-      const DirectPrompt prompt = PrefillDirect(workers_, question);
-      CHECK(prompt.status.ok());
-      direct_.push_back(StartDirect(workers_, question, prompt));
-    }
-    absl::SleepFor(next - absl::Now());
+    const absl::Time next = Clock::Real().Now() + kBetweenStarts;
+    streams_.push_back(StartOne({.stream = static_cast<uint32_t>(i), .tokens = tokens}));
+    absl::SleepFor(next - Clock::Real().Now());
   }
+}
+
+std::unique_ptr<Stream> Bench::StartOne(const StreamQuestion& question) {
+  return load_.routed ? StartRouted(*routers_[question.stream % kChannels], question)
+                      : StartPast(question, question.stream % kChannels);
+}
+
+std::unique_ptr<Stream> Bench::StartPast(const StreamQuestion& question, size_t connection) {
+  const DirectPrompt prompt = PrefillDirect(workers_, question);
+  CHECK(prompt.status.ok());
+  return StartDirect({.prefill = *prefill_, .decode = *decodes_[connection]}, question, prompt);
 }
 
 void Bench::ProbeFirstTokens() {
   const StreamQuestion question{.stream = 0, .tokens = 1};
-  while (absl::Now() < window_.end) {
-    const absl::Time next = absl::Now() + kBetweenProbes;
-    const absl::Time start = absl::Now();
+  while (Clock::Real().Now() < window_.end) {
+    const absl::Time next = Clock::Real().Now() + kBetweenProbes;
+    const absl::Time start = Clock::Real().Now();
     if (direct_ttft_.size() <= routed_ttft_.size()) {
       const DirectPrompt prompt = PrefillDirect(workers_, question);
-      direct_ttft_.push_back(absl::ToDoubleSeconds(absl::Now() - start));
+      direct_ttft_.push_back(absl::ToDoubleSeconds(Clock::Real().Now() - start));
       errors_ += static_cast<int>(!prompt.status.ok());
       Release(workers_, prompt);
     } else {
@@ -151,62 +189,49 @@ void Bench::ProbeFirstTokens() {
       errors_ += static_cast<int>(!ok);
       if (ok) routed_ttft_.push_back(absl::ToDoubleSeconds(result.tokens[0] - start));
     }
-    absl::SleepFor(next - absl::Now());
+    absl::SleepFor(next - Clock::Real().Now());
   }
 }
 
-void Bench::Run() {
+Measured Bench::Run() {
   CHECK(cluster_.WaitReady(absl::Seconds(60)).ok());
   StartStreams();
   absl::SleepFor(kSettle);
-  window_ = {.begin = absl::Now(), .end = absl::Now() + load_.window};
+  window_ = {.begin = Clock::Real().Now(), .end = Clock::Real().Now() + load_.window};
   std::vector<double> cpu = Cpu();
   ProbeFirstTokens();
   const std::vector<double> after = Cpu();
-  window_.end = absl::Now();
+  window_.end = Clock::Real().Now();
   for (size_t i = 0; i < cpu.size(); ++i) cpu[i] = after[i] - cpu[i];
-  for (const auto& stream : routed_) (void)stream->Wait();
-  for (const auto& stream : direct_) (void)stream->Wait();
-  Report(cpu);
+  for (const auto& stream : streams_) (void)stream->Wait();
+  return Report(cpu);
 }
 
-// A routed token against the mean of the direct ones of its step: those that came nearest to it.
-std::vector<double> Bench::AddedSeconds() const {
-  std::vector<std::vector<absl::Time>> steps;
-  std::vector<absl::Time> all;
-  for (const auto& stream : direct_) {
-    for (const absl::Time at : stream->Wait().tokens) all.push_back(at);
+// Of each token, after the end of its step.
+std::vector<double> Bench::LateSeconds() const {
+  const std::vector<absl::Time>& steps = first_->Wait().tokens;
+  absl::Time first_end = absl::InfiniteFuture();
+  for (int i = 0; i < kAlone / load_.step; ++i) {
+    first_end = std::min(first_end, steps[i] - i * load_.step);
   }
-  std::sort(all.begin(), all.end());
-  std::vector<absl::Time> means;
-  for (size_t i = 0; i < all.size();) {
-    absl::Duration sum;
-    size_t j = i;
-    for (; j < all.size() && all[j] - all[i] < load_.step / 2; ++j) sum += all[j] - all[i];
-    means.push_back(all[i] + sum / static_cast<double>(j - i));
-    i = j;
-  }
-  std::vector<double> added;
-  for (const auto& stream : routed_) {
+  std::vector<double> late;
+  for (const auto& stream : streams_) {
     for (const absl::Time at : stream->Wait().tokens) {
       if (!window_.Has(at)) continue;
-      const auto next = std::lower_bound(means.begin(), means.end(), at);
-      absl::Duration nearest = absl::InfiniteDuration();
-      if (next != means.end()) nearest = at - *next;
-      if (next != means.begin() && at - *(next - 1) < absl::AbsDuration(nearest))
-        nearest = at - *(next - 1);
-      added.push_back(absl::ToDoubleSeconds(nearest));
+      // Nearest to the end of a step: one may be a little faster than the fastest alone.
+      const absl::Duration half = load_.step / 2;
+      late.push_back(absl::ToDoubleSeconds((at - first_end + half) % load_.step - half));
     }
   }
-  return added;
+  return late;
 }
 
-void Bench::Report(const std::vector<double>& cpu) {
+Measured Bench::Report(const std::vector<double>& cpu) {
   const double seconds = absl::ToDoubleSeconds(window_.end - window_.begin);
   int64_t tokens = 0;
   int wrong = 0;
   std::vector<double> gaps;
-  for (const auto& stream : routed_) {
+  for (const auto& stream : streams_) {
     const StreamResult& result = stream->Wait();
     errors_ += static_cast<int>(!result.status.ok());
     wrong += result.wrong;
@@ -218,20 +243,24 @@ void Bench::Report(const std::vector<double>& cpu) {
   }
   const double wanted = load_.streams / absl::ToDoubleSeconds(load_.step);
   const double rate = static_cast<double>(tokens) / seconds;
-  std::vector<double> added = AddedSeconds();
-  std::cout << std::fixed << std::setprecision(0) << "| " << load_.streams << " | "
-            << absl::ToDoubleMilliseconds(load_.step) << " | " << wanted << " | " << rate << " | "
-            << errors_ << " | " << wrong << " |";
+  std::vector<double> late = LateSeconds();
+  const Measured out = {.token = LatencyOf(late),
+                        .first_direct = LatencyOf(direct_ttft_),
+                        .first_routed = LatencyOf(routed_ttft_)};
+  std::cout << std::fixed << std::setprecision(0) << "| " << (load_.routed ? "router" : "direct")
+            << " | " << load_.streams << " | " << absl::ToDoubleMilliseconds(load_.step) << " | "
+            << wanted << " | " << rate << " | " << errors_ << " | " << wrong << " |";
   for (const double used : cpu) std::cout << " " << 100 * used / seconds << " |";
   std::cout << std::setprecision(1);
   for (const double used : cpu) {
     std::cout << " " << 1e6 * used / static_cast<double>(tokens) << " |";
   }
-  std::cout << std::setprecision(2) << " " << QuantileMs(gaps, 0.99) << " | "
-            << QuantileMs(added, 0.5) << " | " << QuantileMs(added, 0.99) << " | "
-            << QuantileMs(direct_ttft_, 0.5) << " | " << QuantileMs(routed_ttft_, 0.5) << " | "
-            << QuantileMs(direct_ttft_, 0.99) << " | " << QuantileMs(routed_ttft_, 0.99) << " |"
-            << std::endl;
+  std::cout << std::setprecision(2) << " " << QuantileMs(gaps, 0.99) << " |";
+  for (const Latency& each : {out.token, out.first_direct, out.first_routed}) {
+    std::cout << " " << each.p50_ms << " | " << each.p99_ms << " |";
+  }
+  std::cout << std::endl;
+  return out;
 }
 
 }  // namespace
@@ -246,16 +275,24 @@ int main(int argc, char** argv) {
     return 2;
   }
   std::cout
-      << "| streams | step ms | tokens/s wanted | got | errors | wrong | router % | decode % | "
+      << "| path | streams | step ms | tokens/s wanted | got | errors | wrong | router % | decode "
+         "% | "
          "prefill % | client % | router us/token | decode | prefill | client | gap p99 ms | token "
-         "+p50 ms | +p99 | TTFT direct p50 | routed | direct p99 | routed |\n"
-         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+         "p50 ms | p99 | TTFT direct p50 | p99 | TTFT routed p50 | p99 |\n"
+         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+         "\n";
   for (int i = 3; i < argc; ++i) {
     double step = 0;
     CHECK(absl::SimpleAtod(argv[i], &step));
-    tandem::Bench(
-        {.streams = streams, .window = absl::Seconds(seconds), .step = absl::Milliseconds(step)})
-        .Run();
+    tandem::Load load = {
+        .streams = streams, .window = absl::Seconds(seconds), .step = absl::Milliseconds(step)};
+    const tandem::Measured direct = tandem::Bench(load).Run();
+    load.routed = true;
+    const tandem::Measured routed = tandem::Bench(load).Run();
+    std::cout << "router adds, ms: tokens p50 " << routed.token.p50_ms - direct.token.p50_ms
+              << ", p99 " << routed.token.p99_ms - direct.token.p99_ms << "; first tokens p50 "
+              << routed.first_routed.p50_ms - routed.first_direct.p50_ms << ", p99 "
+              << routed.first_routed.p99_ms - routed.first_direct.p99_ms << "\n";
   }
   return 0;
 }

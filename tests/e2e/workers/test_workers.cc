@@ -83,11 +83,14 @@ TestDecode::TestDecode(const Options& options)
   endpoint_ = absl::StrCat("127.0.0.1:", FreePort());
   service_ = std::make_unique<DecodeServiceImpl>(
       DecodeServiceImpl::Options{.endpoint = endpoint_, .lease_ttl = options.lease_ttl}, *loop_);
-  auto server = RpcServer::Create({.listen = endpoint_, .services = {service_.get(), &watch_}});
+  answers_ = std::make_unique<AnswerServiceImpl>(size_t{4096}, *loop_);
+  auto server = RpcServer::Create(
+      {.listen = endpoint_, .services = {service_.get(), answers_.get(), &watch_}});
   CHECK(server.ok());
   server_ = *std::move(server);
   channel_ = std::make_unique<Channel>(ChannelOptions{.endpoint = endpoint_});
   stub_ = channel_->NewStub<v1::DecodeService>();
+  answers_stub_ = channel_->NewStub<v1::AnswerService>();
   worker_stub_ = channel_->NewStub<v1::WorkerService>();
 }
 
@@ -200,6 +203,21 @@ absl::StatusOr<v1::PrefillDone> Prefill(TestPrefill& prefill, const Question& qu
   return *done;
 }
 
+v1::DecodeServiceGenerateRequest GenerateRequestOf(const Question& question,
+                                                   const v1::Reservation& reservation,
+                                                   uint32_t first_token) {
+  v1::DecodeServiceGenerateRequest request;
+  *request.mutable_reservation() = reservation;
+  request.set_prompt_tokens(question.prompt.size());
+  request.mutable_prompt_token_ids()->Add(question.prompt.begin(), question.prompt.end());
+  request.set_first_token(first_token);
+  *request.mutable_sampling() = question.sampling;
+  request.set_max_tokens(question.max_tokens);
+  request.mutable_stop_token_ids()->Add(question.stop_token_ids.begin(),
+                                        question.stop_token_ids.end());
+  return request;
+}
+
 Answer Ask(TestPrefill& prefill, TestDecode& decode, const Question& question) {
   const auto reservation =
       Reserve(decode, static_cast<int>(question.prompt.size()) + question.max_tokens);
@@ -210,15 +228,8 @@ Answer Ask(TestPrefill& prefill, TestDecode& decode, const Question& question) {
       .tokens = {static_cast<int32_t>(done->first().id())},
       .prompt_logprobs = {done->prompt_logprobs().begin(), done->prompt_logprobs().end()}};
   grpc::ClientContext context;
-  v1::DecodeServiceGenerateRequest request;
-  *request.mutable_reservation() = *reservation;
-  request.set_prompt_tokens(question.prompt.size());
-  request.mutable_prompt_token_ids()->Add(question.prompt.begin(), question.prompt.end());
-  request.set_first_token(done->first().id());
-  *request.mutable_sampling() = question.sampling;
-  request.set_max_tokens(question.max_tokens);
-  request.mutable_stop_token_ids()->Add(question.stop_token_ids.begin(),
-                                        question.stop_token_ids.end());
+  const v1::DecodeServiceGenerateRequest request =
+      GenerateRequestOf(question, *reservation, done->first().id());
   const auto reader = decode.stub().Generate(&context, request);
   v1::DecodeServiceGenerateResponse response;
   while (reader->Read(&response)) {

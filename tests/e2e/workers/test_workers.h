@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "services/decode/answer_service.h"
 #include "services/decode/decode_service.h"
 #include "services/prefill/prefill_service.h"
 #include "services/runtime/loader/loaded_model.h"
@@ -34,6 +35,7 @@ class TestDecode {
   ~TestDecode();
 
   v1::DecodeService::Stub& stub() { return *stub_; }
+  v1::AnswerService::Stub& answers() { return *answers_stub_; }
   DecodeLoop& loop() { return *loop_; }
   const std::string& endpoint() const { return endpoint_; }
   // Newest state from Watch.
@@ -50,10 +52,12 @@ class TestDecode {
   std::unique_ptr<NcclPort> nccl_;
   std::unique_ptr<DecodeLoop> loop_;
   std::unique_ptr<DecodeServiceImpl> service_;
+  std::unique_ptr<AnswerServiceImpl> answers_;
   std::unique_ptr<RpcServer> server_;
   std::string endpoint_;
   std::unique_ptr<Channel> channel_;
   std::unique_ptr<v1::DecodeService::Stub> stub_;
+  std::unique_ptr<v1::AnswerService::Stub> answers_stub_;
   std::unique_ptr<v1::WorkerService::Stub> worker_stub_;
 };
 
@@ -109,6 +113,10 @@ v1::SamplingParams Greedy();
 absl::StatusOr<v1::Reservation> Reserve(TestDecode& decode, int tokens);
 absl::StatusOr<v1::PrefillDone> Prefill(TestPrefill& prefill, const Question& question,
                                         const v1::Reservation& where);
+// What comes after Prefill.
+v1::DecodeServiceGenerateRequest GenerateRequestOf(const Question& question,
+                                                   const v1::Reservation& reservation,
+                                                   uint32_t first_token);
 Answer Ask(TestPrefill& prefill, TestDecode& decode, const Question& question);
 
 // Prompt and greedy answer of a golden of tiny-v4.

@@ -12,24 +12,12 @@
 #include "services/runtime/base/check.h"
 #include "services/runtime/rpc/status.h"
 #include "services/runtime/rpc/stream_writer.h"
+#include "tests/services/router/fake_answers.h"
 
 namespace tandem {
 namespace {
 
 constexpr size_t kWeightMax = 1 << 20;
-
-v1::SampledToken Sampled(uint32_t id, const v1::SamplingParams& sampling) {
-  v1::SampledToken token;
-  token.set_id(id);
-  if (!sampling.has_logprobs()) return token;
-  // A function of the id: the test can tell whether they stay together.
-  token.set_logprob(-static_cast<float>(id));
-  for (uint32_t k = 0; k < sampling.logprobs(); ++k) {
-    token.mutable_top()->add_token_ids(id + k);
-    token.mutable_top()->add_logprobs(-static_cast<float>(id + k));
-  }
-  return token;
-}
 
 }  // namespace
 
@@ -73,7 +61,7 @@ class FakeWorker::WatchService final : public v1::WorkerService::CallbackService
     state_.mutable_kv_format()->set_description(absl::StrCat("layout ", options.layout_hash));
     state_.mutable_kv_format()->set_page_tokens(256);
     state_.set_pages_free(1000);
-    state_.set_slots_free(64);
+    state_.set_slots_free(options.slots_free);
     state_.set_context_tokens_max(options.context_tokens_max);
   }
   // The server has ended every call; the lock says so to TSan.
@@ -160,34 +148,14 @@ class FakeWorker::Generating final : public StreamWriter<v1::DecodeServiceGenera
  public:
   Generating(Stage& stage, const v1::DecodeServiceGenerateRequest& request)
       : StreamWriter(kWeightMax), stage_(stage) {
-    // Before anybody sees the call, and may change the script for the next one.
-    const Script script = stage_.script();
-    stage_.Update([&](Seen& seen) {
-      ++seen.generating;
-      seen.generate_requests.push_back(request);
+    const Script script = TakeScript(stage, request);
+    const auto end = Play(script, request, [this](v1::DecodeServiceGenerateResponse message) {
+      (void)Write(std::move(message));
     });
-    Play(script, request);
+    if (end.has_value()) CloseOnce(*end);
   }
 
  private:
-  // As the real worker ends an answer: at a stop token or at max_tokens, whichever is first.
-  void Play(const Script& script, const v1::DecodeServiceGenerateRequest& request) {
-    const std::set<uint32_t> stops(request.stop_token_ids().begin(),
-                                   request.stop_token_ids().end());
-    for (size_t i = 1; i < script.tokens.size(); ++i) {
-      if (script.hang_after == i) return;
-      const bool stop = stops.contains(script.tokens[i]);
-      v1::DecodeServiceGenerateResponse message;
-      *message.add_tokens() = Sampled(script.tokens[i], request.sampling());
-      if (stop) message.set_reason(v1::FINISH_REASON_STOP);
-      if (!stop && i + 1 == request.max_tokens()) message.set_reason(v1::FINISH_REASON_LENGTH);
-      const bool last = message.reason() != v1::FINISH_REASON_UNSPECIFIED;
-      (void)Write(message);
-      if (last) return CloseOnce(absl::OkStatus());
-    }
-    CloseOnce(script.generate_error.ok() ? absl::InternalError("the script is over")
-                                         : script.generate_error);
-  }
   void OnCancelled() override { CloseOnce(absl::CancelledError("generate cancelled")); }
   void CloseOnce(const absl::Status& status) {
     if (closed_.exchange(true)) return;
@@ -206,6 +174,7 @@ class FakeWorker::DecodeServiceImpl final : public v1::DecodeService::CallbackSe
   grpc::ServerUnaryReactor* Reserve(grpc::CallbackServerContext* context, const v1::ReserveRequest*,
                                     v1::ReserveResponse* response) override {
     const Script script = stage_.script();
+    stage_.Update([](Seen& seen) { ++seen.reserves; });
     if (script.hang_reserve) return new Hanging();
     const auto grant = [this, response] {
       response->mutable_reservation()->set_incarnation(42);
@@ -235,6 +204,11 @@ class FakeWorker::DecodeServiceImpl final : public v1::DecodeService::CallbackSe
     return new Generating(stage_, *request);
   }
 
+  void End(uint64_t lease) {
+    absl::MutexLock lock(&mutex_);
+    if (leases_.erase(lease) == 1) stage_.Update([](Seen& seen) { --seen.leases; });
+  }
+
  private:
   // A call that is answered only when it is cancelled.
   class Hanging final : public grpc::ServerUnaryReactor {
@@ -262,10 +236,6 @@ class FakeWorker::DecodeServiceImpl final : public v1::DecodeService::CallbackSe
     stage_.Update([](Seen& seen) { ++seen.leases; });
     return last_lease_;
   }
-  void End(uint64_t lease) {
-    absl::MutexLock lock(&mutex_);
-    if (leases_.erase(lease) == 1) stage_.Update([](Seen& seen) { --seen.leases; });
-  }
 
   Stage& stage_;
   absl::Mutex mutex_;
@@ -282,6 +252,11 @@ FakeWorker::FakeWorker(Stage& stage, const FakeWorkerOptions& options)
   } else {
     decode_ = std::make_unique<DecodeServiceImpl>(stage);
     server.services.push_back(decode_.get());
+    if (options.answers) {
+      answers_ = std::make_unique<FakeAnswers>(
+          stage, [decode = decode_.get()](uint64_t lease) { decode->End(lease); });
+      server.services.push_back(answers_.get());
+    }
   }
   auto created = RpcServer::Create(server);
   CHECK(created.ok());
@@ -292,6 +267,10 @@ FakeWorker::FakeWorker(Stage& stage, const FakeWorkerOptions& options)
 FakeWorker::~FakeWorker() {
   FallSilent();
   server_->Shutdown(absl::ZeroDuration());
+}
+
+void FakeWorker::CutTokens() {
+  answers_->Cut();
 }
 
 void FakeWorker::FallSilent() {

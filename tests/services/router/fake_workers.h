@@ -19,6 +19,8 @@
 
 namespace tandem {
 
+class FakeAnswers;
+
 // What both workers do with every request.
 struct Script {
   std::vector<uint32_t> tokens = {1};  // the answer; the first one comes from prefill
@@ -39,6 +41,8 @@ struct Seen {
   int prefilling = 0;  // Prefill calls that run
   int generating = 0;  // Generate calls that run
   int releases = 0;
+  int reserves = 0;   // Reserve calls
+  int on_stream = 0;  // answers whose tokens went to a stream of many
   std::vector<v1::PrefillRequest> prefill_requests;
   std::vector<v1::DecodeServiceGenerateRequest> generate_requests;
   bool Idle() const { return leases == 0 && prefilling == 0 && generating == 0; }
@@ -74,6 +78,8 @@ struct FakeWorkerOptions {
   v1::WorkerRole role = v1::WORKER_ROLE_PREFILL;
   uint64_t layout_hash = 7;
   uint32_t context_tokens_max = 4096;
+  uint32_t slots_free = 64;
+  bool answers = true;  // has AnswerService; an older worker has not
   std::string listen = "127.0.0.1:0";
 };
 
@@ -85,6 +91,8 @@ class FakeWorker {
   ~FakeWorker();
 
   std::string endpoint() const;
+  // Ends the streams of many answers, and no more: an answer's own call stays.
+  void CutTokens();
   // As a hang: connections stand, but no state comes any more.
   void FallSilent();
 
@@ -101,6 +109,7 @@ class FakeWorker {
   std::unique_ptr<WatchService> watch_;
   std::unique_ptr<PrefillServiceImpl> prefill_;
   std::unique_ptr<DecodeServiceImpl> decode_;
+  std::unique_ptr<FakeAnswers> answers_;
   std::unique_ptr<RpcServer> server_;
   absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

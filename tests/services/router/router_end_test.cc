@@ -158,14 +158,8 @@ TEST(RouterEndTest, AGrantThatComesAfterTheDeadlineIsGivenBack) {
 
 TEST(RouterEndTest, WorkersOwnErrorsPassWithTheirDetails) {
   RouterHarness harness;
-  harness.stage().Set({.reserve_error = KvBudget({.message = "0 of 8 pages are free"})});
-  Outcome outcome = harness.Generate(TextRequest("Tell me"));
-  EXPECT_EQ(outcome.status.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(ReasonOf(outcome.status), "KV_BUDGET");
-  EXPECT_EQ(outcome.status.message(), "0 of 8 pages are free");
-
   harness.stage().Set({.prefill_error = ChannelDowngrade("shared was wanted, grpc was found")});
-  outcome = harness.Generate(TextRequest("Tell me"));
+  Outcome outcome = harness.Generate(TextRequest("Tell me"));
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(ReasonOf(outcome.status), "CHANNEL_DOWNGRADE");
 
@@ -173,6 +167,12 @@ TEST(RouterEndTest, WorkersOwnErrorsPassWithTheirDetails) {
   outcome = harness.Generate(TextRequest("Tell me"));
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kAborted);
   EXPECT_EQ(ReasonOf(outcome.status), "LEASE_LOST");
+
+  harness.stage().Set({.reserve_error = KvBudget({.message = "0 of 8 pages are free"})});
+  outcome = harness.Generate(TextRequest("Tell me"));
+  EXPECT_EQ(outcome.status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ReasonOf(outcome.status), "KV_BUDGET");
+  EXPECT_EQ(outcome.status.message(), "0 of 8 pages are free");
   EXPECT_TRUE(harness.stage().Await(Idle));
 }
 

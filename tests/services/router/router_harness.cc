@@ -42,13 +42,14 @@ Outcome::Joined Outcome::Choice(uint32_t choice) const {
   return out;
 }
 
-RouterHarness::RouterHarness(v1::RouterConfig config) {
+RouterHarness::RouterHarness(v1::RouterConfig config, FakeWorkerOptions decode) {
   auto model = ServedModel::Load(std::string(kModelDir), "tiny-v4");
   CHECK(model.ok());
   model_ = *std::move(model);
   prefill_ =
       std::make_unique<FakeWorker>(stage_, FakeWorkerOptions{.role = v1::WORKER_ROLE_PREFILL});
-  decode_ = std::make_unique<FakeWorker>(stage_, FakeWorkerOptions{.role = v1::WORKER_ROLE_DECODE});
+  decode.role = v1::WORKER_ROLE_DECODE;
+  decode_ = std::make_unique<FakeWorker>(stage_, decode);
   config.set_listen("127.0.0.1:0");
   config.set_model_dir(std::string(kModelDir));
   config.add_prefill_workers(prefill_->endpoint());

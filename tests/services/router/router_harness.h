@@ -41,7 +41,7 @@ class RouterHarness {
  public:
   RouterHarness() : RouterHarness(v1::RouterConfig()) {}
   // Fields that are set stay.
-  explicit RouterHarness(v1::RouterConfig config);
+  explicit RouterHarness(v1::RouterConfig config, FakeWorkerOptions decode = {});
 
   Stage& stage() { return stage_; }
   Router& router() { return *router_; }
@@ -54,6 +54,7 @@ class RouterHarness {
   Outcome Generate(const v1::GenerateRequest& request,
                    absl::Duration timeout = absl::Seconds(60)) const;
   // Cuts what runs on it, and stays away.
+  FakeWorker& decode() { return *decode_; }
   void KillDecode() { decode_.reset(); }
   void KillPrefill() { prefill_.reset(); }
 

@@ -53,6 +53,22 @@ TEST(PlacementTest, RoomComesBeforeLoad) {
   EXPECT_TRUE(PlaceAmong({Worker(1)}, {full}).ok());
 }
 
+TEST(PlacementTest, WhatHasRefusedAsMuchIsPassedOver) {
+  WorkerView full = Worker(1);
+  full.refused_tokens = 1000;
+  EXPECT_EQ(PlaceAmong({Worker(1)}, {full, Worker(1, 9)})->decode, 1);
+  const absl::Status none = PlaceAmong({Worker(1)}, {full, full}).status();
+  EXPECT_EQ(none.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ReasonOf(none), "KV_BUDGET");
+  EXPECT_TRUE(PlaceAmong({Worker(1)}, {full}, 999).ok()) << "less may fit";
+}
+
+TEST(PlacementTest, PlacesAreBoundByPagesAndBySlots) {
+  EXPECT_EQ(PlacesFor(Worker(1).state, 1000), 10);     // slots
+  EXPECT_EQ(PlacesFor(Worker(1).state, 20 * 256), 5);  // 100 pages
+  EXPECT_EQ(PlacesFor(Worker(1).state, 101 * 256), 0);
+}
+
 TEST(PlacementTest, FormatsAreNeverMixed) {
   const auto placed = PlaceAmong({Worker(1), Worker(2, 9)}, {Worker(2)});
   ASSERT_TRUE(placed.ok());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/decode/generate_request.h"
+#include "services/decode/answers/generate_request.h"
 
 #include "absl/strings/str_cat.h"
 #include "services/runtime/base/status_macros.h"

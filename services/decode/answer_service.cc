@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/decode/answer_service.h"
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include "services/decode/answers/answer_call.h"
+#include "services/runtime/rpc/status.h"
+#include "services/runtime/rpc/trace/trace_context.h"
+
+namespace tandem {
+namespace {
+
+absl::Status ShuttingDown() {
+  return WorkerLost({.message = "the decode worker is shutting down"});
+}
+
+// Nobody guesses another caller's stream. Never 0.
+uint64_t RandomName() {
+  std::random_device random;
+  return std::max<uint64_t>(1, uint64_t{random()} << 32 | random());
+}
+
+}  // namespace
+
+grpc::ServerWriteReactor<v1::TokensResponse>* AnswerServiceImpl::Tokens(
+    grpc::CallbackServerContext* /*context*/, const v1::TokensRequest* /*request*/) {
+  auto* stream = new TokenStream(RandomName(), tokens_max_, [this](uint64_t lost) {
+    (void)loop_.PostAlways(TokensLostCommand{.stream = lost});
+  });
+  if (!loop_.PostAlways(TokensOpenedCommand{.stream = stream})) stream->Close(ShuttingDown());
+  return stream;
+}
+
+grpc::ServerUnaryReactor* AnswerServiceImpl::Answer(grpc::CallbackServerContext* context,
+                                                    const v1::AnswerRequest* request,
+                                                    v1::AnswerResponse* response) {
+  auto* call = new AnswerCall(
+      {.stream = request->stream(), .answer = request->answer()}, *response,
+      RequestLine(request->request().request_id(), TraceOf(context->client_metadata()).id()),
+      [this](const AnswerSink* cancelled) {
+        (void)loop_.PostAlways(CancelCommand{.sink = cancelled});
+      });
+  // Admitted by its reservation: the queue's bound is not for it.
+  if (!loop_.PostAlways(GenerateCommand{.request = request->request(), .sink = call})) {
+    call->Close(ShuttingDown());
+  }
+  return call;
+}
+
+}  // namespace tandem
