@@ -33,6 +33,17 @@ absl::StatusOr<std::unique_ptr<KvStorage>> MakePool(const v1::DecodeConfig& conf
   return KvStorage::CreatePrivate(layout, worker.backends);
 }
 
+absl::StatusOr<std::unique_ptr<MetricsRegistry>> MakeRegistry(const v1::DecodeConfig& config) {
+  const v1::WorkerConfig& worker = config.worker();
+  return MetricsRegistry::Create(
+      {.role = ProcessRole::kDecode,
+       .model_name = worker.model_name(),
+       .listen = worker.metrics_listen(),
+       .version = Version(),
+       .config_hash = ConfigHash(config),
+       .vllm_aliases = worker.metrics_compat() == v1::METRICS_COMPAT_VLLM});
+}
+
 absl::Status Run(const v1::DecodeConfig& config) {
   ShutdownSignals signals;
   RouteGrpcLog();
@@ -44,14 +55,7 @@ absl::Status Run(const v1::DecodeConfig& config) {
                                          .chunks_per_step = batch_max,
                                          .pool_tokens = int64_t{config.pages()} * kPageTokens}));
   ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> pool, MakePool(config, worker));
-  ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry,
-                   MetricsRegistry::Create({.role = ProcessRole::kDecode,
-                                            .model_name = config.worker().model_name(),
-                                            .listen = config.worker().metrics_listen(),
-                                            .version = Version(),
-                                            .config_hash = ConfigHash(config),
-                                            .vllm_aliases = config.worker().metrics_compat() ==
-                                                            v1::METRICS_COMPAT_VLLM}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry, MakeRegistry(config));
   DecodeMetrics metrics(*registry);
   std::string no_nccl;
   const std::unique_ptr<NcclPort> nccl = NcclPort::Find(worker.backends, &no_nccl);
