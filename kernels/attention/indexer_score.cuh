@@ -149,7 +149,10 @@ __device__ __forceinline__ bool ScoreUnits(const IndexerTopkArgs& args, const In
   const int32_t behind = units.rows - units.end * kUnit;
   int32_t page = rows - kStep > behind ? pages[place + kScoreWarps / 2] : 0;
   ptx::GridDependencyWait();
-  if (work.irregular[local] != 0) return true;
+  if (work.irregular[local] != 0) {
+    ptx::CopyAsyncWait<0>();  // the next share copies to the same place
+    return true;
+  }
   IndexerQuery<kTiles> query;
   LoadQuery<kTiles>(work, local, lane, &query);
   auto key = static_cast<int32_t>(units.keys - work.keys) + units.first * kUnit + lane;

@@ -235,6 +235,7 @@ __global__ void __cluster_dims__(kShortBlocks, 1, 1) __launch_bounds__(kShortThr
   if (tid == 1) scores.most = 0;
   for (int i = tid; i < kShortBins; i += kShortThreads) bins[i] = 0;
   ptx::GridDependencyLaunch();
+  __syncthreads();
   ClusterArrive();
   ptx::GridDependencyWait();
   const QueryPart part = LoadQueryPart(args, t);
@@ -251,6 +252,7 @@ __global__ void __cluster_dims__(kShortBlocks, 1, 1) __launch_bounds__(kShortThr
   ClusterArrive();
   if (ClusterRank() != 0) return;
   ClusterWait();
+  __syncthreads();  // says the same to compute-sanitizer, which does not know the cluster's barrier
   int32_t* out = args.rows.row(t);
   if (all) {
     for (int32_t i = tid; i < topk; i += kShortThreads) {

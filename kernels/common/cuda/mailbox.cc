@@ -21,9 +21,9 @@ uint32_t* Mailbox(const Stream& stream) {
   if (is_new) {
     void* memory = nullptr;
     KERNEL_CHECK_EQ(cudaMalloc(&memory, kMailboxBytes), cudaSuccess);
-    KERNEL_CHECK_EQ(
-        cudaMemsetAsync(memory, 0xFF, kMailboxBytes, static_cast<cudaStream_t>(stream.queue())),
-        cudaSuccess);
+    // Now, even if the queue's operations are being recorded.
+    KERNEL_CHECK_EQ(cudaMemsetAsync(memory, 0xFF, kMailboxBytes, cudaStreamPerThread), cudaSuccess);
+    KERNEL_CHECK_EQ(cudaStreamSynchronize(cudaStreamPerThread), cudaSuccess);
     entry->second = static_cast<uint32_t*>(memory);
   }
   return entry->second;
