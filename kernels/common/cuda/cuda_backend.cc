@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/common/backend/copy_many.h"
 #include "kernels/common/contract.h"
-#include "kernels/common/cuda/copy_many.h"
 #include "kernels/common/cuda/device_stream.h"
 #include "kernels/common/cuda/queue_watcher.h"
 

@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/common/backend/copy_many.h"
 #include "kernels/common/contract.h"
-#include "kernels/common/cuda/copy_many.h"
 #include "kernels/common/cuda/launch.h"
 #include "kernels/ptx/grid_dependency.cuh"
 
