@@ -208,8 +208,9 @@ __global__ void __launch_bounds__(kThreads, 1)
 }
 
 // One block a head: the splits' sums under one maximum, then the sink, in order of the splits.
+// kAhead: splits whose sums are asked for before their weights are known.
+template <int kAhead>
 __global__ void __launch_bounds__(kMergeThreads) MergeKernel(const __grid_constant__ Parameters p) {
-  constexpr int kAhead = 20;  // splits whose sums are asked for before their weights are known
   __shared__ float weights[kMostSplits];
   __shared__ float inverse;
   ptx::GridDependencyLaunch();  // the next launch's weights are on their way while heads attend
@@ -308,10 +309,14 @@ void LaunchBlocks(Parameters& p, int64_t tokens, Stream& stream) {
           .shared_bytes = sizeof(Shared<kM>)},
          stream, SparseAttentionKernel<kM>, p);
   if (p.jobs.splits == 1) return;
+  // More than are wanted cost registers, which many tokens' blocks have none to spare of.
+  const auto merge = p.jobs.splits <= 4    ? MergeKernel<4>
+                     : p.jobs.splits <= 10 ? MergeKernel<10>
+                                           : MergeKernel<20>;
   Launch({.name = "sparse_attention merge",
           .grid = dim3(static_cast<unsigned>(tokens * p.heads)),
           .threads = kMergeThreads},
-         stream, MergeKernel, p);
+         stream, merge, p);
 }
 
 }  // namespace

@@ -12,7 +12,7 @@ namespace {
 std::string Grouped(int64_t value) {
   std::string out = absl::StrCat(value);
   for (int64_t at = static_cast<int64_t>(out.size()) - 3; at > 0; at -= 3) {
-    out.insert(static_cast<size_t>(at), ",");
+    out.insert(static_cast<size_t>(at), 1, ',');
   }
   return out;
 }

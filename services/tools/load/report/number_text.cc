@@ -11,7 +11,7 @@ namespace tandem {
 
 std::string CountText(uint64_t count) {
   std::string text = absl::StrCat(count);
-  for (size_t at = text.size(); at > 3; at -= 3) text.insert(at - 3, ",");
+  for (size_t at = text.size(); at > 3; at -= 3) text.insert(at - 3, 1, ',');
   return text;
 }
 
