@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <bit>
 
 #include "kernels/attention/head_tiles.cuh"
@@ -281,12 +282,12 @@ DeviceKeySource OnDevice(const KeySource& source) {
 }
 
 // A block fills a multiprocessor. With fewer units than those, each job takes a part of the
-// lists, but no less than a tile.
+// lists, but no less than two tiles, less work than the start and the merge cost; or one tile where
+// most multiprocessors are idle even so.
 int Splits(int64_t units, int columns) {
-  constexpr int kLeastColumns = kTileKeys;
   const int64_t idle = Multiprocessors() / units;
-  const int64_t most = std::min<int64_t>(kMostSplits, columns / kLeastColumns);
-  return static_cast<int>(std::max<int64_t>(1, std::min(idle, most)));
+  const int64_t least = (idle > kMostSplits / 2 ? 1 : 2) * kTileKeys;
+  return static_cast<int>(std::max<int64_t>(1, std::min({idle, int64_t{kMostSplits}, columns / least})));
 }
 
 template <int kM>
