@@ -287,7 +287,8 @@ DeviceKeySource OnDevice(const KeySource& source) {
 int Splits(int64_t units, int columns) {
   const int64_t idle = Multiprocessors() / units;
   const int64_t least = (idle > kMostSplits / 2 ? 1 : 2) * kTileKeys;
-  return static_cast<int>(std::max<int64_t>(1, std::min({idle, int64_t{kMostSplits}, columns / least})));
+  return static_cast<int>(
+      std::max<int64_t>(1, std::min({idle, int64_t{kMostSplits}, columns / least})));
 }
 
 template <int kM>
