@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "kernels/attention/indexer_unit.cuh"
+#include "kernels/common/cuda/reduce.cuh"
 #include "kernels/ptx/async_copy.cuh"
 
 namespace tandem::kernels::cuda {
@@ -55,12 +56,7 @@ __device__ __forceinline__ void ReadTokens(const IndexerTopkArgs& args, const In
     slice.sequence[i] = args.batch.sequence[work.first + i];
     own += rows > args.rows.shape[1] ? (rows + kUnit - 1) / kUnit : 0;
   }
-  int32_t scan = own;
-#pragma unroll
-  for (int offset = 1; offset < 32; offset *= 2) {
-    const int32_t below = __shfl_up_sync(0xFFFFFFFFu, scan, offset);
-    if (lane >= offset) scan += below;
-  }
+  int32_t scan = WarpScan(own);
   if (lane == 31) warp_sums[warp] = scan;
   __syncthreads();
   scan -= own;

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "kernels/attention/indexer_query.cuh"
+#include "kernels/common/cuda/reduce.cuh"
 
 namespace tandem::kernels::cuda {
 
@@ -34,12 +35,7 @@ struct Threshold {
 __device__ __forceinline__ uint32_t ExclusiveScan(uint32_t own, uint32_t* total) {
   __shared__ uint32_t warp_sums[kSelectWarps];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  uint32_t scan = own;
-#pragma unroll
-  for (int offset = 1; offset < 32; offset *= 2) {
-    const uint32_t below = __shfl_up_sync(0xFFFFFFFFu, scan, offset);
-    if (lane >= offset) scan += below;
-  }
+  const uint32_t scan = WarpScan(own);
   __syncthreads();  // the words may still be read by the scan before
   if (lane == 31) warp_sums[warp] = scan;
   __syncthreads();

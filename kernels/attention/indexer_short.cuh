@@ -12,6 +12,7 @@
 
 #include "kernels/attention/cluster.cuh"
 #include "kernels/attention/indexer_unit.cuh"
+#include "kernels/common/cuda/reduce.cuh"
 #include "kernels/ptx/async_copy.cuh"
 
 namespace tandem::kernels::cuda {
@@ -121,12 +122,7 @@ __device__ __forceinline__ ShortThreshold FindShortThreshold(uint32_t* bins, uin
   uint32_t sum = 0;
 #pragma unroll
   for (const uint32_t count : counts) sum += count;
-  uint32_t scan = sum;
-#pragma unroll
-  for (int offset = 1; offset < 32; offset *= 2) {
-    const uint32_t below = __shfl_up_sync(0xFFFFFFFFu, scan, offset);
-    if (lane >= offset) scan += below;
-  }
+  const uint32_t scan = WarpScan(sum);
   if (lane == 31) warp_sums[warp] = scan;
   __syncthreads();
   uint32_t above = scan - sum;

@@ -2,8 +2,7 @@
 // What follows the mixing product, as kernels.
 //
 //   HcFinish      up to some hundred tokens: a block a token. One warp weighs the streams and goes
-//   on
-//                 to Sinkhorn, which the others do not wait for: they collapse.
+//                 on to Sinkhorn, which the others do not wait for: they collapse.
 //   HcWeigh and   more: weights of all tokens, a warp each; then a block a token, the last tokens
 //   HcCollapse    first, whose streams are still in L2.
 #include "kernels/common/cuda/launch.h"

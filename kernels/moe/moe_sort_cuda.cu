@@ -35,12 +35,7 @@ struct PrepareArgs {
 __device__ int2 BlockScan(int value) {
   __shared__ int warps[32];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  int sum = value;
-#pragma unroll
-  for (int offset = 1; offset < 32; offset *= 2) {
-    const int other = __shfl_up_sync(0xFFFFFFFFu, sum, offset);
-    if (lane >= offset) sum += other;
-  }
+  const int sum = WarpScan(value);
   __syncthreads();  // a scan before this one may still read
   if (lane == 31) warps[warp] = sum;
   __syncthreads();

@@ -85,12 +85,7 @@ template <typename T>
 __device__ __forceinline__ T BlockPrefix(T own, T* total) {
   __shared__ T warp_sums[32];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  T scan = own;
-#pragma unroll
-  for (int offset = 1; offset < 32; offset *= 2) {
-    const T below = __shfl_up_sync(0xFFFFFFFFu, scan, offset);
-    if (lane >= offset) scan += below;
-  }
+  const T scan = WarpScan(own);
   // Without `own`, by a shuffle: a difference of floats would not be the sum of those before.
   const T shifted = __shfl_up_sync(0xFFFFFFFFu, scan, 1);
   const T within = lane == 0 ? T{} : shifted;

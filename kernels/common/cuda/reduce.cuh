@@ -32,6 +32,18 @@ __device__ __forceinline__ T WarpReduce(T value, Operation operation) {
   return value;
 }
 
+// The sum of this lane's value and of those of all lanes before it.
+template <typename T>
+__device__ __forceinline__ T WarpScan(T value) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+  for (int offset = 1; offset < 32; offset *= 2) {
+    const T below = __shfl_up_sync(0xFFFFFFFFu, value, offset);
+    if (lane >= offset) value += below;
+  }
+  return value;
+}
+
 template <typename T, typename Operation>
 __device__ __forceinline__ T BlockReduce(T value, Operation operation) {
   __shared__ T partial[32];
