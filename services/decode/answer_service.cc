@@ -6,15 +6,10 @@
 #include <utility>
 
 #include "services/decode/answers/answer_call.h"
-#include "services/runtime/rpc/status.h"
 #include "services/runtime/rpc/trace/trace_context.h"
 
 namespace tandem {
 namespace {
-
-absl::Status ShuttingDown() {
-  return WorkerLost({.message = "the decode worker is shutting down"});
-}
 
 // Nobody guesses another caller's stream. Never 0.
 uint64_t RandomName() {
@@ -29,7 +24,7 @@ grpc::ServerWriteReactor<v1::TokensResponse>* AnswerServiceImpl::Tokens(
   auto* stream = new TokenStream(RandomName(), tokens_max_, [this](uint64_t lost) {
     (void)loop_.PostAlways(TokensLostCommand{.stream = lost});
   });
-  if (!loop_.PostAlways(TokensOpenedCommand{.stream = stream})) stream->Close(ShuttingDown());
+  if (!loop_.PostAlways(TokensOpenedCommand{.stream = stream})) stream->Close(LoopGone());
   return stream;
 }
 
@@ -44,7 +39,7 @@ grpc::ServerUnaryReactor* AnswerServiceImpl::Answer(grpc::CallbackServerContext*
       });
   // Admitted by its reservation: the queue's bound is not for it.
   if (!loop_.PostAlways(GenerateCommand{.request = request->request(), .sink = call})) {
-    call->Close(ShuttingDown());
+    call->Close(LoopGone());
   }
   return call;
 }

@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "services/runtime/kv/lease_table.h"
+#include "services/runtime/rpc/status.h"
 #include "services/runtime/transfer/wire.h"
 #include "tandem/v1/worker.pb.h"
 
@@ -19,6 +20,11 @@ namespace tandem {
 class AnswerSink;
 class NcclEnd;
 class TokenStream;
+
+// What a command is answered with when the loop takes no more, or ends before it.
+inline absl::Status LoopGone() {
+  return WorkerLost({.message = "the decode worker is shutting down"});
+}
 
 struct ReserveCommand {
   int64_t tokens = 0;

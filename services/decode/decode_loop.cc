@@ -362,7 +362,7 @@ void DecodeLoop::PublishState(absl::Time now) {
 }
 
 void DecodeLoop::Stop() {
-  const absl::Status gone = WorkerLost({.message = "the decode worker is shutting down"});
+  const absl::Status gone = LoopGone();
   // Nothing of a sequence is freed under the engine.
   if (running_.has_value()) (void)engine_.Collect();
   running_.reset();

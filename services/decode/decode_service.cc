@@ -112,7 +112,7 @@ grpc::ServerWriteReactor<v1::DecodeServiceGenerateResponse>* DecodeServiceImpl::
                                     });
   // Admitted by its reservation: the queue's bound is not for it.
   if (!loop_.PostAlways(GenerateCommand{.request = *request, .sink = stream})) {
-    stream->Close(WorkerLost({.message = "the decode worker is shutting down"}));
+    stream->Close(LoopGone());
   }
   return stream;
 }

@@ -94,7 +94,7 @@ absl::Status LinkReactor::OnLease(const v1::LinkRequest& request) {
     return loop_.PostAlways(LinkEndCommand{
         .link = link_, .key = FromProto(request.end_write()), .tokens = request.tokens()});
   };
-  return post() ? absl::OkStatus() : WorkerLost({.message = "the decode worker is shutting down"});
+  return post() ? absl::OkStatus() : LoopGone();
 }
 
 absl::Status LinkReactor::OnHello(const v1::LinkHello& hello) {
@@ -145,8 +145,7 @@ absl::Status LinkReactor::OnChoice(const v1::LinkChoice& choice) {
   LinkOpenedCommand opened{.link = link_, .kind = kind, .send = [this](v1::LinkResponse response) {
                              Send(std::move(response));
                            }};
-  if (!loop_.PostAlways(std::move(opened)))
-    return WorkerLost({.message = "the decode worker is shutting down"});
+  if (!loop_.PostAlways(std::move(opened))) return LoopGone();
   SayReady(kind, absl::OkStatus());
   return absl::OkStatus();
 }
@@ -182,7 +181,7 @@ absl::Status LinkReactor::JoinNccl(const v1::LinkChoice& choice) {
                            }};
   const bool posted = loop_.PostAlways(std::move(opened));
   opened_.Notify();
-  return posted ? absl::OkStatus() : WorkerLost({.message = "the decode worker is shutting down"});
+  return posted ? absl::OkStatus() : LoopGone();
 }
 
 void LinkReactor::OnJoined(const absl::Status& status) {

@@ -117,10 +117,7 @@ GrpcChannel::~GrpcChannel() {
 
 absl::StatusOr<KvPlace> GrpcChannel::Open(const Grant& lease, int tokens) {
   ASSIGN_OR_RETURN(Allocation memory, staging_.pages.Allocate(KvLayout::PagesFor(tokens)));
-  KvPlace place{.pool = staging_.id,
-                .view = staging_.storage->view(),
-                .slot = memory.slot,
-                .pages = memory.pages};
+  KvPlace place = staging_.PlaceOf(memory);
   transfers_.emplace(lease.key.lease_id, Transfer{.memory = std::move(memory), .call = nullptr});
   return place;
 }

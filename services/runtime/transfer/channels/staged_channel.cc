@@ -49,10 +49,7 @@ void StagedChannel::Transfer::WhenIdle(std::function<void(absl::Status)> done) {
 
 absl::StatusOr<KvPlace> StagedChannel::Open(const Grant& lease, int tokens) {
   ASSIGN_OR_RETURN(Allocation memory, staging_.pages.Allocate(KvLayout::PagesFor(tokens)));
-  KvPlace place{.pool = staging_.id,
-                .view = staging_.storage->view(),
-                .slot = memory.slot,
-                .pages = memory.pages};
+  KvPlace place = staging_.PlaceOf(memory);
   transfers_.emplace(lease.key.lease_id, std::make_unique<Transfer>(std::move(memory), lease));
   return place;
 }

@@ -25,6 +25,11 @@ struct StagingPool {
   PoolId id = 0;
   std::unique_ptr<KvStorage> storage;
   PagePool pages;
+
+  // Where memory of it is.
+  KvPlace PlaceOf(const Allocation& memory) const {
+    return {.pool = id, .view = storage->view(), .slot = memory.slot, .pages = memory.pages};
+  }
 };
 
 class StagedChannel : public KvChannel {
