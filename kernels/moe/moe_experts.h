@@ -14,7 +14,8 @@
 //           sum is fp32 over ascending expert ids, then the shared expert, rounded once. An expert
 //           named twice by a token counts twice. A row's bits do not depend on T. CUDA, T ≤ 8: K
 //           in 4 parts (w1, w3) and 2 of FP4 or 4 of FP8 (w2), those added in ascending order; FP8
-//           sums of 64 products; silu in fp32.
+//           sums of 64 products; silu in fp32. For tens of tokens as T ≤ 8, but w2's K in one
+//           part; beyond, see moe_tiles.h.
 // Cost      weights of the experts in use, read once a step; 6·D·I flop a pair and 6·D·J a token
 // Roofline  D=4096, I=2048, 6 of 256, FP4: T=1 → 80 MB + 25 MB shared → 22 µs at 4.8 TB/s
 // Source    reference/deepseek_v4.md 3.10, DIS-9

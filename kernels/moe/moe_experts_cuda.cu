@@ -53,6 +53,12 @@ void MoeExperts(const MoeExpertsArgs& args, Stream& stream) {
   const int64_t tokens = args.x.shape[0], topk = args.experts.shape[1];
   const int64_t slice = SmallTokens(topk);
   if (tokens > slice && TilesHaveFormat(args)) {
+    // Where an expert has a row or two: on an H200 10 % faster at 16 and 32 tokens, 7 % at 64 (of
+    // 256 experts), not at 128. Block-scaled tiles make nothing of their codes, which is what
+    // costs.
+    if (NativeTileMath() == TileMath::kBf16 && args.experts.size() <= 2 * args.routed.shape[0]) {
+      return MoeExpertsListed(args, stream);
+    }
     return MoeExpertsGrouped(args, NativeTileMath(), stream);
   }
   for (int64_t t = 0; t < tokens; t += slice) {

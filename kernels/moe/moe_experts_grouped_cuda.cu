@@ -58,7 +58,8 @@ void Run(const MoeExpertsArgs& args, TileMath math, int tile_tokens, Stream& str
                .tiles = scratch.Take<MoeTile>(tiles),
                .token = scratch.Take<int32_t>(pairs),
                .weight = scratch.Take<float>(pairs),
-               .row_of = scratch.Take<int32_t>(pairs)};
+               .row_of = scratch.Take<int32_t>(pairs),
+               .taken = scratch.Take<int32_t>(2)};
   const QuantisedRows x = TakeRows(math, tokens, dim, scratch);
   gate.x = gate.shared_x = ViewOf(x, dim);
   gate.gates = TakeRows(math, pairs, inner, scratch);

@@ -9,41 +9,16 @@
 namespace tandem::kernels::cuda {
 namespace {
 
-MatrixSet RoutedSet(const MoeExpertsArgs& args, LinearWeight ExpertWeights::*matrix) {
-  if (args.routed.shape[0] == 0) return {};
-  const LinearWeight& zero = args.routed[0].*matrix;
-  const int64_t count = args.routed.shape[0];
-  const int64_t stride = count > 1 ? (args.routed[1].*matrix).prepared - zero.prepared : 0;
-  for (int64_t e = 0; e < count; ++e) {
-    const LinearWeight& weight = args.routed[e].*matrix;
-    KERNEL_CHECK(weight.prepared == zero.prepared + e * stride);
-    KERNEL_CHECK(weight.format == zero.format && weight.n == zero.n && weight.k == zero.k);
-  }
-  return SetOf(zero, stride);
-}
-
 // Up to so many blocks, one of sixteen warps a multiprocessor gives more warps than two of eight.
 constexpr int64_t kWideBlocks = 160;
-
-// How many blocks with a ring each a multiprocessor holds: SM120's shared memory is for two.
-int RingBlocks() {
-  static const int count = [] {
-    int value = 0;
-    KERNEL_CHECK_EQ(cudaOccupancyMaxActiveBlocksPerMultiprocessor(
-                        &value, GateUpKernel<false>, kGateThreads,
-                        static_cast<size_t>(kGateWarps) * WeightRing::kRingBytes),
-                    cudaSuccess);
-    return value;
-  }();
-  return count;
-}
 
 void LaunchKernels(const SmallArguments& args, Stream& stream) {
   const int64_t tokens = args.routes.tokens, pairs = tokens * args.routes.topk;
   const int64_t shared_tiles = args.shared_inner / kTileRows;
   const int64_t items = shared_tiles + pairs * args.inner / kTileRows;
   const bool own_row = args.unquantised != nullptr;
-  const int64_t at_once = int64_t{own_row ? kGateBlocks : RingBlocks()} * Multiprocessors();
+  static const int ring_blocks = RingBlocks(GateUpKernel<false>);
+  const int64_t at_once = int64_t{own_row ? kGateBlocks : ring_blocks} * Multiprocessors();
   const int64_t gate_blocks = std::min(items, at_once);
   KERNEL_CHECK_LE(shared_tiles, gate_blocks);
   SmallArguments gates = args;
@@ -52,7 +27,7 @@ void LaunchKernels(const SmallArguments& args, Stream& stream) {
   Launch({.name = "moe_experts gate_up",
           .grid = dim3(static_cast<unsigned>(gate_blocks)),
           .threads = kGateThreads,
-          .shared_bytes = own_row ? OwnRow::Bytes(args.dim) : kGateWarps * WeightRing::kRingBytes},
+          .shared_bytes = own_row ? OwnRow::Bytes(args.dim) : kGateRings},
          stream, own_row ? GateUpKernel<true> : GateUpKernel<false>, gates);
   SmallArguments down = args;
   if (args.chosen != nullptr) {
@@ -94,9 +69,9 @@ void MoeExpertsSmall(const MoeExpertsArgs& args, const Routes& routes, const Hal
       .routes = routes,
       .chosen = chooses ? scratch.Take<int32_t>(pairs) : nullptr,
       .chosen_weight = chooses ? scratch.Take<float>(pairs) : nullptr,
-      .w1 = {RoutedSet(args, &ExpertWeights::w1), SetOf(args.shared.w1, 0)},
-      .w3 = {RoutedSet(args, &ExpertWeights::w3), SetOf(args.shared.w3, 0)},
-      .w2 = {RoutedSet(args, &ExpertWeights::w2), SetOf(args.shared.w2, 0)},
+      .w1 = {RoutedSet(args.routed, &ExpertWeights::w1), SetOf(args.shared.w1, 0)},
+      .w3 = {RoutedSet(args.routed, &ExpertWeights::w3), SetOf(args.shared.w3, 0)},
+      .w2 = {RoutedSet(args.routed, &ExpertWeights::w2), SetOf(args.shared.w2, 0)},
       .dim = static_cast<int32_t>(dim),
       .inner = static_cast<int32_t>(inner),
       .shared_inner = static_cast<int32_t>(shared_inner),

@@ -111,15 +111,18 @@ __device__ void CutTiles(const PrepareArgs& p, int begin, int rows) {
   const int step = tiles > 0 ? ((rows + tiles - 1) / tiles + 7) / 8 * 8 : 0;
   sizes[thread] = step;
   __syncthreads();
-  int rank = 0;
-  for (int e = 0; e < p.expert_count; ++e) {
-    rank += sizes[e] > step || (sizes[e] == step && e < thread);
+  int rank = thread;
+  if (thread < p.expert_count) {
+    rank = 0;
+    for (int e = 0; e < p.expert_count; ++e) {
+      rank += sizes[e] > step || (sizes[e] == step && e < thread);
+    }
   }
-  if (thread >= p.expert_count) rank = thread;
   numbers[rank] = tiles;
   __syncthreads();
   const int2 scan = BlockScan(numbers[thread]);
   if (thread == 0) *p.rows.tile_count = scan.y;
+  if (thread < 2) p.rows.taken[thread] = 0;
   numbers[thread] = scan.x;
   __syncthreads();
   const int first = numbers[rank];
@@ -175,6 +178,12 @@ __device__ __forceinline__ void StoreGroup(const QuantisedRows& to, int64_t grou
     const uint32_t low = lane_codes.codes[0], high = lane_codes.codes[1];
     reinterpret_cast<uint32_t*>(to.x + group * kActGroup)[lane] = low | high << 16;
     if (lane == 0) to.scale[group] = lane_codes.scale.bits;
+    return;
+  }
+  if (to.factor != nullptr) {
+    reinterpret_cast<uint2*>(to.x + 2 * group * kActGroup)[lane] =
+        make_uint2(E4M3ToHalf2(lane_codes.codes[0]), E4M3ToHalf2(lane_codes.codes[1]));
+    if (lane == 0) to.factor[group] = ToFloat(lane_codes.scale);
     return;
   }
   const float s = ToFloat(lane_codes.scale);

@@ -37,6 +37,7 @@ struct MoeRows {
   int32_t* token;   // [rows] of a row
   float* weight;    // [rows] its routing weight
   int32_t* row_of;  // [T, K] row of a pair; -1: none
+  int32_t* taken;   // [2] zeros
 };
 
 // The most tiles of at most `tile_rows` rows that `pairs` pairs can take.
@@ -46,10 +47,11 @@ constexpr int64_t MostTiles(int64_t pairs, int64_t experts, int64_t tile_rows) {
 
 // Quantised rows of k columns (act_quant), row-major in device memory, as the products take them:
 // codes times their scale, exact in bf16; or, where scale is not null, codes [rows, k] and scales
-// [rows, k/128].
+// [rows, k/128]; or, where factor is not null, as HalfRows has them.
 struct QuantisedRows {
   uint8_t* x = nullptr;
   uint8_t* scale = nullptr;
+  float* factor = nullptr;
 };
 
 // Sorts the pairs, cuts tiles of at most tile_rows (a multiple of 8) rows, and quantises x.
@@ -59,6 +61,11 @@ void MoePrepare(const MoeExpertsArgs& args, int tile_rows, const MoeRows& rows,
 // y[t] = bf( Σ routed[row of t's pairs], experts ascending, + shared[t] ).
 void MoeCombine(const MoeExpertsArgs& args, const int32_t* row_of, const Bf16* routed,
                 const Bf16* shared, Stream& stream);
+
+// moe_experts for T of more than a few to hundreds, whose experts have a few rows each: the
+// products of moe_experts_small.h on tiles of eight rows.
+inline constexpr int kListedRows = 8;
+void MoeExpertsListed(const MoeExpertsArgs& args, Stream& stream);
 
 // moe_experts on prepared weights, routed ones evenly spaced, for T of a few to thousands.
 void MoeExpertsGrouped(const MoeExpertsArgs& args, TileMath math, Stream& stream);

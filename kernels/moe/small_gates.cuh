@@ -22,7 +22,19 @@ inline constexpr int kGateThreads = 32 * kGateWarps;
 inline constexpr int kGateBlocks = 4;  // a multiprocessor
 // Of a partial sum: eight lanes, eight bank groups.
 inline constexpr int kTileColumn = kTileRows + 4;
-static_assert(kGateThreads >= kColumns * kTileRows);
+static_assert(kGateThreads == kColumns * kTileRows);
+
+inline constexpr int64_t kGateRings = int64_t{kGateWarps} * WeightRing<>::kRingBytes;
+
+// How many blocks with a ring each a multiprocessor holds: SM120's shared memory is for two.
+template <typename Kernel>
+int RingBlocks(Kernel* kernel) {
+  int blocks = 0;
+  KERNEL_CHECK_EQ(
+      cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kGateThreads, kGateRings),
+      cudaSuccess);
+  return blocks;
+}
 
 struct GateSums {
   float part[kGateWarps][2][kColumns * kTileColumn];
@@ -95,10 +107,13 @@ __device__ __forceinline__ bool NextItem(const SmallArguments& args, Work& work,
   return true;
 }
 
-// Sums the warps' parts in order and writes swiglu of them.
-__device__ __forceinline__ void GateUpEnd(const SmallArguments& args, const float (&sum)[2][4],
-                                          const Columns& columns, const Plan& plan, bool is_shared,
-                                          int tile, GateSums& sums) {
+// The sums of the warps' parts, in order; of w1 and w3, this thread's column and row of the tile.
+// By the block.
+struct GateValues {
+  int column, row;
+  float a, b;
+};
+__device__ __forceinline__ GateValues SumGates(const float (&sum)[2][4], bool fp4, GateSums& sums) {
   const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, c = lane % 4;
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
@@ -109,22 +124,29 @@ __device__ __forceinline__ void GateUpEnd(const SmallArguments& args, const floa
     at[kTileColumn + 8] = sum[i][3];
   }
   __syncthreads();
-  const int column = static_cast<int>(threadIdx.x) / kTileRows;
-  const int row = static_cast<int>(threadIdx.x) % kTileRows;
-  const int pair = columns.of(column);
-  if (column >= columns.count) return;
-  float a = 0, b = 0;
+  GateValues v{.column = static_cast<int>(threadIdx.x) / kTileRows,
+               .row = static_cast<int>(threadIdx.x) % kTileRows};
 #pragma unroll
   for (int w = 0; w < kGateWarps; ++w) {
-    a += sums.part[w][0][column * kTileColumn + row];
-    b += sums.part[w][1][column * kTileColumn + row];
+    v.a += sums.part[w][0][v.column * kTileColumn + v.row];
+    v.b += sums.part[w][1][v.column * kTileColumn + v.row];
   }
-  if (args.w1[is_shared].fp4) a *= kFp4HalfScale, b *= kFp4HalfScale;
+  if (fp4) v.a *= kFp4HalfScale, v.b *= kFp4HalfScale;
+  return v;
+}
+
+// Writes swiglu of an item's sums.
+__device__ __forceinline__ void GateUpEnd(const SmallArguments& args, const float (&sum)[2][4],
+                                          const Columns& columns, const Plan& plan, bool is_shared,
+                                          int tile, GateSums& sums) {
+  const GateValues v = SumGates(sum, args.w1[is_shared].fp4, sums);
+  const int pair = columns.of(v.column);
+  if (v.column >= columns.count) return;
   const float out =
-      SwigluOf(RoundBf16(a), RoundBf16(b), is_shared ? 1.0f : plan.weight[pair], args.limit);
+      SwigluOf(RoundBf16(v.a), RoundBf16(v.b), is_shared ? 1.0f : plan.weight[pair], args.limit);
   Bf16* h = is_shared ? args.shared_h + int64_t{pair} * args.shared_inner
                       : args.h + int64_t{pair} * args.inner;
-  h[tile * kTileRows + row] = RoundToBf16(out);
+  h[tile * kTileRows + v.row] = RoundToBf16(out);
 }
 
 // Before the wait: the shared expert's weights. Its w2 goes to L2. The same for routed experts
@@ -180,7 +202,7 @@ class OwnRow {
 
 // One token's are read too quickly for a ring to fill.
 template <bool kOwnRow>
-using GateWeights = std::conditional_t<kOwnRow, TilePair, WeightRing>;
+using GateWeights = std::conditional_t<kOwnRow, TilePair, WeightRing<>>;
 
 // The warps of a block share K of an item. kOwnRow: one token, not yet quantised.
 template <bool kOwnRow>

@@ -24,6 +24,7 @@
 #include "kernels/common/tensor.h"
 #include "kernels/gemm/dequant.cuh"
 #include "kernels/gemm/fragment_order.h"
+#include "kernels/moe/moe_experts.h"
 #include "kernels/moe/quantised_rows.cuh"
 #include "kernels/ptx/bulk_copy.cuh"
 #include "kernels/ptx/mma.cuh"
@@ -62,6 +63,21 @@ inline MatrixSet SetOf(const LinearWeight& weight, int64_t stride) {
           .fp4 = weight.format == WeightFormat::kFp4};
 }
 
+// The same matrix of all experts; none: nothing.
+inline MatrixSet RoutedSet(const TensorView<const ExpertWeights, 1>& routed,
+                           LinearWeight ExpertWeights::*matrix) {
+  const int64_t count = routed.shape[0];
+  if (count == 0) return {};
+  const LinearWeight& zero = routed[0].*matrix;
+  const int64_t stride = count > 1 ? (routed[1].*matrix).prepared - zero.prepared : 0;
+  for (int64_t e = 0; e < count; ++e) {
+    const LinearWeight& weight = routed[e].*matrix;
+    KERNEL_CHECK(weight.prepared == zero.prepared + e * stride);
+    KERNEL_CHECK(weight.format == zero.format && weight.n == zero.n && weight.k == zero.k);
+  }
+  return SetOf(zero, stride);
+}
+
 // Asks for share i of n of expert e's matrix to be in L2; by one lane of the warp.
 __device__ __forceinline__ void PrefetchShare(const MatrixSet& set, int64_t e, int i, int n) {
   if (threadIdx.x % 32 != 0) return;
@@ -76,6 +92,7 @@ __device__ __forceinline__ void PrefetchShare(const MatrixSet& set, int64_t e, i
 
 // Part of K of two tiles.
 inline constexpr int kNoMore = -1;  // slots: there is none
+inline constexpr int kNotYet = -2;  // it will be known later
 struct Part {
   const uint8_t* codes[2] = {};   // of the first load
   const uint8_t* scales[2] = {};  // of the first slot

@@ -15,6 +15,8 @@
 
 namespace tandem::kernels::cuda {
 
+// kGaps: next() may not know yet what comes.
+template <bool kGaps = false>
 class WeightRing {
  public:
   static constexpr int kStages = 2, kStageSlots = 2;
@@ -40,7 +42,7 @@ class WeightRing {
   }
 
   // Asks for as much as the ring takes. next() returns the part behind the last one it returned, of
-  // kNoMore slots if there is none.
+  // kNoMore slots if there is none. kGaps: or of kNotYet; Fill comes again before the next Run.
   template <typename Next>
   __device__ __forceinline__ void Fill(bool, const Next& next) {
     while (ahead_ < kStages && Ask(next)) {
@@ -97,7 +99,11 @@ class WeightRing {
 
   template <typename Next>
   __device__ __forceinline__ bool Ask(const Next& next) {
-    while (left_ == 0) MoveTo(next());
+    while (left_ == 0) {
+      const Part part = next();
+      if (kGaps && part.slots == kNotYet) return false;
+      MoveTo(part);
+    }
     if (left_ == kNoMore) return false;
     AskStage();
     return true;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: moe_experts for more than a few tokens on a device. Method: fresh random input and routes
 // (unused slots, experts out of range, experts named twice), from one row an expert to several
-// tiles, with both products (the block-scaled one emulated where the device has none), against the
+// tiles, with all products (the block-scaled one emulated where the device has none), against the
 // reference; the same bits twice and whatever T.
 #include <memory>
 
@@ -15,6 +15,19 @@ namespace {
 struct Shape {
   int64_t tokens, dim, inner, shared_inner, experts, slots;
 };
+
+struct Form {
+  const char* name;
+  void (*run)(const MoeExpertsArgs& args, Stream& stream);
+};
+constexpr Form kForms[] = {
+    {"bf16", [](const MoeExpertsArgs& args,
+                Stream& stream) { cuda::MoeExpertsGrouped(args, cuda::TileMath::kBf16, stream); }},
+    {"block-scaled",
+     [](const MoeExpertsArgs& args, Stream& stream) {
+       cuda::MoeExpertsGrouped(args, cuda::TileMath::kMx, stream);
+     }},
+    {"listed", cuda::MoeExpertsListed}};
 
 class MoeExpertsGroupedCudaTest : public OnDevice {
  protected:
@@ -69,15 +82,15 @@ class MoeExpertsGroupedCudaTest : public OnDevice {
     reference.moe_experts(Args(model.plain, Rows(x.view, 0, judged), Rows(experts.view, 0, judged),
                                Rows(weight.view, 0, judged), expected),
                           host);
-    for (const cuda::TileMath math : {cuda::TileMath::kBf16, cuda::TileMath::kMx}) {
-      SCOPED_TRACE(math == cuda::TileMath::kMx ? "block-scaled" : "bf16");
-      Compare(s, model, x, experts, weight, expected, math);
+    for (const Form& form : kForms) {
+      SCOPED_TRACE(form.name);
+      Compare(s, model, x, experts, weight, expected, form);
     }
   }
 
   void Compare(const Shape& s, const Model& model, const Tensor<Bf16, 2>& x,
                const Tensor<int32_t, 2>& experts, const Tensor<float, 2>& weight,
-               const Tensor<Bf16, 2>& expected, cuda::TileMath math) {
+               const Tensor<Bf16, 2>& expected, const Form& form) {
     const int64_t judged = expected.view.shape[0];
     Tensor<Bf16, 2> poison(s.tokens, s.dim);
     poison.Poison();
@@ -85,10 +98,9 @@ class MoeExpertsGroupedCudaTest : public OnDevice {
     const DeviceTensor de(experts);
     const DeviceTensor dw(weight);
     const auto run = [&](int64_t first, int64_t n, TensorView<Bf16, 2> to) {
-      cuda::MoeExpertsGrouped(
-          Args(model.prepared, Rows(dx.view(), first, n), Rows(de.view(), first, n),
-               Rows(dw.view(), first, n), Rows(to, first, n)),
-          math, stream);
+      form.run(Args(model.prepared, Rows(dx.view(), first, n), Rows(de.view(), first, n),
+                    Rows(dw.view(), first, n), Rows(to, first, n)),
+               stream);
     };
     run(0, s.tokens, y);
     run(0, s.tokens, again);
