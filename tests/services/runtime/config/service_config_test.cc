@@ -47,6 +47,7 @@ TEST(ServiceConfigTest, DefaultsAreTheContracts) {
   ASSERT_TRUE(prefill.ok()) << prefill.status();
   EXPECT_EQ(prefill->kv_channel_kind(), v1::KV_CHANNEL_KIND_SHARED);
   EXPECT_EQ(prefill->chunk_tokens(), 256U);
+  EXPECT_FALSE(prefill->has_queue_wait_max());
 }
 
 TEST(ServiceConfigTest, EachErrorNamesFieldLimitAndValue) {
@@ -66,6 +67,8 @@ TEST(ServiceConfigTest, EachErrorNamesFieldLimitAndValue) {
       {base + "\nno_such_field: 1", {":2:", "no_such_field"}},
       {base + "\n  choices_max: \"x\"", {":2:"}},
       {base + "choices_max: 5000000000", {"5000000000"}},
+      {base + "slo { tpot { nanos: 0 } }", {"slo.tpot", "0", "above 0"}},
+      {base + "slo { ttft { seconds: 1 } e2e { seconds: -1 } }", {"slo.e2e", "-1s"}},
       {base + "registry {}", {"registry.listen", "required"}},
       {base + "registry { listen: \"h:1\" tls { cert_file: \"c\" } }", {"registry.tls.ca_file"}},
       {base + "registry { listen: \"h:1\" worker_ttl { nanos: 1 } }",
