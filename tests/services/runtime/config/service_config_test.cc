@@ -48,6 +48,9 @@ TEST(ServiceConfigTest, DefaultsAreTheContracts) {
   EXPECT_EQ(prefill->kv_channel_kind(), v1::KV_CHANNEL_KIND_SHARED);
   EXPECT_EQ(prefill->chunk_tokens(), 256U);
   EXPECT_FALSE(prefill->has_queue_wait_max());
+  const auto never = LoadPrefillConfig(
+      Write("worker { listen: \"h:4\" model_dir: \"m\" } queue_wait_max { seconds: 0 }"));
+  EXPECT_THAT(std::string(never.status().message()), HasSubstr("queue_wait_max: 0 is not above 0"));
 }
 
 TEST(ServiceConfigTest, EachErrorNamesFieldLimitAndValue) {
