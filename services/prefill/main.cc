@@ -52,20 +52,23 @@ absl::StatusOr<PrefillLoop::Options> LoopOptions(const v1::PrefillConfig& config
   ASSIGN_OR_RETURN(ChannelCredentials credentials,
                    MakeChannelCredentials(
                        "decode_tls", config.has_decode_tls() ? &config.decode_tls() : nullptr));
-  AdmissionLimits admission = {.requests_max = static_cast<int>(config.requests_max()),
-                               .context_tokens_max = worker.context_tokens_max,
-                               .vocab_size = static_cast<uint32_t>(worker.config().vocab_size),
-                               .chunk_tokens = static_cast<int>(config.chunk_tokens())};
-  if (config.has_queue_wait_max()) admission.queue_wait_max = FromProto(config.queue_wait_max());
-  return PrefillLoop::Options{.incarnation = RandomId(),
-                              .admission = admission,
-                              .preferred = config.kv_channel_kind(),
-                              .strict = config.kv_channel() == v1::KV_CHANNEL_POLICY_STRICT,
-                              .link_timeout = FromProto(config.link_timeout()),
-                              .decode_workers_allowed = {config.decode_workers_allowed().begin(),
-                                                         config.decode_workers_allowed().end()},
-                              .decode_credentials = std::move(credentials),
-                              .decode_server_name = config.decode_tls().server_name()};
+  PrefillLoop::Options options;
+  options.incarnation = RandomId();
+  options.admission = {.requests_max = static_cast<int>(config.requests_max()),
+                       .context_tokens_max = worker.context_tokens_max,
+                       .vocab_size = static_cast<uint32_t>(worker.config().vocab_size),
+                       .chunk_tokens = static_cast<int>(config.chunk_tokens())};
+  if (config.has_queue_wait_max()) {
+    options.admission.queue_wait_max = FromProto(config.queue_wait_max());
+  }
+  options.preferred = config.kv_channel_kind();
+  options.strict = config.kv_channel() == v1::KV_CHANNEL_POLICY_STRICT;
+  options.link_timeout = FromProto(config.link_timeout());
+  options.decode_workers_allowed = {config.decode_workers_allowed().begin(),
+                                    config.decode_workers_allowed().end()};
+  options.decode_credentials = std::move(credentials);
+  options.decode_server_name = config.decode_tls().server_name();
+  return options;
 }
 
 absl::Status Run(const v1::PrefillConfig& config) {

@@ -84,8 +84,7 @@ bool GenerateReactor::Coalesce(v1::GenerateResponse& last, v1::GenerateResponse&
 }
 
 void GenerateReactor::OnCancelled() {
-  // OnFinished is not called before this returns, and it posts: the order on the strand is this
-  // one.
+  // OnFinished posts as well, and is not called before this returns: it comes later.
   strand_.Post([this] {
     EndAll(absl::CancelledError("the client has cancelled"), v1::FINISH_REASON_CANCELLED);
   });
@@ -174,7 +173,8 @@ absl::Status GenerateReactor::MakeChoices() {
 absl::StatusOr<std::unique_ptr<Session>> GenerateReactor::MakeSession(
     uint32_t index, const v1::SamplingParams& sampling) {
   const auto tokens = static_cast<uint32_t>(prompt_.token_ids.size()) + tokens_max_;
-  ASSIGN_OR_RETURN(std::unique_ptr<Assignment> workers, parts_.workers.Assign(tokens));
+  const auto assign = [this, tokens] { return parts_.workers.Assign(tokens); };
+  ASSIGN_OR_RETURN(std::unique_ptr<Assignment> workers, assign());
   return std::make_unique<Session>(
       SessionOptions{.request_id = index == 0 ? id_ : absl::StrCat(id_, "/", index),
                      .prompt = prompt_.token_ids,
@@ -184,7 +184,8 @@ absl::StatusOr<std::unique_ptr<Session>> GenerateReactor::MakeSession(
                      .stop_token_ids = StopIdsOf(request_, parts_.model.eos_token_id()),
                      .deadline = deadline_,
                      .trace = trace_,
-                     .workers = std::move(workers)},
+                     .workers = std::move(workers),
+                     .assign = assign},
       strand_, [this, index](SessionEvent event) { OnSession(index, std::move(event)); });
 }
 
@@ -308,11 +309,11 @@ void GenerateReactor::SendFinished(uint32_t index) {
   finished.set_choice(index);
   finished.set_reason(choice.answer->finished().has_value() ? *choice.answer->finished()
                                                             : *end_reason_);
+  const uint32_t tokens = choice.answer->completion_tokens();
   finished.mutable_usage()->set_prompt_tokens(static_cast<uint32_t>(prompt_.token_ids.size()));
-  finished.mutable_usage()->set_completion_tokens(choice.answer->completion_tokens());
+  finished.mutable_usage()->set_completion_tokens(tokens);
   finished.mutable_usage()->set_reasoning_tokens(choice.answer->reasoning_tokens());
-  *finished.mutable_timing() =
-      choice.report->OnEnded(choice.answer->completion_tokens(), finished.reason(), Now());
+  *finished.mutable_timing() = choice.report->OnEnded(tokens, finished.reason(), Now());
   finished.set_stop_text(choice.answer->stop_text());
   Send(std::move(message));
 }
