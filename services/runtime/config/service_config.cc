@@ -104,6 +104,15 @@ absl::Status ValidateRegistration(const v1::RegistrationConfig& registration) {
   return check.status();
 }
 
+// Absent ones are not judged.
+absl::Status ValidateSlo(const v1::SloConfig& slo) {
+  FieldCheck check("slo.");
+  if (slo.has_ttft()) check.Positive("ttft", slo.ttft());
+  if (slo.has_tpot()) check.Positive("tpot", slo.tpot());
+  if (slo.has_e2e()) check.Positive("e2e", slo.e2e());
+  return check.status();
+}
+
 absl::Status ValidateRegistry(const v1::RegistryConfig& registry) {
   FieldCheck check("registry.");
   check.Listen("listen", registry.listen());
@@ -260,6 +269,7 @@ absl::Status Validate(const v1::RouterConfig& config) {
   check.Positive("drain_timeout", config.drain_timeout());
   check.InRange("stream_tokens_max", config.stream_tokens_max(), {.min = 1, .max = 1U << 24});
   RETURN_IF_ERROR(check.status());
+  RETURN_IF_ERROR(ValidateSlo(config.slo()));
   return config.has_registry() ? ValidateRegistry(config.registry()) : absl::OkStatus();
 }
 
@@ -281,6 +291,7 @@ absl::Status Validate(const v1::PrefillConfig& config) {
   check.InRange("staging_pages", config.staging_pages(), {.min = 1, .max = 1U << 24});
   check.InRange("staging_slots", config.staging_slots(), {.min = 1, .max = 1U << 16});
   check.Positive("link_timeout", config.link_timeout());
+  if (config.has_queue_wait_max()) check.Positive("queue_wait_max", config.queue_wait_max());
   for (const auto& pattern : config.decode_workers_allowed()) {
     check.EndpointPattern("decode_workers_allowed", pattern);
   }

@@ -51,6 +51,10 @@ TEST(ServiceConfigTest, DefaultsAreTheContracts) {
       LoadPrefillConfig(Write("worker { listen: \"h:4\" model_dir: \"m\" device: DEVICE_CUDA }"));
   ASSERT_TRUE(on_gpu.ok()) << on_gpu.status();
   EXPECT_EQ(on_gpu->chunk_tokens(), 4096U);
+  EXPECT_FALSE(prefill->has_queue_wait_max());
+  const auto never = LoadPrefillConfig(
+      Write("worker { listen: \"h:4\" model_dir: \"m\" } queue_wait_max { seconds: 0 }"));
+  EXPECT_THAT(std::string(never.status().message()), HasSubstr("queue_wait_max: 0 is not above 0"));
 }
 
 TEST(ServiceConfigTest, EachErrorNamesFieldLimitAndValue) {
@@ -70,6 +74,8 @@ TEST(ServiceConfigTest, EachErrorNamesFieldLimitAndValue) {
       {base + "\nno_such_field: 1", {":2:", "no_such_field"}},
       {base + "\n  choices_max: \"x\"", {":2:"}},
       {base + "choices_max: 5000000000", {"5000000000"}},
+      {base + "slo { tpot { nanos: 0 } }", {"slo.tpot", "0", "above 0"}},
+      {base + "slo { ttft { seconds: 1 } e2e { seconds: -1 } }", {"slo.e2e", "-1s"}},
       {base + "registry {}", {"registry.listen", "required"}},
       {base + "registry { listen: \"h:1\" tls { cert_file: \"c\" } }", {"registry.tls.ca_file"}},
       {base + "registry { listen: \"h:1\" worker_ttl { nanos: 1 } }",
