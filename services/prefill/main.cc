@@ -12,6 +12,7 @@
 #include "services/runtime/config/program.h"
 #include "services/runtime/config/service_config.h"
 #include "services/runtime/engine/worker_engine.h"
+#include "services/runtime/loader/shared/holder_watch.h"
 #include "services/runtime/rpc/registrar/registrar.h"
 #include "services/runtime/rpc/serve.h"
 
@@ -83,6 +84,7 @@ absl::Status Run(const v1::PrefillConfig& config) {
                                          .tokens_per_step = chunk,
                                          .chunks_per_step = std::min(
                                              chunk, static_cast<int>(config.requests_max()))}));
+  const HolderWatch holder(worker.loaded, ShutdownSignals::Request);
   ASSIGN_OR_RETURN(StagingPool staging, MakeStaging(config, worker));
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry,
                    MetricsRegistry::Create({.role = ProcessRole::kPrefill,
@@ -126,7 +128,7 @@ absl::Status Run(const v1::PrefillConfig& config) {
                         },
                     .idle = [&loop] { return loop.Idle(); },
                     .close = [&watch] { watch.CloseAll(); }});
-  return absl::OkStatus();
+  return holder.status();
 }
 
 }  // namespace

@@ -84,6 +84,8 @@ void ApplyWorkerDefaults(v1::WorkerConfig& worker) {
   } else if (worker.load_format() == v1::LOAD_FORMAT_UNSPECIFIED) {
     worker.set_load_format(v1::LOAD_FORMAT_CHECKPOINT);
   }
+  if (worker.engine() == v1::ENGINE_MODEL && worker.weights() == v1::WEIGHTS_UNSPECIFIED)
+    worker.set_weights(v1::WEIGHTS_OWN);
 }
 
 void ApplyRegistrationDefaults(v1::WorkerConfig& worker, const std::string& endpoint) {
@@ -177,6 +179,9 @@ absl::Status ValidateWorker(const v1::WorkerConfig& worker) {
     check.Fail("load_format", "is no known format");
   if (worker.engine() == v1::ENGINE_SIM && worker.load_format() != v1::LOAD_FORMAT_UNSPECIFIED)
     check.Fail("load_format", "is for engine: ENGINE_MODEL only");
+  if (!v1::Weights_IsValid(worker.weights())) check.Fail("weights", "are in no known place");
+  if (worker.engine() == v1::ENGINE_SIM && worker.weights() != v1::WEIGHTS_UNSPECIFIED)
+    check.Fail("weights", "is for engine: ENGINE_MODEL only");
   if (worker.engine() != v1::ENGINE_SIM && worker.has_sim())
     check.Fail("sim", "is for engine: ENGINE_SIM only");
   RETURN_IF_ERROR(check.status());

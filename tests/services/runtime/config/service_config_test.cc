@@ -116,6 +116,8 @@ TEST(ServiceConfigTest, TheSimulatedEnginesTimesAreDefaultedAndBounded) {
       {"sim { }", {"worker.sim", "ENGINE_SIM"}},
       {"engine: ENGINE_SIM load_format: LOAD_FORMAT_DUMMY",
        {"worker.load_format", "ENGINE_MODEL only"}},
+      {"engine: ENGINE_SIM weights: WEIGHTS_SHARED", {"worker.weights", "ENGINE_MODEL only"}},
+      {"weights: 9", {"worker.weights", "no known place"}},
       {"load_format: 9", {"worker.load_format", "no known format"}},
       {"engine: ENGINE_FAST", {"engine", "ENGINE_FAST"}},
   };
@@ -141,6 +143,7 @@ TEST(ServiceConfigTest, AGpuWorkerComputesAModel) {
   ASSERT_TRUE(two.ok()) << two.status();
   EXPECT_FALSE(two->worker().has_gpu());
   EXPECT_EQ(load("")->worker().load_format(), v1::LOAD_FORMAT_CHECKPOINT);
+  EXPECT_EQ(load("")->worker().weights(), v1::WEIGHTS_OWN);
   const std::vector<std::pair<std::string, std::vector<std::string>>> cases = {
       {"gpu: 1", {"worker.gpu", "DEVICE_CUDA only"}},
       {"device: DEVICE_CUDA gpu: 1024", {"worker.gpu", "0 to 1023", "1024"}},
