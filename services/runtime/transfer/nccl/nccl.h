@@ -55,7 +55,8 @@ class Nccl {
   // communicator is of no use any more.
   virtual absl::StatusOr<bool> Poll(Comm comm) = 0;
 
-  // Ends what still runs, on the GPU as well, and the handle. Waits for no other rank.
+  // Ends what still runs, on the GPU as well, and then the handle, for which it may wait until the
+  // ranks of other processes have ended theirs.
   virtual void Abort(Comm comm) = 0;
 };
 

@@ -247,15 +247,10 @@ absl::Status NcclEnd::Execute(const Order& order) {
 }
 
 bool NcclEnd::Leave() {
-  Nccl& nccl = options_.port->nccl();
-  if (!comms_.empty()) {
-    nccl.GroupStart();
-    for (const Nccl::Comm comm : comms_) {
-      if (comm != nullptr) nccl.Abort(comm);
-    }
-    (void)nccl.GroupEnd();
-    comms_.clear();
-  }
+  std::erase(comms_, nullptr);
+  NcclPort::Ending* const ending =
+      comms_.empty() ? nullptr : options_.port->Abort(std::move(comms_));
+  comms_.clear();
   const absl::Time deadline = absl::Now() + options_.limit;
   for (NcclPort::Lane& lane : lanes_) {
     while (!lane.backend->Finished(lane.stream)) {
@@ -266,7 +261,7 @@ bool NcclEnd::Leave() {
       absl::SleepFor(kPoll);
     }
   }
-  if (!lanes_.empty()) options_.port->Give(std::move(lanes_));
+  if (!lanes_.empty()) options_.port->Give(std::move(lanes_), ending);
   return true;
 }
 

@@ -41,17 +41,29 @@ class NcclPort {
     uint8_t* memory = nullptr;  // kMessageBytes
   };
   // One on each of the first `ranks` ranks. RESOURCE_EXHAUSTED without memory, or if kLinksMax
-  // links have theirs.
+  // links have theirs or have not ended yet.
   absl::StatusOr<std::vector<Lane>> Take(int ranks) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Nothing runs in them any more. What does run after all is never given back, nor released.
-  void Give(std::vector<Lane> lanes) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Communicators of one link that end beside the caller.
+  class Ending;
+  // What runs for them on GPUs ends soon; but NCCL keeps the call until the other side has ended
+  // its own, and a peer that is stopped never does. Lives until its lanes are given.
+  Ending* Abort(std::vector<Nccl::Comm> comms) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Nothing runs in them any more; the next link has them once `ending`, which may be null, is
+  // over. What does run after all is never given back, nor released.
+  void Give(std::vector<Lane> lanes, Ending* ending = nullptr) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  void Keep(std::vector<Lane> lanes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes back what links have left behind. Whether no link is ending.
+  bool Reap() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   Nccl& nccl_;
   const std::vector<kernels::Backend*> backends_;
   absl::Mutex mutex_;
   std::vector<std::vector<Lane>> free_ ABSL_GUARDED_BY(mutex_);  // by rank
   int taken_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<std::unique_ptr<Ending>> ending_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace tandem

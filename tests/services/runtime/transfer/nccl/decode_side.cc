@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@
 #include "services/runtime/base/check.h"
 #include "services/runtime/transfer/nccl/nccl_end.h"
 #include "tests/services/runtime/transfer/nccl/prompt_rows.h"
+#include "tests/services/runtime/transfer/nccl/wait_limit.h"
 
 extern char** environ;
 
@@ -57,7 +59,7 @@ class Worker {
         .receivers = static_cast<int>(backends_.size()),
         .id = absl::HexStringToBytes(id),
         .pattern = std::string(backends_.size() * KvStorage::kTestCellBytes, '!'),
-        .limit = absl::Seconds(20),
+        .limit = DecodeSide::kLimit,
         .joined =
             [&](const absl::Status& status) {
               result = status;
@@ -115,6 +117,7 @@ class Worker {
 }  // namespace
 
 int DecodeSide::Main(int ranks) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);  // whatever hangs here, it ends with the test
   Worker worker(ranks);
   worker.Offer();
   for (std::string line; std::getline(std::cin, line);) {
@@ -151,6 +154,7 @@ DecodeSide::~DecodeSide() {
   close(to_);
   close(from_);
   kill(pid_, SIGKILL);
+  const WaitLimit limit("the decode side to be gone");
   waitpid(pid_, nullptr, 0);
 }
 
@@ -160,6 +164,7 @@ void DecodeSide::Tell(const std::string& line) const {
 }
 
 std::string DecodeSide::Hear() const {
+  const WaitLimit limit("the decode side's answer");
   std::string line;
   for (char letter = 0; read(from_, &letter, 1) == 1 && letter != '\n';) line += letter;
   return line;

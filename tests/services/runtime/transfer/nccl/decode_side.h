@@ -7,6 +7,8 @@
 
 #include <string>
 
+#include "absl/time/time.h"
+
 namespace tandem {
 
 class DecodeSide {
@@ -17,11 +19,14 @@ class DecodeSide {
   DecodeSide(const DecodeSide&) = delete;
   DecodeSide& operator=(const DecodeSide&) = delete;
 
-  // A line to it, and the next line from it.
+  // A line to it, and the next line from it; none if it has ended.
   void Tell(const std::string& line) const;
   std::string Hear() const;
 
   pid_t pid() const { return pid_; }
+
+  // What either side allows the other for each step of its communicator.
+  static constexpr absl::Duration kLimit = absl::Seconds(8);
 
   // In that process.
   static constexpr char kFlag[] = "--decode-side";

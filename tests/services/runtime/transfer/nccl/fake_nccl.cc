@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "absl/time/clock.h"
+
 namespace tandem {
 
 int FakeNccl::alive() {
@@ -76,11 +78,14 @@ absl::StatusOr<bool> FakeNccl::Poll(Comm comm) {
 }
 
 void FakeNccl::Abort(Comm comm) {
-  absl::MutexLock lock(&mutex_);
-  Rank& rank = *static_cast<Rank*>(comm);
-  rank.aborted = true;
-  rank.sends.clear();
-  rank.receives.clear();
+  {
+    absl::MutexLock lock(&mutex_);
+    Rank& rank = *static_cast<Rank*>(comm);
+    rank.aborted = true;
+    rank.sends.clear();
+    rank.receives.clear();
+  }
+  while (abort_waits) absl::SleepFor(absl::Milliseconds(1));
 }
 
 }  // namespace tandem

@@ -24,6 +24,8 @@ class FakeNccl final : public Nccl {
   std::atomic<bool> refuses = false;
   std::atomic<bool> stuck = false;
   std::atomic<bool> corrupts = false;
+  // Aborting takes until this is over.
+  std::atomic<bool> abort_waits = false;
 
   int64_t messages() const { return messages_; }
   // Communicators that were joined and not aborted.

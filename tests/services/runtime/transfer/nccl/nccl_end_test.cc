@@ -114,6 +114,12 @@ class Pair {
   Side sender, receiver;
 };
 
+// They end beside whoever ends them.
+void ExpectNoneAlive(FakeNccl& nccl) {
+  for (int i = 0; i < 10000 && nccl.alive() > 0; ++i) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_EQ(nccl.alive(), 0);
+}
+
 TEST(NcclEndTest, RowsArriveWhateverTheRanks) {
   const std::vector<std::pair<int, int>> shapes = {{1, 1}, {2, 1}, {1, 2}, {2, 4}, {4, 2}, {2, 2}};
   for (const auto& [prefill, decode] : shapes) {
@@ -169,7 +175,7 @@ TEST(NcclEndTest, ASideThatNeverJoinsIsWaitedForUpToTheLimit) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("not there within 50ms"));
   alone.end.reset();
   EXPECT_FALSE(alone.lost.has_come());
-  EXPECT_EQ(nccl.alive(), 0);
+  ExpectNoneAlive(nccl);
 }
 
 TEST(NcclEndTest, OtherBytesThanWereSentAreFound) {
@@ -200,7 +206,7 @@ TEST(NcclEndTest, AMessageThatNeverArrivesEndsAllOfIt) {
   for (Outcome* outcome : {&first, &second, &received, &pair.sender.lost, &pair.receiver.lost})
     EXPECT_EQ(outcome->Await().code(), absl::StatusCode::kUnavailable);
   EXPECT_TRUE(pair.receiver.end->Ended());
-  EXPECT_EQ(pair.nccl.alive(), 0);
+  ExpectNoneAlive(pair.nccl);
   Outcome late;
   pair.sender.Do({{.offset = 0, .bytes = 64}}, late);
   EXPECT_EQ(late.Await().code(), absl::StatusCode::kUnavailable);
@@ -216,6 +222,32 @@ TEST(NcclEndTest, AbortEndsWhatRuns) {
   EXPECT_EQ(received.Await().code(), absl::StatusCode::kUnavailable);
   pair.receiver.end.reset();
   EXPECT_FALSE(pair.receiver.lost.has_come()) << "whoever aborts knows";
+}
+
+TEST(NcclEndTest, APeerThatNeverLeavesHoldsUpNobody) {
+  Pair pair(2, 2);
+  pair.Join();
+  ASSERT_TRUE(pair.receiver.joined.Await().ok());
+  pair.nccl.abort_waits = true;
+  Outcome received;
+  pair.receiver.Do({{.offset = 0, .bytes = 64}}, received);  // nothing is ever sent
+  const absl::Time begin = absl::Now();
+  pair.receiver.end.reset();
+  EXPECT_EQ(received.Await().code(), absl::StatusCode::kUnavailable);
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(5));
+  // What the communicator had is nobody's until it has ended.
+  std::vector<std::vector<NcclPort::Lane>> taken;
+  for (int i = 1; i < NcclPort::kLinksMax; ++i) taken.push_back(*pair.receiver.port.Take(2));
+  EXPECT_FALSE(pair.receiver.port.Take(2).ok());
+  pair.nccl.abort_waits = false;
+  absl::StatusOr<std::vector<NcclPort::Lane>> last = pair.receiver.port.Take(2);
+  for (int i = 0; i < 10000 && !last.ok(); ++i) {
+    absl::SleepFor(absl::Milliseconds(1));
+    last = pair.receiver.port.Take(2);
+  }
+  ASSERT_TRUE(last.ok()) << last.status();
+  pair.receiver.port.Give(*std::move(last));
+  for (auto& lanes : taken) pair.receiver.port.Give(std::move(lanes));
 }
 
 TEST(NcclEndTest, WhatIsGivenUpIsSentUnread) {
