@@ -51,16 +51,18 @@ absl::StatusOr<PrefillLoop::Options> LoopOptions(const v1::PrefillConfig& config
   ASSIGN_OR_RETURN(ChannelCredentials credentials,
                    MakeChannelCredentials(
                        "decode_tls", config.has_decode_tls() ? &config.decode_tls() : nullptr));
-  return PrefillLoop::Options{.incarnation = RandomId(),
-                              .chunk_tokens = static_cast<int>(config.chunk_tokens()),
-                              .requests_max = static_cast<int>(config.requests_max()),
-                              .preferred = config.kv_channel_kind(),
-                              .strict = config.kv_channel() == v1::KV_CHANNEL_POLICY_STRICT,
-                              .link_timeout = FromProto(config.link_timeout()),
-                              .decode_workers_allowed = {config.decode_workers_allowed().begin(),
-                                                         config.decode_workers_allowed().end()},
-                              .decode_credentials = std::move(credentials),
-                              .decode_server_name = config.decode_tls().server_name()};
+  PrefillLoop::Options options;
+  options.incarnation = RandomId();
+  options.chunk_tokens = static_cast<int>(config.chunk_tokens());
+  options.requests_max = static_cast<int>(config.requests_max());
+  options.preferred = config.kv_channel_kind();
+  options.strict = config.kv_channel() == v1::KV_CHANNEL_POLICY_STRICT;
+  options.link_timeout = FromProto(config.link_timeout());
+  options.decode_workers_allowed = {config.decode_workers_allowed().begin(),
+                                    config.decode_workers_allowed().end()};
+  options.decode_credentials = std::move(credentials);
+  options.decode_server_name = config.decode_tls().server_name();
+  return options;
 }
 
 absl::Status Run(const v1::PrefillConfig& config) {

@@ -174,7 +174,8 @@ absl::Status GenerateReactor::MakeChoices() {
 absl::StatusOr<std::unique_ptr<Session>> GenerateReactor::MakeSession(
     uint32_t index, const v1::SamplingParams& sampling) {
   const auto tokens = static_cast<uint32_t>(prompt_.token_ids.size()) + tokens_max_;
-  ASSIGN_OR_RETURN(std::unique_ptr<Assignment> workers, parts_.workers.Assign(tokens));
+  const auto assign = [this, tokens] { return parts_.workers.Assign(tokens); };
+  ASSIGN_OR_RETURN(std::unique_ptr<Assignment> workers, assign());
   return std::make_unique<Session>(
       SessionOptions{.request_id = index == 0 ? id_ : absl::StrCat(id_, "/", index),
                      .prompt = prompt_.token_ids,
@@ -184,7 +185,8 @@ absl::StatusOr<std::unique_ptr<Session>> GenerateReactor::MakeSession(
                      .stop_token_ids = StopIdsOf(request_, parts_.model.eos_token_id()),
                      .deadline = deadline_,
                      .trace = trace_,
-                     .workers = std::move(workers)},
+                     .workers = std::move(workers),
+                     .assign = assign},
       strand_, [this, index](SessionEvent event) { OnSession(index, std::move(event)); });
 }
 

@@ -21,6 +21,8 @@ constexpr absl::Duration kReserveTimeout = absl::Seconds(5);
 // So long it is still listened to after the request's deadline, for the same reason.
 constexpr absl::Duration kReserveGrace = absl::Seconds(1);
 constexpr absl::Duration kReleaseTimeout = absl::Seconds(5);
+// Of one request: a worker that drains says so in its state as well, but that may be behind.
+constexpr int kPlacesMax = 4;
 
 // Gives a reservation back on its own: nobody waits for it, and the lease's expiry stands behind
 // it.
@@ -234,6 +236,7 @@ void Session::Reserve() {
 void Session::OnReserve(const absl::Status& status, const v1::ReserveResponse& response) {
   reserve_.reset();
   if (ReasonOf(status) == "KV_BUDGET") workers_->Refused();
+  if (ReasonOf(status) == "DRAINING" && !over_ && PlaceAnew()) return Reserve();
   if (status.ok()) {
     reservation_ = response.reservation();
     granted_ = true;
@@ -248,6 +251,16 @@ void Session::OnReserve(const absl::Status& status, const v1::ReserveResponse& r
   }
   if (over_) return MaybeEnd();
   on_event_(Reserved{});
+}
+
+// Nothing has begun, so the client need not hear of it.
+bool Session::PlaceAnew() {
+  workers_->Draining();
+  if (++places_ > kPlacesMax) return false;
+  absl::StatusOr<std::unique_ptr<Assignment>> other = options_.assign();
+  if (!other.ok()) return false;
+  workers_ = *std::move(other);
+  return true;
 }
 
 void Session::Prefill() {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "services/router/workers/worker_table.h"
 #include "services/runtime/rpc/strand.h"
@@ -50,6 +51,8 @@ struct SessionOptions {
   absl::Time deadline;
   TraceContext trace;  // of the request, for the workers
   std::unique_ptr<Assignment> workers;
+  // Another place, when the decode worker says to Reserve that it drains.
+  std::function<absl::StatusOr<std::unique_ptr<Assignment>>()> assign;
 };
 
 class Session {
@@ -76,6 +79,8 @@ class Session {
   class Answering;
 
   void OnReserve(const absl::Status& status, const v1::ReserveResponse& response);
+  // Whether there is another place than on a decode worker that drains.
+  bool PlaceAnew();
   void OnPrefill(v1::PrefillResponse& response);
   void OnPrefillOver(const absl::Status& status);
   void OnGenerate(v1::DecodeServiceGenerateResponse& response);
@@ -97,6 +102,7 @@ class Session {
   std::unique_ptr<Reading<v1::DecodeServiceGenerateResponse>> generate_;
   v1::Reservation reservation_;
   uint32_t first_token_ = 0;
+  int places_ = 1;          // that it has had
   bool granted_ = false;    // a reservation that nobody has taken over
   bool prefilled_ = false;  // PrefillDone has come
   bool reasoned_ = false;   // Generate has told its reason

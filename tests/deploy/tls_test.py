@@ -30,7 +30,7 @@ def openssl(*arguments):
 
 
 def make_certificates(folder):
-    """ca.crt; server, client and foreign .crt and .key, the last of another authority."""
+    """ca.crt; .crt and .key of server, client, foreign (another authority's) and expired."""
     path = lambda name: os.path.join(folder, name)
     for ca in ("ca", "other"):
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
@@ -38,11 +38,12 @@ def make_certificates(folder):
                 "-days", "2")
     with open(path("san"), "w", encoding="ascii") as stream:
         stream.write("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-    for name, ca in (("server", "ca"), ("client", "ca"), ("foreign", "other")):
+    for name, ca, days in (("server", "ca", "2"), ("client", "ca", "2"), ("foreign", "other", "2"),
+                           ("expired", "ca", "-1")):
         openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
                 path(name + ".key"), "-out", path(name + ".csr"), "-subj", f"/CN={name}")
         openssl("x509", "-req", "-in", path(name + ".csr"), "-CA", path(ca + ".crt"), "-CAkey",
-                path(ca + ".key"), "-CAcreateserial", "-days", "2", "-extfile", path("san"),
+                path(ca + ".key"), "-CAcreateserial", "-days", days, "-extfile", path("san"),
                 "-out", path(name + ".crt"))
 
 
@@ -185,6 +186,7 @@ class Tls(unittest.TestCase):
         self.assertEqual(self.register("registry", "client"), "OK")
         self.assertEqual(self.register("registry", None), "UNAVAILABLE")
         self.assertEqual(self.register("registry", "foreign"), "UNAVAILABLE")
+        self.assertEqual(self.register("registry", "expired"), "UNAVAILABLE")
         key = [("authorization", f"Bearer {KEY}")]
         self.assertEqual(self.register("router", "client", metadata=key), "UNIMPLEMENTED")
         exit_code, _, err = self.tandem("generate", "registry", *PROMPT, *self.identity("client"),
@@ -201,12 +203,16 @@ class Tls(unittest.TestCase):
         self.assertNotEqual(out.returncode, 0)
         self.assertIn("worker.tls.key_file", out.stderr)
 
-    def test_no_key_is_in_a_log(self):
+    def test_no_key_and_no_prompt_is_in_a_log(self):
         self.refused("UNAUTHENTICATED", *self.identity("client"), "--api-key-file",
                      self.path("wrong"))
+        self.test_with_certificate_and_key_there_is_an_answer()
         for role in self.processes:
             with open(self.path(role + ".log"), encoding="utf-8") as log:
-                self.assertNotIn("sk-", log.read())
+                text = log.read()
+            self.assertIn("serving", text)
+            for secret in ("sk-", "plums", "Dan has"):
+                self.assertNotIn(secret, text)
 
 
 if __name__ == "__main__":

@@ -127,6 +127,11 @@ void WorkerLink::Refused(uint32_t tokens, uint64_t since) {
   refused_tokens_ = refused_tokens_ == 0 ? tokens : std::min(refused_tokens_, tokens);
 }
 
+void WorkerLink::SaidDraining() {
+  absl::MutexLock lock(&mutex_);
+  state_.set_draining(true);
+}
+
 void WorkerLink::StartWatch() {
   Watch* watch = nullptr;
   {

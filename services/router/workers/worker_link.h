@@ -53,6 +53,9 @@ class WorkerLink {
   // There was no room for so many tokens. `since`: what Assign returned.
   void Refused(uint32_t tokens, uint64_t since) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // Usable no more, until its next state says otherwise.
+  void SaidDraining() ABSL_LOCKS_EXCLUDED(mutex_);
+
   const std::string& endpoint() const { return options_.channel.endpoint; }
   v1::PrefillService::Stub& prefill() { return *prefill_; }
   v1::DecodeService::Stub& decode() { return *decode_; }

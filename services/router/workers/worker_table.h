@@ -27,9 +27,11 @@ class Assignment {
   WorkerLink& prefill() { return prefill_; }
   WorkerLink& decode() { return decode_; }
 
-  // What the decode worker said to Reserve: memory is held there from now on, or there is none.
+  // What the decode worker said to Reserve: memory is held there from now on, there is none, or
+  // there will be none.
   void Granted() { granted_ = true; }
   void Refused() { decode_.Refused(tokens_, since_); }
+  void Draining() { decode_.SaidDraining(); }
 
  private:
   WorkerLink& prefill_;

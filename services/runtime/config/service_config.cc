@@ -211,7 +211,9 @@ void ApplyDefaults(v1::RouterConfig& config) {
 void ApplyDefaults(v1::PrefillConfig& config) {
   ApplyWorkerDefaults(*config.mutable_worker());
   ApplyRegistrationDefaults(*config.mutable_worker(), config.worker().listen());
-  if (!config.has_chunk_tokens()) config.set_chunk_tokens(256);
+  if (!config.has_chunk_tokens()) {
+    config.set_chunk_tokens(config.worker().device() == v1::DEVICE_CUDA ? 4096 : 256);
+  }
   if (!config.has_requests_max()) config.set_requests_max(256);
   if (config.kv_channel_kind() == v1::KV_CHANNEL_KIND_UNSPECIFIED) {
     config.set_kv_channel_kind(v1::KV_CHANNEL_KIND_SHARED);

@@ -4,7 +4,7 @@
 // ports of loopback, and the folder of the model.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -115,6 +115,24 @@ export class Pods {
     writeFileSync(pod.config, text);
   }
 
+  // A folder beside the configs with another config.json, and a pod that serves it from its next
+  // start on.
+  newModel(name, change) {
+    const config = JSON.parse(readFileSync(join(root, "deploy/models", name, "config.json"), "utf8"));
+    change(config);
+    mkdirSync(join(this.folder, name));
+    writeFileSync(join(this.folder, name, "config.json"), JSON.stringify(config));
+  }
+
+  upgrade(name) {
+    const { config } = this.all[name];
+    writeFileSync(config, replace(readFileSync(config, "utf8"), join(root, "deploy/models/"), `${this.folder}/`, 1));
+  }
+
+  log(name) {
+    return readFileSync(`${this.all[name].config}.log`, "utf8");
+  }
+
   start(name) {
     const pod = this.all[name];
     pod.child = startProcess(this.bin, pod.role, pod.config);
@@ -125,7 +143,8 @@ export class Pods {
   terminate(name) {
     const pod = this.all[name];
     pod.child.kill("SIGTERM");
-    return Promise.race([pod.ended, sleep(pod.grace * 1000)]);
+    // A test that is over does not wait for it.
+    return Promise.race([pod.ended, new Promise((resolve) => setTimeout(resolve, pod.grace * 1000).unref())]);
   }
 
   async startAll() {

@@ -3,8 +3,11 @@
 // and a rolling restart of everything loses no request. Method: the configs of ci/local as processes
 // (pods.mjs). First: the router lists workers, a third decode worker never comes, as below
 // replicasMax; 50 streams run while one of two decode workers gets SIGTERM; each must end with the
-// tokens of the same request alone. Second: workers register; two of each role, restarted one after another under load; an attempt may
-// only fail with UNAVAILABLE and before its first token, and succeeds when repeated.
+// tokens of the same request alone. Second: workers register; two of each role, restarted one after
+// another under load; an attempt may only fail with UNAVAILABLE and before its first token, and
+// succeeds when repeated. Third: the same with workers that come back with another cache format, a
+// prefill and a decode worker at a time, as updatePartition makes it; simulated engines, for there
+// is one trained model only. Either format's workers are named where they do not fit.
 //
 //   node serve_test.mjs BIN
 import assert from "node:assert/strict";
@@ -63,23 +66,17 @@ test("SIGTERM of a decode worker ends no stream", { timeout: 500_000 }, async (c
   await pods.waitAllSeen();
 });
 
-test("a rolling restart of two of each loses no request", { timeout: 500_000 }, async (context) => {
-  const two = ["router.replicas=2", "prefill.replicas=2"];
-  const pods = await Pods.create(bin, { ci: "local", set: two });
-  context.after(() => pods.destroy());
-  await pods.startAll();
+// Load on all routers while `roll` runs, which is given a wait for six more answers. The attempts.
+async function underLoad(pods, ask, expected, roll) {
   const routers = pods.names("router");
-  const alone = await pods.tandem(routers[0], "generate", ...greedy, "--max-tokens=24");
-  assert.equal(alone.code, 0, alone.err);
-
   let over = false;
   let complete = 0;
   let repeated = 0;
   const client = async (first) => {
     for (let i = first; !over; ++i) {
-      const answer = await pods.tandem(routers[i % 2], "generate", ...greedy, "--max-tokens=24");
+      const answer = await ask(routers[i % routers.length]);
       if (answer.code === 0) {
-        assert.equal(answer.out, alone.out);
+        assert.equal(answer.out, expected);
         ++complete;
       } else {
         // A Service would send it to the other router; so does the next turn.
@@ -90,24 +87,75 @@ test("a rolling restart of two of each loses no request", { timeout: 500_000 }, 
       }
     }
   };
-  const clients = Array.from({ length: 6 }, (_, i) => client(i));
-  const load = Promise.all(clients);
-  const roll = async () => {
-    for (const name of pods.names()) {
-      const goal = complete + 6;
-      await waitFor("answers before the next restart", 120, () => complete >= goal);
-      assert.equal(await pods.terminate(name), 0, name);
-      pods.start(name);
-      await pods.waitServing(name);
-      await pods.waitAllSeen();
-    }
+  const load = Promise.all(Array.from({ length: 6 }, (_, i) => client(i)));
+  const more = () => {
+    const goal = complete + 6;
+    return waitFor("answers before the next restart", 120, () => complete >= goal);
   };
   try {
-    await Promise.race([roll(), load]);
+    await Promise.race([roll(more), load]);
   } finally {
     over = true;
   }
   await load;
+  return { complete, repeated };
+}
+
+async function restart(pods, names) {
+  const codes = await Promise.all(names.map((name) => pods.terminate(name)));
+  assert.deepEqual(codes, names.map(() => 0), names.join());
+  for (const name of names) pods.start(name);
+  for (const name of names) await pods.waitServing(name);
+  await pods.waitAllSeen();
+}
+
+test("a rolling restart of two of each loses no request", { timeout: 500_000 }, async (context) => {
+  const pods = await Pods.create(bin, { ci: "local", set: ["router.replicas=2", "prefill.replicas=2"] });
+  context.after(() => pods.destroy());
+  await pods.startAll();
+  const ask = (router) => pods.tandem(router, "generate", ...greedy, "--max-tokens=24");
+  const alone = await ask(pods.names("router")[0]);
+  assert.equal(alone.code, 0, alone.err);
+  const { complete, repeated } = await underLoad(pods, ask, alone.out, async (more) => {
+    for (const name of pods.names()) {
+      await more();
+      await restart(pods, [name]);
+    }
+  });
   context.diagnostic(`${complete} answers, ${repeated} attempts repeated`);
   assert.ok(complete >= 6 * pods.names().length);
+});
+
+test("a rolling upgrade to another cache format loses no request", { timeout: 300_000 }, async (context) => {
+  const worker = '{"engine":"ENGINE_SIM","drain_timeout":{"seconds":60}}';
+  const pods = await Pods.create(bin, { ci: "local",
+    set: ["prefill.replicas=2", `prefill.config.worker=${worker}`, `decode.config.worker=${worker}`] });
+  context.after(() => pods.destroy());
+  await pods.startAll();
+  const [router] = pods.names("router");
+  const ask = () => pods.tandem(router, "generate", ...greedy, "--max-tokens=24");
+  const alone = await ask();
+  assert.equal(alone.code, 0, alone.err);
+  // One layer more: other pages, another layout.
+  pods.newModel("tiny-v4", (config) => {
+    ++config.num_hidden_layers;
+    config.compress_ratios.push(4);
+  });
+  const pairs = [1, 0].map((i) => ["prefill", "decode"].map((role) => `t-tandem-${role}-${i}`));
+  const { complete, repeated } = await underLoad(pods, ask, alone.out, async (more) => {
+    for (const pair of pairs) {
+      await more();
+      for (const name of pair) pods.upgrade(name);
+      await restart(pods, pair);
+    }
+    await more();
+  });
+  context.diagnostic(`${complete} answers, ${repeated} attempts repeated`);
+  const mismatches = pods.log(router).split("\n").filter((line) => line.includes("workers_do_not_match"));
+  assert.ok(mismatches.length > 0, "never were two formats up");
+  for (const line of mismatches) {
+    const [one, other] = ["prefill", "decode"].map((role) => line.match(new RegExp(`${role}_format="?([^"]+)`))?.[1]);
+    assert.ok(one && other, line);
+    assert.notEqual(one, other, line);
+  }
 });

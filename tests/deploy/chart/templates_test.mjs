@@ -140,6 +140,11 @@ cases["workers/split.yaml"] = () => {
   const { periodSeconds, failureThreshold } = container.startupProbe;
   assert.equal(periodSeconds * failureThreshold, 1800);
   assert.equal(kinds(render({ ci: "shared-pods" }), "StatefulSet").length, 1);
+  // Both kinds stop at one number: a pair of either version.
+  for (const set of kinds(render({ ci: "gpu-split", set: ["updatePartition=1"] }), "StatefulSet")) {
+    assert.deepEqual(set.spec.updateStrategy, { rollingUpdate: { partition: 1 } });
+  }
+  assert.equal(decode.spec.updateStrategy.rollingUpdate.partition, 0, "all pods");
 };
 
 cases["workers/shared_pod.yaml"] = () => {

@@ -176,6 +176,32 @@ TEST(RouterEndTest, WorkersOwnErrorsPassWithTheirDetails) {
   EXPECT_TRUE(harness.stage().Await(Idle));
 }
 
+TEST(RouterEndTest, AWorkerThatDrainsPassesTheRequestOn) {
+  Stage leaving_stage;
+  const FakeWorker leaving(leaving_stage, {.role = v1::WORKER_ROLE_DECODE});
+  leaving_stage.Set({.reserve_error = Draining({.message = "going down"})});
+  v1::RouterConfig config;
+  config.add_decode_workers(leaving.endpoint());  // the first of the list is asked first
+  RouterHarness harness(config);
+  harness.stage().Set({.tokens = harness.Script(kStory)});
+  // Until the router knows of it, requests go to the other anyway.
+  for (int i = 0; i < 500 && leaving_stage.seen().reserves == 0; ++i) {
+    const Outcome outcome = harness.Generate(TextRequest("Tell me"));
+    ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  }
+  EXPECT_EQ(leaving_stage.seen().reserves, 1);
+  EXPECT_TRUE(harness.stage().Await(Idle));
+
+  // Nobody is left: the reason is told, after few attempts.
+  harness.stage().Set({.reserve_error = Draining({.message = "going down as well"})});
+  const int before = harness.stage().seen().reserves + leaving_stage.seen().reserves;
+  const Outcome outcome = harness.Generate(TextRequest("Tell me"));
+  EXPECT_EQ(outcome.status.code(), absl::StatusCode::kUnavailable) << outcome.status;
+  EXPECT_EQ(ReasonOf(outcome.status), "DRAINING");
+  EXPECT_TRUE(outcome.events.empty());
+  EXPECT_LE(harness.stage().seen().reserves + leaving_stage.seen().reserves - before, 4);
+}
+
 TEST(RouterEndTest, SameIdTwiceAndOneTooManyAreRefused) {
   v1::RouterConfig config;
   config.set_requests_max(1);

@@ -47,6 +47,10 @@ TEST(ServiceConfigTest, DefaultsAreTheContracts) {
   ASSERT_TRUE(prefill.ok()) << prefill.status();
   EXPECT_EQ(prefill->kv_channel_kind(), v1::KV_CHANNEL_KIND_SHARED);
   EXPECT_EQ(prefill->chunk_tokens(), 256U);
+  const auto on_gpu =
+      LoadPrefillConfig(Write("worker { listen: \"h:4\" model_dir: \"m\" device: DEVICE_CUDA }"));
+  ASSERT_TRUE(on_gpu.ok()) << on_gpu.status();
+  EXPECT_EQ(on_gpu->chunk_tokens(), 4096U);
 }
 
 TEST(ServiceConfigTest, EachErrorNamesFieldLimitAndValue) {
