@@ -150,6 +150,14 @@ def kv_handoff():
         panel("Quarantined pages", "Taken back from a writer that has not said that it stopped.",
               [query('sum by (instance) (tandem_kv_blocks{MODEL, state="quarantined"})',
                      "{{instance}}")], unit="short", warn=1),
+        panel("Time in quarantine", "For how long there has been such a page without a break: a "
+              "writer that hangs, or whose process is gone and not noticed.",
+              [query("max by (instance) (tandem_kv_quarantine_seconds{MODEL})", "{{instance}}")],
+              unit="s", warn=10, alarm=600),
+        panel("Links to decode workers", "Of each prefill worker: 0 lost, 1 stands, 2 stands with "
+              "a slower transport than asked for.",
+              [query("max by (instance, peer, transport) (tandem_peer_link_state{MODEL})",
+                     "{{instance}} → {{peer}} {{transport}}")], unit="short"),
         panel("Links by transport", "shared: rows are written in place; ipc: they are copied from "
               "GPU to GPU; nccl: they are sent from GPU to GPU; grpc: they are sent as bytes.",
               [query("sum by (role, transport) (tandem_transport_info{MODEL})",

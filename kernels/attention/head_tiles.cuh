@@ -11,6 +11,7 @@
 
 #include <cstdint>
 
+#include "kernels/attention/cluster.cuh"
 #include "kernels/attention/key_tiles.cuh"
 #include "kernels/common/cuda/codec.cuh"
 #include "kernels/common/cuda/reduce.cuh"
@@ -31,6 +32,12 @@ __device__ __forceinline__ float Exp2(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
+}
+
+__device__ __forceinline__ void ClusterStore(uint32_t address, const float4& v) {
+  asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(address), "f"(v.x),
+               "f"(v.y), "f"(v.z), "f"(v.w)
+               : "memory");
 }
 
 // What the warps share; weights, factors and inverse for two tiles by turns.
@@ -190,6 +197,25 @@ class HeadTiles {
   __device__ __forceinline__ void TakeSums(float* out, int64_t stride, int heads) {
     ForRows(heads,
             [&](int row, int dim, const float(&v)[4]) { Store(out + row * stride + dim, v); });
+  }
+
+  // The sums times weights[heads] to another block's memory, all lanes' four values one after the
+  // other, rows before dims.
+  __device__ __forceinline__ void SendSums(uint32_t to, const float* weights) const {
+    to += 16 * lane();
+#pragma unroll
+    for (int i = 0; i < 2 * kM; ++i) {
+      const float weight = weights[8 * i + lane() / 4];
+      const int at = 2 * (i % 2);
+#pragma unroll
+      for (int pair = 0; pair < kPairs; ++pair) {
+        const float(&low)[4] = sums_[i / 2][2 * pair];
+        const float(&high)[4] = sums_[i / 2][2 * pair + 1];
+        ClusterStore(to + 512 * (kPairs * i + pair),
+                     make_float4(low[at] * weight, low[at + 1] * weight, high[at] * weight,
+                                 high[at + 1] * weight));
+      }
+    }
   }
 
  private:

@@ -14,6 +14,7 @@ namespace tandem::kernels::cuda {
 inline constexpr int kKeyWarps = 8;  // that read lists and bring keys
 inline constexpr int kKeyThreads = 32 * kKeyWarps;
 inline constexpr int kTileKeys = 32;
+inline constexpr int kSlots = 2;  // of tiles in shared memory
 inline constexpr int kSegmentEntries = 512;
 
 struct DeviceKeySource {
@@ -96,6 +97,12 @@ __device__ __forceinline__ int KeysOf(uint32_t note) {
   return static_cast<int>(note & 0xFFu);
 }
 
+// This block's number, asked for anew as the thread's.
+__device__ __forceinline__ int ThisBlock() {
+  uint32_t block;
+  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
+  return static_cast<int>(block);
+}
 // This thread's number, asked for anew: kept, it would take a register that the loops over the
 // tiles have not, and so would what both kinds of warps make of it.
 __device__ __forceinline__ int ThisThread() {
@@ -140,8 +147,8 @@ class TileStream {
  private:
   // To the next segment of the job's entries that has a row, or to none.
   __device__ __forceinline__ void ReadMore() {
-    const int split = job_ / jobs_.units, t = (job_ - split * jobs_.units) / jobs_.groups;
-    const int begin = split * jobs_.split_columns;
+    const int unit = job_ / jobs_.splits, t = unit / jobs_.groups;
+    const int begin = (job_ - unit * jobs_.splits) * jobs_.split_columns;
     const int end = min(begin + jobs_.split_columns, jobs_.columns);
     next_ = count_ = 0;
     while (count_ == 0 && begin + read_ < end) {

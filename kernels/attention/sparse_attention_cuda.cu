@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <bit>
 
+#include "kernels/attention/cluster_merge.cuh"
 #include "kernels/attention/head_tiles.cuh"
 #include "kernels/attention/key_tiles.cuh"
 #include "kernels/attention/sparse_attention.h"
+#include "kernels/attention/split_merge.cuh"
 #include "kernels/common/cuda/launch.h"
 #include "kernels/ptx/grid_dependency.cuh"
 #include "kernels/ptx/load.cuh"
@@ -17,68 +19,19 @@ constexpr int kThreads = kHeadThreads + kKeyThreads;
 // Of the 128 that each thread of 512 has at first.
 constexpr int kHeadRegisters = 112, kKeyRegisters = 144;
 static_assert(kHeadThreads * kHeadRegisters + kKeyThreads * kKeyRegisters <= kThreads * 128);
-constexpr float kLog2E = 1.4426950408889634f;
-constexpr float kLn2 = 0.6931471805599453f;
-constexpr int kMostSplits = 64;  // what the merge's weights have room for
-constexpr int kMergeThreads = kHeadDim / 4;
-constexpr int kSlots = 2;
 // Named barriers. Key warps wait for a slot, and for the scores of the tile before to be taken;
 // head warps for a tile. The rest: of one kind of warps.
 constexpr int kFull = 1, kEmpty = kFull + kSlots, kTaken = kEmpty + kSlots;
 constexpr int kKeysMeet = kTaken + 1, kHeadsMeet = kKeysMeet + 1;
 
-struct SplitStats {
-  float most;  // -inf: the split has no key
-  float total;
-};
-
-struct Parameters {
-  const Bf16* q;
-  Bf16* out;
-  float* lse;  // may be null
-  const float* sink;
-  const float* cos;  // null: not turned back
-  const float* sin;
-  DeviceKeySource sources[kMaxKeySources];
-  float scale;  // times log2 e
-  int32_t heads;
-  KeyJobs jobs;
-  float* sums;        // [T, H, splits, 512]; null: one split, which writes `out` itself
-  SplitStats* stats;  // [T, H, splits]
-};
-
-template <int kM>
+template <int kM, int kBlocks>
 struct Shared {
   uint8_t tiles[kSlots][kTileBytes];
   HeadShare<kM> heads;
+  ClusterShare<kM, kBlocks> cluster;
   KeyRows keys;
   uint32_t notes[kSlots];
 };
-
-struct Job {
-  int t;
-  int head0;
-  int heads;
-  int split;
-};
-template <int kM>
-__device__ __forceinline__ Job JobOf(const Parameters& p, int job) {
-  const auto units = static_cast<uint32_t>(p.jobs.units),
-             groups = static_cast<uint32_t>(p.jobs.groups);
-  const uint32_t split = static_cast<uint32_t>(job) / units, unit = job - split * units;
-  const uint32_t t = unit / groups;
-  const int head0 = static_cast<int>(unit - t * groups) * 16 * kM;
-  return {static_cast<int>(t), head0, min(16 * kM, p.heads - head0), static_cast<int>(split)};
-}
-
-// By which a token's outputs are turned back.
-__device__ __forceinline__ OutAngles AnglesOf(const Parameters& p, int t) {
-  return {p.cos, p.sin, t * (kRopeDim / 2)};
-}
-
-__device__ __forceinline__ float Lse(float most, float total) {
-  return most == kNoScore ? kNoScore : (most + log2f(total)) * kLn2;
-}
 
 // Asks for a job's queries to be in L2.
 __device__ __forceinline__ void PrefetchQueries(const Parameters& p, const Job& job) {
@@ -89,8 +42,8 @@ __device__ __forceinline__ void PrefetchQueries(const Parameters& p, const Job& 
   }
 }
 
-template <int kM, bool kRotated>
-__device__ __forceinline__ void BringKeys(const Parameters& p, Shared<kM>& shared) {
+template <int kM, bool kRotated, int kBlocks>
+__device__ __forceinline__ void BringKeys(const Parameters& p, Shared<kM, kBlocks>& shared) {
   using Warp = KeyWarp<kM, kRotated>;
   Warp mine(KeyThread());
   TileStream stream(p.jobs, shared.keys, kKeysMeet);
@@ -129,7 +82,7 @@ __device__ __forceinline__ void BringKeys(const Parameters& p, Shared<kM>& share
 }
 
 template <int kM>
-__device__ __forceinline__ void EndSoftmax(const Parameters& p, Shared<kM>& shared,
+__device__ __forceinline__ void EndSoftmax(const Parameters& p, HeadShare<kM>& share,
                                            HeadTiles<kM>& mine, int job_index, int turn) {
   const auto [most, total] = mine.TakeDenominator();
   const Job job = JobOf<kM>(p, job_index);
@@ -141,7 +94,7 @@ __device__ __forceinline__ void EndSoftmax(const Parameters& p, Shared<kM>& shar
     return;
   }
   const float sink = Exp2(p.sink[job.head0 + head] * kLog2E - most);
-  shared.heads.inverse[turn][head] = most == kNoScore ? 0 : kTileUnit / (total + sink);
+  share.inverse[turn][head] = most == kNoScore ? 0 : kTileUnit / (total + sink);
   if (p.lse != nullptr) p.lse[row] = Lse(most, total);
 }
 
@@ -158,8 +111,53 @@ __device__ __forceinline__ void EndValues(const Parameters& p, HeadTiles<kM>& mi
   }
 }
 
-template <int kM>
-__device__ __forceinline__ void AttendHeads(const Parameters& p, Shared<kM>& shared) {
+// Weights and inverses of a cluster's heads, by as many threads.
+template <int kM, int kBlocks>
+__device__ __forceinline__ void JoinHeads(const Parameters& p, ClusterShare<kM, kBlocks>& cluster) {
+  const int thread = ThisThread();
+  if (thread >= 16 * kM) return;
+  const Joined all = Join(cluster, thread);
+  cluster.weights[thread] = all.weight;
+  const Job job = JobOf<kM>(p, ThisBlock());
+  if (thread >= job.heads) return;
+  const float sink = Exp2(p.sink[job.head0 + thread] * kLog2E - all.most);
+  cluster.inverse[thread] = all.most == kNoScore ? 0 : kTileUnit / (all.total + sink);
+  if (p.lse == nullptr || ClusterRank() != 0) return;
+  p.lse[int64_t{job.t} * p.heads + job.head0 + thread] = Lse(all.most, all.total);
+}
+
+// The end of a cluster's job, with all head warps of all its blocks.
+template <int kM, int kBlocks>
+__device__ __forceinline__ void EndTogether(const Parameters& p, Shared<kM, kBlocks>& shared,
+                                            HeadTiles<kM>& mine) {
+  using All = Slices<kM, kBlocks>;
+  auto& cluster = shared.cluster;
+  ClusterWait();  // all blocks are there
+  const auto [most, total] = mine.TakeDenominator();
+  if (mine.head() >= 0) {
+    const uint32_t to = ptx::SharedAddress(&cluster.stats[ClusterRank()][mine.head()]);
+#pragma unroll 1
+    for (uint32_t i = 0; i < kBlocks; ++i) TellStats(ClusterAddress(to, i), {most, total});
+  }
+  ClusterArrive();
+  ClusterWait();  // they have read their tiles
+  JoinHeads(p, cluster);
+  ptx::BarrierWait(kHeadsMeet, kHeadThreads);
+  const int warp = ThisThread() / 32;
+  const uint32_t to =
+      ptx::SharedAddress(shared.tiles[0]) +
+      (static_cast<int>(ClusterRank()) * All::kEach + warp % All::kEach) * All::kBytes;
+  mine.SendSums(ClusterAddress(to, static_cast<uint32_t>(warp / All::kEach)), cluster.weights);
+  ClusterArrive();
+  ClusterWait();
+  const Job job = JobOf<kM>(p, ThisBlock());
+  AddSlices<kM, kBlocks>(shared.tiles[0], cluster.inverse, ThisThread(), job.heads,
+                         p.out + (int64_t{job.t} * p.heads + job.head0) * kHeadDim,
+                         {p.cos, p.sin, job.t * (kRopeDim / 2)});
+}
+
+template <int kM, int kBlocks>
+__device__ __forceinline__ void AttendHeads(const Parameters& p, Shared<kM, kBlocks>& shared) {
   HeadTiles<kM> mine(&shared.heads, ThisThread());
   const uint32_t slots = ptx::SharedAddress(shared.tiles);
   int job = static_cast<int>(blockIdx.x);
@@ -174,10 +172,11 @@ __device__ __forceinline__ void AttendHeads(const Parameters& p, Shared<kM>& sha
     mine.TakeScores(scores);
     ptx::BarrierArrive(kTaken, kThreads);
     mine.Softmax(scores, KeysOf(note), p.scale, slot);
-    if ((note & kLast) != 0) EndSoftmax<kM>(p, shared, mine, job, slot);
+    if (kBlocks == 1 && (note & kLast) != 0) EndSoftmax<kM>(p, shared.heads, mine, job, slot);
     ptx::BarrierWait(kHeadsMeet, kHeadThreads);
     mine.Values(slots + slot * kTileBytes, slot);
     ptx::BarrierArrive(kEmpty + slot, kThreads);
+    if (kBlocks > 1 && (note & kLast) != 0) return EndTogether(p, shared, mine);
     if ((note & kLast) != 0) {
       EndValues<kM>(p, mine, job, slot);
       job += static_cast<int>(gridDim.x);
@@ -185,19 +184,21 @@ __device__ __forceinline__ void AttendHeads(const Parameters& p, Shared<kM>& sha
   }
 }
 
-template <int kM>
-__global__ void __launch_bounds__(kThreads, 1)
+// kBlocks: of a cluster, which have the splits of a unit; 1: splits meet in the merge.
+template <int kM, int kBlocks>
+__global__ void __cluster_dims__(kBlocks, 1, 1) __launch_bounds__(kThreads, 1)
     SparseAttentionKernel(const __grid_constant__ Parameters p) {
   extern __shared__ __align__(1024) uint8_t memory[];
-  Shared<kM>& shared = *reinterpret_cast<Shared<kM>*>(memory);
+  Shared<kM, kBlocks>& shared = *reinterpret_cast<Shared<kM, kBlocks>*>(memory);
   const int thread = static_cast<int>(threadIdx.x);
+  if constexpr (kBlocks > 1) ClusterArrive();
   if (thread < kMaxKeySources) shared.keys.sources[thread] = p.sources[thread];
   __syncthreads();
   ptx::GridDependencyWait();
   ptx::GridDependencyLaunch();
   if (thread < kHeadThreads) {
     ptx::GiveRegisters<kHeadRegisters>();
-    AttendHeads<kM>(p, shared);
+    AttendHeads<kM, kBlocks>(p, shared);
   } else {
     ptx::TakeRegisters<kKeyRegisters>();
     if (thread < kThreads - 2 * 32) {
@@ -206,68 +207,6 @@ __global__ void __launch_bounds__(kThreads, 1)
       BringKeys<kM, true>(p, shared);
     }
   }
-}
-
-// One block a head: the splits' sums under one maximum, then the sink, in order of the splits.
-// kAhead: splits whose sums are asked for before their weights are known.
-template <int kAhead>
-__global__ void __launch_bounds__(kMergeThreads) MergeKernel(const __grid_constant__ Parameters p) {
-  __shared__ float weights[kMostSplits];
-  __shared__ float inverse;
-  ptx::GridDependencyLaunch();  // the next launch's weights are on their way while heads attend
-  ptx::GridDependencyWait();
-  const int64_t row = blockIdx.x;
-  const float4* sums =
-      reinterpret_cast<const float4*>(p.sums + row * p.jobs.splits * kHeadDim) + threadIdx.x;
-  float4 ahead[kAhead];
-#pragma unroll
-  for (int split = 0; split < kAhead; ++split) {
-    if (split < p.jobs.splits) ahead[split] = sums[split * kMergeThreads];
-  }
-  if (threadIdx.x < 32) {
-    SplitStats stats[kMostSplits / 32];
-    float most = kNoScore, total = 0;
-#pragma unroll
-    for (int i = 0; i < kMostSplits / 32; ++i) {
-      const int split = static_cast<int>(threadIdx.x) + 32 * i;
-      stats[i] =
-          split < p.jobs.splits ? p.stats[row * p.jobs.splits + split] : SplitStats{kNoScore, 0};
-      most = fmaxf(most, stats[i].most);
-    }
-    most = WarpReduce(most, Max());
-#pragma unroll
-    for (int i = 0; i < kMostSplits / 32; ++i) {
-      const float weight = stats[i].most == kNoScore ? 0 : Exp2(stats[i].most - most);
-      weights[threadIdx.x + 32 * i] = weight;
-      total += weight * stats[i].total;
-    }
-    total = WarpReduce(total, Sum());
-    if (threadIdx.x == 0) {
-      const float sink = Exp2(p.sink[row % p.heads] * kLog2E - most);
-      inverse = most == kNoScore ? 0 : kTileUnit / (total + sink);
-      if (p.lse != nullptr) p.lse[row] = Lse(most, total);
-    }
-  }
-  __syncthreads();
-  float4 sum = make_float4(0, 0, 0, 0);
-  const auto add = [&](float weight, const float4& v) {
-    sum.x += weight * v.x;
-    sum.y += weight * v.y;
-    sum.z += weight * v.z;
-    sum.w += weight * v.w;
-  };
-#pragma unroll
-  for (int split = 0; split < kAhead; ++split) {
-    if (split < p.jobs.splits) add(weights[split], ahead[split]);
-  }
-#pragma unroll 8
-  for (int split = kAhead; split < p.jobs.splits; ++split) {
-    add(weights[split], sums[split * kMergeThreads]);
-  }
-  uint2 out = make_uint2(PackBf16(sum.x * inverse, sum.y * inverse),
-                         PackBf16(sum.z * inverse, sum.w * inverse));
-  TurnBack(out, AnglesOf(p, static_cast<int>(row / p.heads)), 4 * static_cast<int>(threadIdx.x));
-  reinterpret_cast<uint2*>(p.out + row * kHeadDim)[threadIdx.x] = out;
 }
 
 DeviceKeySource OnDevice(const KeySource& source) {
@@ -281,35 +220,69 @@ DeviceKeySource OnDevice(const KeySource& source) {
           .page_bytes = static_cast<int32_t>(KvPageBytes(source.rows.rows_per_page))};
 }
 
-// A block fills a multiprocessor. With fewer units than those, each job takes a part of the
-// lists, but no less than two tiles, less work than the start and the merge cost; or one tile where
-// most multiprocessors are idle even so.
-int Splits(int64_t units, int columns) {
-  const int64_t idle = Multiprocessors() / units;
-  const int64_t least = (idle > kMostSplits / 2 ? 1 : 2) * kTileKeys;
-  return static_cast<int>(
-      std::max<int64_t>(1, std::min({idle, int64_t{kMostSplits}, columns / least})));
+// The kernel by tiles of heads and blocks of a cluster.
+template <int kM, int kBlocks>
+void LaunchBlocks(const Parameters& p, int blocks, Stream& stream) {
+  Launch({.name = "sparse_attention",
+          .grid = dim3(static_cast<unsigned>(blocks)),
+          .threads = kThreads,
+          .shared_bytes = sizeof(Shared<kM, kBlocks>)},
+         stream, SparseAttentionKernel<kM, kBlocks>, p);
 }
 
-template <int kM>
-void LaunchBlocks(Parameters& p, int64_t tokens, Stream& stream) {
-  p.jobs.groups = (p.heads + 16 * kM - 1) / (16 * kM);
+void SetJobs(Parameters& p, int64_t tokens, int m, int splits, int unit) {
+  p.jobs.groups = (p.heads + 16 * m - 1) / (16 * m);
   p.jobs.units = static_cast<int32_t>(tokens * p.jobs.groups);
-  const int wanted = Splits(p.jobs.units, p.jobs.columns);
-  const int share = (p.jobs.columns + wanted - 1) / wanted;
-  p.jobs.split_columns = std::max((share + kTileKeys - 1) / kTileKeys, 1) * kTileKeys;
+  const int share = (p.jobs.columns + splits - 1) / splits;
+  p.jobs.split_columns = std::max((share + unit - 1) / unit, 1) * unit;
+  p.jobs.splits = splits;
+}
+
+// A block fills a multiprocessor. With fewer units than those, a cluster's blocks have a part of
+// the lists each, if these are short; true: launched. One unit alone is faster by one tile a block
+// and a merge.
+template <int kM>
+bool LaunchClusters(Parameters& p, int64_t tokens, Stream& stream) {
+  constexpr int kMostKeys = 160;  // of a block, beyond which more blocks and a merge are faster
+  const int64_t units = tokens * ((p.heads + 16 * kM - 1) / (16 * kM));
+  const int64_t room = Multiprocessors();
+  // Clusters of eight and four do not fill all groups of multiprocessors.
+  int splits = 1;
+  if (8 * units <= room * 3 / 4) {
+    splits = 8;
+  } else if (4 * units <= room * 7 / 8) {
+    splits = 4;
+  } else if (2 * units <= room) {
+    splits = 2;
+  }
+  if (units == 1 || splits == 1 || (splits == 8 && p.jobs.columns > kMostKeys * splits)) {
+    return false;
+  }
+  SetJobs(p, tokens, kM, splits, 1);
+  const int blocks = p.jobs.units * splits;
+  if (splits == 8) LaunchBlocks<kM, 8>(p, blocks, stream);
+  if (splits == 4) LaunchBlocks<kM, 4>(p, blocks, stream);
+  if (splits == 2) LaunchBlocks<kM, 2>(p, blocks, stream);
+  return true;
+}
+
+// Otherwise as many jobs as there are multiprocessors, but no less than two tiles each, which are
+// less work than the start and the merge cost; or one tile where most are idle even so.
+template <int kM>
+void LaunchJobs(Parameters& p, int64_t tokens, Stream& stream) {
+  SetJobs(p, tokens, kM, 1, kTileKeys);
+  const int64_t idle = Multiprocessors() / p.jobs.units;
+  const int64_t least = (idle > kMostSplits / 2 ? 1 : 2) * kTileKeys;
+  const int wanted = static_cast<int>(
+      std::max<int64_t>(1, std::min({idle, int64_t{kMostSplits}, p.jobs.columns / least})));
+  SetJobs(p, tokens, kM, wanted, kTileKeys);
   p.jobs.splits = std::max((p.jobs.columns + p.jobs.split_columns - 1) / p.jobs.split_columns, 1);
   Scratch scratch(stream);
   if (p.jobs.splits > 1) {
     p.sums = scratch.Take<float>(tokens * p.heads * p.jobs.splits * kHeadDim);
     p.stats = scratch.Take<SplitStats>(tokens * p.heads * p.jobs.splits);
   }
-  const int jobs = p.jobs.units * p.jobs.splits;
-  Launch({.name = "sparse_attention",
-          .grid = dim3(static_cast<unsigned>(std::min(jobs, Multiprocessors()))),
-          .threads = kThreads,
-          .shared_bytes = sizeof(Shared<kM>)},
-         stream, SparseAttentionKernel<kM>, p);
+  LaunchBlocks<kM, 1>(p, std::min(p.jobs.units * p.jobs.splits, Multiprocessors()), stream);
   if (p.jobs.splits == 1) return;
   // More than are wanted cost registers, which many tokens' blocks have none to spare of.
   const auto merge = p.jobs.splits <= 4    ? MergeKernel<4>
@@ -339,10 +312,10 @@ void SparseAttention(const SparseAttentionArgs& args, Stream& stream) {
   }
   const int64_t tokens = args.q.shape[0];
   if (tokens * p.heads == 0) return;
-  if (p.heads <= 16) {
-    LaunchBlocks<1>(p, tokens, stream);
+  if (p.heads <= 16 || 8 * tokens * ((p.heads + 15) / 16) <= Multiprocessors() * 3 / 4) {
+    if (!LaunchClusters<1>(p, tokens, stream)) LaunchJobs<1>(p, tokens, stream);
   } else {
-    LaunchBlocks<2>(p, tokens, stream);
+    if (!LaunchClusters<2>(p, tokens, stream)) LaunchJobs<2>(p, tokens, stream);
   }
 }
 

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
+#include "kernels/gemm/tile_choice.h"
 #include "kernels/gemm/tile_gemm.cuh"
+#include "kernels/gemm/tile_inputs.cuh"
 #include "kernels/gemm/tile_linear.h"
 #include "kernels/gemm/tile_ring.cuh"
+#include "kernels/gemm/tile_shared.cuh"
 #include "kernels/gemm/tile_store.cuh"
+#include "kernels/gemm/tile_turns.h"
 
 namespace tandem::kernels::cuda {
 namespace {
@@ -19,7 +23,8 @@ struct Product {
   TokenMatrix x;   // rows [tokens, groups]
   void* y;         // [tokens, n]
   int tokens;
-  int tile_tokens;  // of a block
+  int tile_tokens;         // of a block
+  SharedSums shared = {};  // null: no tile is of two blocks
 };
 
 // A tile: rows of one group, and tokens.
@@ -92,17 +97,22 @@ __device__ __forceinline__ void StoreBf16s(const Product& p, const Tile& tile,
   }
 }
 
-template <class Shape, typename Output, class Stages>
-__device__ __forceinline__ void MultiplyTile(const Product& p, const Tile& tile,
-                                             const WeightRows<Shape::kRowTiles>& rows,
-                                             const TokenRows<Shape>& tokens, Stages& stages) {
-  typename Shape::Sums sums = {};
-  TileProduct<Shape, Stages> product(stages, rows, tokens, p.columns);
+// sums += product of `columns` columns of a tile.
+template <class Shape, class Stages>
+__device__ __forceinline__ void AddTile(const Tile& tile, const WeightRows<Shape::kRowTiles>& rows,
+                                        const TokenRows<Shape>& tokens, int columns, Stages& stages,
+                                        typename Shape::Sums& sums) {
+  TileProduct<Shape, Stages> product(stages, rows, tokens, columns);
   if constexpr (Shape::kTokens == 128 && !(Shape::kMx && ptx::kEmulatesMmaBlockScale)) {
     RunFor<Shape, 12, 14, 16>(tile.limit - tile.first, product, sums);
   } else {
     RunFor<Shape, Shape::kBlocks>(tile.limit - tile.first, product, sums);
   }
+}
+
+template <class Shape, typename Output>
+__device__ __forceinline__ void StoreTile(const Product& p, const Tile& tile,
+                                          const typename Shape::Sums& sums) {
   if constexpr (sizeof(Output) == 4) {
     StoreFloats<Shape>(p, tile, sums);
   } else {
@@ -131,32 +141,59 @@ __global__ void __launch_bounds__(kTileThreads, Shape::kBlocksPerProcessor)
   const TokenRows<Shape> tokens =
       TokensOf<Shape>(p.x, tile.limit - tile.first, [&](int i) { return tile(i, p.groups); });
   CopiedStages<Shape> stages(shared, rows, tokens);
-  MultiplyTile<Shape, Output>(p, tile, rows, tokens, stages);
+  typename Shape::Sums sums = {};
+  AddTile<Shape>(tile, rows, tokens, p.columns, stages, sums);
+  StoreTile<Shape, Output>(p, tile, sums);
 }
 
-// Every so many-th tile of `count`, `wide` side by side.
+// Tiles `wide` side by side.
 template <class Shape, typename Output>
 __global__ void __launch_bounds__(kRingThreads, 1)
-    TileLinearRingKernel(Product p, int wide, int count) {
+    TileLinearRingKernel(Product p, int wide, TileTurns turns) {
   extern __shared__ __align__(128) uint8_t shared[];
-  const int begin = static_cast<int>(blockIdx.x), stride = static_cast<int>(gridDim.x);
+  const int block = static_cast<int>(blockIdx.x);
+  const auto columns = [&](TileHalf half) {
+    return half == TileHalf::kWhole ? p.columns : p.columns / 2;
+  };
+  // Where they begin.
+  const auto column = [&](TileHalf half) { return half == TileHalf::kSecond ? p.columns / 2 : 0; };
   RunRing<Shape::kStageBytes>(
       shared,
       [&](auto& place) {
-        for (int i = begin; i < count; i += stride) {
+        turns.ForEach(block, [&](int i, TileHalf half) {
           const Tile tile = TileAt<Shape>(p, i % wide, i / wide);
+          TokenMatrix x = p.x;
+          x.x += 2 * column(half);
           FillTile<Shape>(
               place,
-              [&](int m) { return RowTileOf<Shape>(p.prepared, p.n, p.k, RowTileAt(p, tile, m)); },
-              p.x, tile.limit - tile.first, [&](int t) { return tile(t, p.groups); },
-              p.columns / (kTileColumns * Shape::kStageTiles));
-        }
+              [&](int m) {
+                RowTileAddress at = RowTileOf<Shape>(p.prepared, p.n, p.k, RowTileAt(p, tile, m));
+                at.codes += column(half) / LoadColumns(Shape::kFormat) * kWarpLoadBytes;
+                at.scales += column(half) / 128 * 64;
+                return at;
+              },
+              x, tile.limit - tile.first, [&](int t) { return tile(t, p.groups); },
+              columns(half) / (kTileColumns * Shape::kStageTiles));
+        });
       },
       [&](auto& stages) {
-        for (int i = begin; i < count; i += stride) {
+        turns.ForEach(block, [&](int i, TileHalf half) {
           const Tile tile = TileAt<Shape>(p, i % wide, i / wide);
-          MultiplyTile<Shape, Output>(p, tile, RowsOf<Shape>(p, tile), {}, stages);
-        }
+          WeightRows<Shape::kRowTiles> rows = RowsOf<Shape>(p, tile);
+          if constexpr (Shape::kFormat == WeightFormat::kFp8) {
+#pragma unroll
+            for (int m = 0; m < Shape::kRowTiles; ++m) rows.scales[m] += column(half) / 128;
+          }
+          const int at = i - (turns.count - turns.Shared());  // of the shared ones
+          typename Shape::Sums sums = {};
+          if (half == TileHalf::kSecond) TakeSums<Shape>(p.shared, at, sums);
+          AddTile<Shape>(tile, rows, {}, columns(half), stages, sums);
+          if (half == TileHalf::kFirst) {
+            LeaveSums<Shape>(p.shared, at, sums);
+          } else {
+            StoreTile<Shape, Output>(p, tile, sums);
+          }
+        });
       });
 }
 
@@ -166,13 +203,15 @@ void LaunchShape(const char* name, Product p, int tile_tokens, Stream& stream) {
   const dim3 tiles(Blocks(p.group_rows, Shape::kRows) * static_cast<unsigned>(p.groups),
                    Blocks(p.tokens, tile_tokens));
   if constexpr (kRings<Shape>) {
-    const unsigned count = tiles.x * tiles.y;
+    const int count = static_cast<int>(tiles.x * tiles.y);
+    const TileTurns turns = {.count = count,
+                             .blocks = std::min(count, Multiprocessors()),
+                             .halves = p.shared.sums != nullptr};
     Launch({.name = name,
-            .grid = dim3(std::min(count, static_cast<unsigned>(Multiprocessors()))),
+            .grid = dim3(static_cast<unsigned>(turns.blocks)),
             .threads = kRingThreads,
             .shared_bytes = kRingBytes},
-           stream, TileLinearRingKernel<Shape, Output>, p, static_cast<int>(tiles.x),
-           static_cast<int>(count));
+           stream, TileLinearRingKernel<Shape, Output>, p, static_cast<int>(tiles.x), turns);
   } else {
     Launch(
         {.name = name, .grid = tiles, .threads = kTileThreads, .shared_bytes = Shape::kSharedBytes},
@@ -180,32 +219,16 @@ void LaunchShape(const char* name, Product p, int tile_tokens, Stream& stream) {
   }
 }
 
-struct Choice {
-  int rows, tokens;  // of a tile
-  int a_processor;   // tiles at once
-  int time;          // that these take, whatever the unit
-};
-
-// 256 rows by 128 tokens do the most with a byte of shared memory; where rounds of them would leave
-// processors idle, other tiles win although a product costs more there. Times as on H100.
-inline constexpr Choice kChoices[] = {
-    {256, 128, 1, 64}, {256, 112, 1, 57}, {256, 96, 1, 50}, {128, 64, 2, 42}, {128, 32, 2, 30}};
-
-Choice BestTile(const Product& p) {
-  Choice best = {};
-  int64_t least = 0;
-  for (const Choice& c : kChoices) {
-    const int64_t tiles =
-        int64_t{Blocks(p.group_rows, c.rows)} * p.groups * Blocks(p.tokens, c.tokens);
-    const int64_t rounds = Blocks(tiles, Multiprocessors() * c.a_processor);
-    if (best.rows == 0 || rounds * c.time < least) best = c, least = rounds * c.time;
-  }
-  return best;
+TileRoom RoomOf(const Product& p) {
+  return {.group_rows = p.group_rows,
+          .groups = p.groups,
+          .tokens = p.tokens,
+          .processors = Multiprocessors()};
 }
 
 template <TileMath kMath, WeightFormat kFormat, typename Output>
 void LaunchBest(const char* name, const Product& p, Stream& stream) {
-  const Choice c = BestTile(p);
+  const TileChoice c = BestTile(RoomOf(p), p.shared.sums != nullptr);
   if (c.rows == 256) {
     LaunchShape<TileShape<kMath, kFormat, 2, 128>, Output>(name, p, c.tokens, stream);
   } else if (c.tokens == 64) {
@@ -215,48 +238,15 @@ void LaunchBest(const char* name, const Product& p, Stream& stream) {
   }
 }
 
-constexpr int kExpandThreads = 256;
-
-// Codes times their scale are exact in bf16. A thread takes 16 codes.
-__global__ void __launch_bounds__(kExpandThreads)
-    ExpandKernel(const E4M3* q, const Ue8m0* scale, Bf16* x, int64_t pieces) {
-  ptx::GridDependencyWait();
-  const int64_t piece = blockIdx.x * int64_t{kExpandThreads} + threadIdx.x;
-  if (piece >= pieces) return;
-  const uint4 codes = reinterpret_cast<const uint4*>(q)[piece];
-  const float s = ToFloat(scale[piece / (kActGroup / 16)]);
-  const uint32_t words[4] = {codes.x, codes.y, codes.z, codes.w};
-  uint32_t out[8];
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    const float2 v = E4M3ToFloat2(static_cast<uint16_t>(words[i / 2] >> (16 * (i % 2))));
-    out[i] = PackBf16(v.x * s, v.y * s);
-  }
-  uint4* const to = reinterpret_cast<uint4*>(x) + 2 * piece;
-  to[0] = make_uint4(out[0], out[1], out[2], out[3]);
-  to[1] = make_uint4(out[4], out[5], out[6], out[7]);
-}
-
-// Rows of k values to rows of `columns`, filled up with zeros.
-__global__ void __launch_bounds__(kExpandThreads)
-    FillUpKernel(const Bf16* x, Bf16* filled, int64_t rows, int64_t k, int64_t columns) {
-  ptx::GridDependencyWait();
-  const int64_t i = blockIdx.x * int64_t{kExpandThreads} + threadIdx.x;
-  if (i >= rows * columns) return;
-  const int64_t column = i % columns;
-  filled[i] = column < k ? x[i / columns * k + column] : Bf16{0};
-}
-
-// x if its rows are whole tiles and aligned, else a copy with such rows.
-const Bf16* WholeTiles(const Bf16* x, int64_t rows, int64_t k, int64_t columns, Scratch& scratch,
-                       Stream& stream) {
-  if (k == columns && reinterpret_cast<uintptr_t>(x) % 16 == 0) return x;
-  Bf16* const filled = scratch.Take<Bf16>(rows * columns);
-  Launch({.name = "fill up",
-          .grid = dim3(Blocks(rows * columns, kExpandThreads)),
-          .threads = kExpandThreads},
-         stream, FillUpKernel, x, filled, rows, k, columns);
-  return filled;
+// Room for the sums of tiles of two blocks, where they save time.
+SharedSums TakeShared(const Product& p, Scratch& scratch, int* tiles) {
+  using Shape = TileShape<TileMath::kBf16, WeightFormat::kFp8, 2, 128>;
+  const bool whole_scales = p.columns % 256 == 0;
+  const TileRoom room = RoomOf(p);
+  *tiles = TurnsOf(room, BestTile(room, whole_scales), whole_scales).Shared();
+  if (*tiles == 0) return {};
+  return {.sums = scratch.Take<float4>(*tiles * kSharedSums<Shape>),
+          .ready = scratch.Take<uint32_t>(int64_t{*tiles} * kTileWarps)};
 }
 
 int64_t Columns(const LinearWeight& weight) {
@@ -308,10 +298,13 @@ void TileQuantLinear(const QuantLinearArgs& args, TileMath math, Stream& stream)
   }
   const int64_t size = args.q.size();
   Bf16* const x = scratch.Take<Bf16>(size);
+  int shared = 0;
+  p.shared = TakeShared(p, scratch, &shared);
   Launch({.name = "expand activations",
-          .grid = dim3(Blocks(size / 16, kExpandThreads)),
+          .grid = dim3(Blocks(size / 8, kExpandThreads * kExpandPieces)),
           .threads = kExpandThreads},
-         stream, ExpandKernel, args.q.data, args.scale.data, x, size / 16);
+         stream, ExpandKernel, args.q.data, args.scale.data, x, size / 8, p.shared.ready,
+         shared * kTileWarps);
   p.x = InBf16(x, p.k);
   (fp8 ? LaunchBest<TileMath::kBf16, WeightFormat::kFp8, Bf16>
        : LaunchBest<TileMath::kBf16, WeightFormat::kFp4, Bf16>)("quant_linear tiles", p, stream);

@@ -133,7 +133,7 @@ absl::Status DecodeLoop::Start(const GenerateCommand& command) {
                     .begun = now,
                     .last_token = now};
   sequence.sampler.Accept(first);
-  metrics_.first_tokens.Increment();
+  metrics_.OnAnswer(static_cast<int>(request.prompt_tokens()));
   const SequenceId id = next_id_++;
   sequences_.emplace(id, std::move(sequence));
   if (const auto end = scheduler_.Add(id, EndCriteriaOf(request), first)) {
@@ -268,6 +268,7 @@ void DecodeLoop::Take(SequenceId id, TokenChoice choice) {
     written.choice = std::move(choice);
   } else {
     scheduler_.Remove(id);
+    metrics_.wasted.Increment();
   }
   written_.push_back(std::move(written));
 }
@@ -351,7 +352,8 @@ void DecodeLoop::PublishState(absl::Time now) {
                       .writing = counts.writing,
                       .filled = counts.filled,
                       .committed = counts.committed,
-                      .quarantined = counts.quarantined});
+                      .quarantined = counts.quarantined},
+                     now);
   metrics_.engine.links_shared.Set(links_.Count(v1::KV_CHANNEL_KIND_SHARED));
   metrics_.engine.links_ipc.Set(links_.Count(v1::KV_CHANNEL_KIND_IPC));
   metrics_.engine.links_nccl.Set(links_.Count(v1::KV_CHANNEL_KIND_NCCL));

@@ -34,14 +34,26 @@ absl::StatusOr<std::unique_ptr<KvStorage>> MakePool(const v1::DecodeConfig& conf
   return KvStorage::CreatePrivate(layout, worker.backends);
 }
 
+DecodeMetrics::PoolBytes BytesOf(const KvLayout& layout) {
+  const auto all = [](const KvRegion& region) { return region.stride * region.count; };
+  DecodeMetrics::PoolBytes bytes;
+  for (int i = 0; i < layout.num_layers(); ++i) {
+    const KvLayerLayout& layer = layout.layer(i);
+    bytes.compressed += all(layer.compressed_pages);
+    bytes.indexer += all(layer.indexer_pages);
+    bytes.window += all(layer.window_rings);
+    bytes.states += all(layer.compressor_states) + all(layer.indexer_states);
+  }
+  return bytes;
+}
+
 absl::StatusOr<std::unique_ptr<MetricsRegistry>> MakeMetrics(const v1::DecodeConfig& config) {
-  return MetricsRegistry::Create(
-      {.role = ProcessRole::kDecode,
-       .model_name = config.worker().model_name(),
-       .listen = config.worker().metrics_listen(),
-       .version = Version(),
-       .config_hash = ConfigHash(config),
-       .vllm_aliases = config.worker().metrics_compat() == v1::METRICS_COMPAT_VLLM});
+  return MetricsRegistry::Create({.role = ProcessRole::kDecode,
+                                  .model_name = config.worker().model_name(),
+                                  .listen = config.worker().metrics_listen(),
+                                  .version = Version(),
+                                  .config_hash = ConfigHash(config),
+                                  .compat = config.worker().metrics_compat()});
 }
 
 absl::Status Run(const v1::DecodeConfig& config) {
@@ -57,6 +69,7 @@ absl::Status Run(const v1::DecodeConfig& config) {
   ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> pool, MakePool(config, worker));
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry, MakeMetrics(config));
   DecodeMetrics metrics(*registry);
+  metrics.SetPoolBytes(BytesOf(pool->layout()));
   std::string no_nccl;
   const std::unique_ptr<NcclPort> nccl = NcclPort::Find(worker.backends, &no_nccl);
   WatchService watch;

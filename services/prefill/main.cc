@@ -12,6 +12,7 @@
 #include "services/runtime/config/program.h"
 #include "services/runtime/config/service_config.h"
 #include "services/runtime/engine/worker_engine.h"
+#include "services/runtime/loader/shared/holder_watch.h"
 #include "services/runtime/rpc/registrar/registrar.h"
 #include "services/runtime/rpc/serve.h"
 
@@ -47,14 +48,20 @@ absl::StatusOr<NcclUse> UseNccl(const v1::PrefillConfig& config, NcclPort* port,
   return NcclUse{.port = port, .why_not = why_not, .limit = limit};
 }
 
-absl::StatusOr<PrefillLoop::Options> LoopOptions(const v1::PrefillConfig& config) {
+absl::StatusOr<PrefillLoop::Options> LoopOptions(const v1::PrefillConfig& config,
+                                                 const WorkerEngine& worker) {
   ASSIGN_OR_RETURN(ChannelCredentials credentials,
                    MakeChannelCredentials(
                        "decode_tls", config.has_decode_tls() ? &config.decode_tls() : nullptr));
   PrefillLoop::Options options;
   options.incarnation = RandomId();
-  options.chunk_tokens = static_cast<int>(config.chunk_tokens());
-  options.requests_max = static_cast<int>(config.requests_max());
+  options.admission = {.requests_max = static_cast<int>(config.requests_max()),
+                       .context_tokens_max = worker.context_tokens_max,
+                       .vocab_size = static_cast<uint32_t>(worker.config().vocab_size),
+                       .chunk_tokens = static_cast<int>(config.chunk_tokens())};
+  if (config.has_queue_wait_max()) {
+    options.admission.queue_wait_max = FromProto(config.queue_wait_max());
+  }
   options.preferred = config.kv_channel_kind();
   options.strict = config.kv_channel() == v1::KV_CHANNEL_POLICY_STRICT;
   options.link_timeout = FromProto(config.link_timeout());
@@ -77,6 +84,7 @@ absl::Status Run(const v1::PrefillConfig& config) {
                                          .tokens_per_step = chunk,
                                          .chunks_per_step = std::min(
                                              chunk, static_cast<int>(config.requests_max()))}));
+  const HolderWatch holder(worker.loaded, ShutdownSignals::Request);
   ASSIGN_OR_RETURN(StagingPool staging, MakeStaging(config, worker));
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry,
                    MetricsRegistry::Create({.role = ProcessRole::kPrefill,
@@ -84,12 +92,10 @@ absl::Status Run(const v1::PrefillConfig& config) {
                                             .listen = config.worker().metrics_listen(),
                                             .version = Version(),
                                             .config_hash = ConfigHash(config),
-                                            .vllm_aliases = config.worker().metrics_compat() ==
-                                                            v1::METRICS_COMPAT_VLLM}));
+                                            .compat = config.worker().metrics_compat()}));
   PrefillMetrics metrics(*registry);
   WatchService watch;
-  ASSIGN_OR_RETURN(PrefillLoop::Options options, LoopOptions(config));
-  options.context_tokens_max = worker.context_tokens_max;
+  ASSIGN_OR_RETURN(PrefillLoop::Options options, LoopOptions(config, worker));
   std::string no_nccl;
   const std::unique_ptr<NcclPort> nccl = NcclPort::Find(worker.backends, &no_nccl);
   ASSIGN_OR_RETURN(options.nccl, UseNccl(config, nccl.get(), no_nccl));
@@ -122,7 +128,7 @@ absl::Status Run(const v1::PrefillConfig& config) {
                         },
                     .idle = [&loop] { return loop.Idle(); },
                     .close = [&watch] { watch.CloseAll(); }});
-  return absl::OkStatus();
+  return holder.status();
 }
 
 }  // namespace

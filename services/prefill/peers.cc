@@ -70,12 +70,25 @@ void Peers::Up(Peer& peer, LinkUp up) {
     peer.channel = std::make_unique<GrpcChannel>(staging_, *peer.stub);
   }
   const char* const kind = NameOf(peer.channel->kind());
-  if (up.downgrade_reason.empty()) {
+  using State = PrefillMetrics::Link::State;
+  const bool slower = !up.downgrade_reason.empty();
+  metrics_.SetLink({.peer = peer.endpoint,
+                    .transport = kind,
+                    .state = slower ? State::kDowngraded : State::kStands});
+  if (!slower) {
     LogInfo("link-up", {{"peer", peer.endpoint}, {"kind", kind}});
   } else {
+    metrics_.CountTransferFailure("downgrade");
     LogWarning("link-downgraded",
                {{"peer", peer.endpoint}, {"kind", kind}, {"why", up.downgrade_reason}});
   }
+}
+
+void Peers::Forget(LinkSerial serial) {
+  const auto it = peers_.find(serial);
+  if (it == peers_.end()) return;
+  metrics_.SetLink({.peer = it->second.endpoint, .transport = "", .state = {}});
+  peers_.erase(it);
 }
 
 std::vector<LinkSerial> Peers::Overdue(absl::Time limit) const {
@@ -86,12 +99,16 @@ std::vector<LinkSerial> Peers::Overdue(absl::Time limit) const {
   return out;
 }
 
-int Peers::Count(v1::KvChannelKind kind) const {
-  int count = 0;
-  for (const auto& [serial, peer] : peers_) {
-    count += static_cast<int>(peer.channel != nullptr && peer.channel->kind() == kind);
-  }
-  return count;
+void Peers::ShowLinks() const {
+  const auto count = [this](v1::KvChannelKind kind) {
+    return absl::c_count_if(peers_, [kind](const auto& entry) {
+      return entry.second.channel != nullptr && entry.second.channel->kind() == kind;
+    });
+  };
+  metrics_.engine.links_shared.Set(count(v1::KV_CHANNEL_KIND_SHARED));
+  metrics_.engine.links_ipc.Set(count(v1::KV_CHANNEL_KIND_IPC));
+  metrics_.engine.links_nccl.Set(count(v1::KV_CHANNEL_KIND_NCCL));
+  metrics_.engine.links_grpc.Set(count(v1::KV_CHANNEL_KIND_GRPC));
 }
 
 }  // namespace tandem

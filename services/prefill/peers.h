@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "services/runtime/metrics/worker_metrics.h"
 #include "services/runtime/model/config/model_config.h"
 #include "services/runtime/rpc/channel.h"
 #include "services/runtime/transfer/channels/grpc_channel.h"
@@ -49,8 +50,9 @@ class Peers {
     NcclUse nccl;
     std::function<void(LinkEvent)> post;
   };
-  // Borrows the staging pool.
-  Peers(const Options& options, StagingPool& staging) : options_(options), staging_(staging) {}
+  // Borrows both.
+  Peers(const Options& options, StagingPool& staging, PrefillMetrics& metrics)
+      : options_(options), staging_(staging), metrics_(metrics) {}
 
   // Whether Options.allowed has the endpoint.
   bool Allowed(absl::string_view endpoint) const;
@@ -64,17 +66,18 @@ class Peers {
   // The link stands: the peer gets its channel.
   void Up(Peer& peer, LinkUp up);
 
-  void Forget(LinkSerial serial) { peers_.erase(serial); }
+  void Forget(LinkSerial serial);
 
   // Links that were opened before `limit` and do not stand yet.
   std::vector<LinkSerial> Overdue(absl::Time limit) const;
 
-  // Standing links of a kind.
-  int Count(v1::KvChannelKind kind) const;
+  // The number of standing links, by kind, in the metrics.
+  void ShowLinks() const;
 
  private:
   const Options options_;
   StagingPool& staging_;
+  PrefillMetrics& metrics_;
   std::unique_ptr<KvCopier> copier_;  // from the first link on that needs it
   std::map<LinkSerial, Peer> peers_;
   LinkSerial next_serial_ = 1;

@@ -58,6 +58,12 @@ struct FencePassed {
   absl::Status status;
 };
 
-using PrefillEvent = std::variant<PrefillCommand, PrefillCancel, LinkEvent, FencePassed>;
+// A step is over; by then its results may have been taken.
+struct PrefillStepDone {
+  uint64_t number = 0;
+};
+
+using PrefillEvent =
+    std::variant<PrefillCommand, PrefillCancel, LinkEvent, FencePassed, PrefillStepDone>;
 
 }  // namespace tandem

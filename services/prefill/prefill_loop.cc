@@ -44,10 +44,11 @@ PrefillLoop::PrefillLoop(const Options& options, Parts parts)
               .server_name = options.decode_server_name,
               .nccl = options.nccl,
               .post = [this](LinkEvent event) { PostAlways(std::move(event)); }},
-             staging_),
-      scheduler_(options.chunk_tokens),
+             staging_, metrics_),
+      admission_(options.admission),
+      scheduler_(options.admission.chunk_tokens),
       // Room for every admitted prompt and as many that wait to be refused.
-      events_(2 * static_cast<size_t>(options.requests_max)),
+      events_(2 * static_cast<size_t>(options.admission.requests_max)),
       thread_("prefill-loop", [this] { Run(); }) {}
 
 PrefillLoop::~PrefillLoop() {
@@ -58,12 +59,13 @@ PrefillLoop::~PrefillLoop() {
 void PrefillLoop::Run() {
   PublishState(Clock::Real().Now());
   while (!stopping_) {
-    const bool busy = scheduler_.running() + scheduler_.waiting() > 0;
-    for (PrefillEvent& event : events_.PopAll(busy ? absl::ZeroDuration() : kIdleWait)) {
+    // A step that runs says when it is over.
+    const bool ready = Busy() && !running_.has_value();
+    for (PrefillEvent& event : events_.PopAll(ready ? absl::ZeroDuration() : kIdleWait)) {
       std::visit([this](auto& what) { Handle(what); }, event);
     }
     Tend(Clock::Real().Now());
-    Step();
+    if (!running_.has_value()) BeginStep();
     PublishState(Clock::Real().Now());
   }
   Stop();
@@ -71,20 +73,11 @@ void PrefillLoop::Run() {
 
 absl::Status PrefillLoop::Check(const v1::PrefillRequest& request) const {
   if (draining_) return Draining({.message = "the prefill worker is shutting down"});
-  if (static_cast<int>(prompts_.size()) >= options_.requests_max) {
-    return QueueFull(
-        {.message = absl::StrCat("prefill requests: at most ", options_.requests_max, " at once")});
+  Admission::Queue queue = {.prompts = static_cast<int>(prompts_.size())};
+  for (const auto& [id, prompt] : prompts_) {
+    queue.tokens += static_cast<int64_t>(prompt.tokens.size()) - prompt.read;
   }
-  const int64_t tokens = request.token_ids_size();
-  if (tokens < 1) return InvalidField("token_ids", "at least 1, got 0");
-  if (tokens > options_.context_tokens_max) {
-    return PromptTooLong({.limit = static_cast<uint64_t>(options_.context_tokens_max),
-                          .got = static_cast<uint64_t>(tokens)});
-  }
-  const auto vocab = static_cast<uint32_t>(engine_.config().vocab_size);
-  for (const uint32_t id : request.token_ids()) {
-    if (id >= vocab) return InvalidField("token_ids", absl::StrCat("below ", vocab, ", got ", id));
-  }
+  RETURN_IF_ERROR(admission_.Check(request, queue));
   if (request.reservation().endpoint().empty())
     return InvalidField("reservation.endpoint", "host:port, got none");
   if (!peers_.Allowed(request.reservation().endpoint()))
@@ -94,7 +87,7 @@ absl::Status PrefillLoop::Check(const v1::PrefillRequest& request) const {
     // News of a lease would reach only one of the two.
     if (prompt.key == key) return LeaseLost("reservation: another prompt is being read into it");
   }
-  return CheckSampling(request.sampling(), engine_.config().vocab_size);
+  return absl::OkStatus();
 }
 
 void PrefillLoop::Handle(PrefillCommand& command) {
@@ -134,7 +127,6 @@ void PrefillLoop::Handle(LinkEvent& event) {
 }
 
 void PrefillLoop::On(Peer& peer, LinkUp& up) {
-  if (!up.downgrade_reason.empty()) metrics_.CountTransferFailure("downgrade");
   peers_.Up(peer, std::move(up));
   for (auto& [id, prompt] : prompts_) {
     if (prompt.link == peer.serial && std::holds_alternative<Linking>(prompt.stage))
@@ -208,27 +200,36 @@ void PrefillLoop::On(Peer& peer, LeaseRevoked& revoked) {
     Drop(it->first, LeaseLost("the decode worker took the reservation back"));
 }
 
-void PrefillLoop::Step() {
-  const PrefillPlan plan = scheduler_.Next();
+void PrefillLoop::BeginStep() {
+  PrefillPlan plan = scheduler_.Next();
   if (plan.items.empty()) return;
-  const absl::Time start = Clock::Real().Now();
-  std::vector<EngineChunk> chunks;
-  chunks.reserve(plan.items.size());
-  KvView view;
-  StepSample sample{.begin = start, .sequences = static_cast<int>(plan.items.size())};
-  for (const PrefillItem& item : plan.items) {
+  Running& step = running_.emplace();
+  step.number = ++steps_;
+  step.sample = {.begin = Clock::Real().Now(), .sequences = static_cast<int>(plan.items.size())};
+  step.plan = std::move(plan);
+  for (const PrefillItem& item : step.plan.items) {
     Prompt& prompt = prompts_.at(item.id);
-    if (item.start == 0) prompt.begun = start;
-    view = std::get<Reading>(prompt.stage).place.view;
-    chunks.push_back(ChunkOf(item));
-    sample.tokens_prompt += item.count;
-    sample.tokens_generated += static_cast<int>(item.last);
+    if (item.start == 0) prompt.begun = step.sample.begin;
+    step.view = std::get<Reading>(prompt.stage).place.view;
+    step.chunks.push_back(ChunkOf(item));
+    step.sample.tokens_prompt += item.count;
+    step.sample.tokens_generated += static_cast<int>(item.last);
   }
-  const std::vector<ChunkResult> results = engine_.Step(chunks, view);
-  scheduler_.Advance(plan);
-  sample.end = Clock::Real().Now();
-  for (size_t i = 0; i < plan.items.size(); ++i) AfterChunk(plan.items[i], results[i], sample.end);
-  metrics_.engine.OnStep(sample);
+  engine_.Launch(step.chunks, step.view,
+                 [this, done = PrefillStepDone{.number = step.number}] { PostAlways(done); });
+}
+
+void PrefillLoop::EndStep() {
+  if (!running_.has_value()) return;
+  const std::vector<ChunkResult> results = engine_.Collect();
+  Running step = *std::exchange(running_, std::nullopt);
+  scheduler_.Advance(step.plan);
+  step.sample.end = Clock::Real().Now();
+  admission_.OnStep(step.sample.tokens_prompt, step.sample.end - step.sample.begin);
+  for (size_t i = 0; i < results.size(); ++i) {
+    AfterChunk(step.plan.items[i], results[i], step.sample.end);
+  }
+  metrics_.engine.OnStep(step.sample);
 }
 
 EngineChunk PrefillLoop::ChunkOf(const PrefillItem& item) {
@@ -247,6 +248,7 @@ EngineChunk PrefillLoop::ChunkOf(const PrefillItem& item) {
 
 void PrefillLoop::AfterChunk(const PrefillItem& item, const ChunkResult& result, absl::Time now) {
   Prompt& prompt = prompts_.at(item.id);
+  prompt.read = item.start + item.count;
   for (size_t i = 0; i < result.target_logprobs.size(); ++i) {
     prompt.done.set_prompt_logprobs(item.start + 1 + static_cast<int>(i),
                                     result.target_logprobs[i]);
@@ -255,9 +257,9 @@ void PrefillLoop::AfterChunk(const PrefillItem& item, const ChunkResult& result,
     *prompt.done.mutable_first() = ToProto(result.choice);
     return HandOver(item.id, prompt, now);
   }
-  peers_.Find(prompt.link)->channel->Advance(prompt.key, item.start + item.count);
+  peers_.Find(prompt.link)->channel->Advance(prompt.key, prompt.read);
   v1::PrefillResponse progress;
-  progress.mutable_progress()->set_tokens(item.start + item.count);
+  progress.mutable_progress()->set_tokens(prompt.read);
   (void)prompt.stream->Write(std::move(progress));  // who is gone says so by OnCancelled
 }
 
@@ -268,8 +270,7 @@ void PrefillLoop::HandOver(SequenceId id, Prompt& prompt, absl::Time now) {
   metrics_.prompt_time.Observe(absl::ToDoubleSeconds(now - prompt.begun));
   prompt.stage = Handing{.begin = now};
   KvChannel& channel = *peers_.Find(prompt.link)->channel;
-  const uint64_t bytes = channel.Write(prompt.key, static_cast<int>(prompt.tokens.size()));
-  TransferOf(metrics_, channel.kind()).bytes.Observe(static_cast<double>(bytes));
+  prompt.bytes = channel.Write(prompt.key, static_cast<int>(prompt.tokens.size()));
   channel.Fence(prompt.key, [this, id](absl::Status status) {
     PostAlways(FencePassed{.id = id, .status = std::move(status)});
   });
@@ -297,7 +298,7 @@ void PrefillLoop::Finish(SequenceId id) {
   KvChannel& channel = *peers_.Find(prompt.link)->channel;
   channel.Close(prompt.key);
   const absl::Duration transfer = Clock::Real().Now() - prompt.handed;
-  TransferOf(metrics_, channel.kind()).seconds.Observe(absl::ToDoubleSeconds(transfer));
+  TransferOf(metrics_, channel.kind()).Observe(static_cast<double>(prompt.bytes), transfer);
   metrics_.transfer_exposed.Observe(absl::ToDoubleSeconds(transfer));
   *prompt.done.mutable_kv_transfer() = ToProto(transfer);
   v1::PrefillResponse response;
@@ -308,6 +309,8 @@ void PrefillLoop::Finish(SequenceId id) {
 }
 
 void PrefillLoop::Drop(SequenceId id, const absl::Status& status) {
+  // Nothing of a prompt is freed under the engine.
+  if (running_.has_value() && running_->Has(id)) EndStep();
   const auto it = prompts_.find(id);
   CHECK(it != prompts_.end());
   Prompt& prompt = it->second;
@@ -351,7 +354,7 @@ void PrefillLoop::PublishState(absl::Time now) {
   state.set_running(scheduler_.running());
   state.set_waiting(static_cast<uint32_t>(prompts_.size()) - state.running());
   state.set_draining(draining_);
-  state.set_context_tokens_max(options_.context_tokens_max);
+  state.set_context_tokens_max(options_.admission.context_tokens_max);
   watch_.Publish(state);
   PublishWaiting(now);
   const int pages = staging_.pages.pages_total();
@@ -360,11 +363,8 @@ void PrefillLoop::PublishState(absl::Time now) {
                         .page_tokens = kPageTokens});
   metrics_.engine.queue_waiting.Set(state.waiting());
   metrics_.engine.queue_running.Set(state.running());
-  metrics_.engine.links_shared.Set(peers_.Count(v1::KV_CHANNEL_KIND_SHARED));
-  metrics_.engine.links_ipc.Set(peers_.Count(v1::KV_CHANNEL_KIND_IPC));
-  metrics_.engine.links_nccl.Set(peers_.Count(v1::KV_CHANNEL_KIND_NCCL));
-  metrics_.engine.links_grpc.Set(peers_.Count(v1::KV_CHANNEL_KIND_GRPC));
-  metrics_.engine.SetBusy(scheduler_.running() + scheduler_.waiting() > 0);
+  peers_.ShowLinks();
+  metrics_.engine.SetBusy(Busy());
 }
 
 void PrefillLoop::PublishWaiting(absl::Time now) {

@@ -4,7 +4,9 @@
 // A prompt's life, each stage a type: Linking (the link to its decode worker comes up) → Asking
 // (may we write?) → Staging (unless in place: waits for local memory) → Reading (scheduled, chunk
 // by chunk) → Handing (rows travel) → Ending (the decode worker takes the pages back). Every end,
-// good or bad, passes through Drop or Finish, which say end_write if writing had begun.
+// good or bad, passes through Drop or Finish, which say end_write if writing had begun. While a
+// step runs, others are asked for, handed over and finished: a first token waits for no step of
+// other prompts.
 #pragma once
 
 #include <atomic>
@@ -15,6 +17,8 @@
 #include <variant>
 #include <vector>
 
+#include "absl/algorithm/container.h"
+#include "services/prefill/admission.h"
 #include "services/prefill/peers.h"
 #include "services/prefill/prefill_command.h"
 #include "services/runtime/base/bounded_queue.h"
@@ -32,9 +36,7 @@ class PrefillLoop {
  public:
   struct Options {
     uint64_t incarnation = 0;
-    int chunk_tokens = 256;
-    int requests_max = 256;
-    int64_t context_tokens_max = 0;
+    AdmissionLimits admission;
     v1::KvChannelKind preferred = v1::KV_CHANNEL_KIND_SHARED;
     bool strict = false;
     absl::Duration link_timeout = absl::Seconds(5);
@@ -88,15 +90,31 @@ class PrefillLoop {
     absl::Time begun = absl::InfinitePast();  // first chunk
     absl::Time handed;                        // first token sampled
     v1::PrefillDone done;
+    int read = 0;        // tokens
+    uint64_t bytes = 0;  // that were handed over
     std::variant<Linking, Asking, Staging, Reading, Handing, Ending> stage = Linking{};
   };
   using Prompts = std::map<SequenceId, Prompt>;
+  // A step that was launched.
+  struct Running {
+    uint64_t number = 0;
+    StepSample sample;
+    PrefillPlan plan;
+    std::vector<EngineChunk> chunks;
+    KvView view;
+    bool Has(SequenceId id) const {
+      return absl::c_any_of(plan.items, [id](const PrefillItem& item) { return item.id == id; });
+    }
+  };
 
   void Run();
   void Handle(PrefillCommand& command);
   void Handle(PrefillCancel& cancel);
   void Handle(LinkEvent& event);
   void Handle(FencePassed& fence);
+  void Handle(PrefillStepDone& done) {
+    if (running_.has_value() && running_->number == done.number) EndStep();
+  }
   void On(Peer& peer, LinkUp& up);
   void On(Peer& peer, LinkDown& down);
   void On(Peer& peer, LeaseVerdict& verdict);
@@ -107,7 +125,9 @@ class PrefillLoop {
   void Ask(Prompt& prompt, Peer& peer);
   // From Staging: memory on the channel, then the schedule; or no change.
   void Begin(SequenceId id, Prompt& prompt, Peer& peer);
-  void Step();
+  void BeginStep();
+  // Waits for the step that runs, if one does, and takes its results.
+  void EndStep();
   EngineChunk ChunkOf(const PrefillItem& item);
   void AfterChunk(const PrefillItem& item, const ChunkResult& result, absl::Time now);
   void HandOver(SequenceId id, Prompt& prompt, absl::Time now);
@@ -118,6 +138,7 @@ class PrefillLoop {
   Prompts::iterator Find(const Peer& peer, const LeaseKey& key);
 
   void Tend(absl::Time now);
+  bool Busy() const { return scheduler_.running() + scheduler_.waiting() > 0; }
   void PublishState(absl::Time now);
   void PublishWaiting(absl::Time now);
   void Stop();
@@ -128,9 +149,12 @@ class PrefillLoop {
   WatchService& watch_;
   PrefillMetrics& metrics_;
   Peers peers_;
+  Admission admission_;
   PrefillScheduler scheduler_;
   Prompts prompts_;
   SequenceId next_id_ = 1;
+  std::optional<Running> running_;
+  uint64_t steps_ = 0;  // that were begun
   absl::Time next_publish_ = absl::InfinitePast();
 
   BoundedQueue<PrefillEvent> events_;

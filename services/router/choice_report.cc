@@ -43,6 +43,7 @@ void ChoiceReport::OnPrefilled(const v1::PrefillDone& done, absl::Time now) {
   *timing_.mutable_kv_transfer() = done.kv_transfer();
   *timing_.mutable_ttft() = ToProto(now - arrival_);
   metrics_.ttft.Observe(absl::ToDoubleSeconds(now - arrival_));
+  metrics_.slo_ttft.Count(now - arrival_);
   Enter(&metrics_.inflight_decode);
 }
 
@@ -53,19 +54,31 @@ void ChoiceReport::OnDelta(absl::Time now) {
   last_delta_ = now;
 }
 
-v1::Timing ChoiceReport::OnEnded(uint32_t completion_tokens, absl::Time now) {
+v1::Timing ChoiceReport::OnEnded(uint32_t completion_tokens, v1::FinishReason reason,
+                                 absl::Time now) {
   Enter(nullptr);
   *timing_.mutable_total() = ToProto(now - arrival_);
   if (first_token_ != absl::InfinitePast()) {
     *timing_.mutable_decode() = ToProto(now - stage_begin_);
     if (completion_tokens > 1) {
-      metrics_.tpot.Observe(absl::ToDoubleSeconds(now - first_token_) / (completion_tokens - 1));
+      const absl::Duration each = (now - first_token_) / (completion_tokens - 1);
+      metrics_.tpot.Observe(absl::ToDoubleSeconds(each));
+      metrics_.slo_tpot.Count(each);
     }
   }
   metrics_.e2e.Observe(absl::ToDoubleSeconds(now - arrival_));
   metrics_.answer_tokens.Observe(completion_tokens);
   Observe(timing_);
+  JudgeEnd(reason, now - arrival_);
   return timing_;
+}
+
+void ChoiceReport::JudgeEnd(v1::FinishReason reason, absl::Duration took) {
+  if (reason == v1::FINISH_REASON_CANCELLED) return;  // the client's own wish
+  const bool failed = reason == v1::FINISH_REASON_ERROR || reason == v1::FINISH_REASON_DEADLINE;
+  if (!failed) return metrics_.slo_e2e.Count(took);
+  if (first_token_ == absl::InfinitePast()) metrics_.slo_ttft.CountViolation();
+  metrics_.slo_e2e.CountViolation();
 }
 
 void ChoiceReport::Observe(const v1::Timing& timing) {

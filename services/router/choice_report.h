@@ -27,7 +27,7 @@ class ChoiceReport {
   void OnPrefilled(const v1::PrefillDone& done, absl::Time now);
   void OnDelta(absl::Time now);
   // Once: the times of the whole choice.
-  v1::Timing OnEnded(uint32_t completion_tokens, absl::Time now);
+  v1::Timing OnEnded(uint32_t completion_tokens, v1::FinishReason reason, absl::Time now);
 
   v1::Stage stage() const { return stage_; }
   // reserve, prefill or decode: for messages.
@@ -36,6 +36,7 @@ class ChoiceReport {
  private:
   void Enter(prometheus::Gauge* stage);
   void Observe(const v1::Timing& timing);
+  void JudgeEnd(v1::FinishReason reason, absl::Duration took);
 
   RouterMetrics& metrics_;
   const absl::Time arrival_;

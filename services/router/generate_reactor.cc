@@ -84,8 +84,7 @@ bool GenerateReactor::Coalesce(v1::GenerateResponse& last, v1::GenerateResponse&
 }
 
 void GenerateReactor::OnCancelled() {
-  // OnFinished is not called before this returns, and it posts: the order on the strand is this
-  // one.
+  // OnFinished posts as well, and is not called before this returns: it comes later.
   strand_.Post([this] {
     EndAll(absl::CancelledError("the client has cancelled"), v1::FINISH_REASON_CANCELLED);
   });
@@ -310,10 +309,11 @@ void GenerateReactor::SendFinished(uint32_t index) {
   finished.set_choice(index);
   finished.set_reason(choice.answer->finished().has_value() ? *choice.answer->finished()
                                                             : *end_reason_);
+  const uint32_t tokens = choice.answer->completion_tokens();
   finished.mutable_usage()->set_prompt_tokens(static_cast<uint32_t>(prompt_.token_ids.size()));
-  finished.mutable_usage()->set_completion_tokens(choice.answer->completion_tokens());
+  finished.mutable_usage()->set_completion_tokens(tokens);
   finished.mutable_usage()->set_reasoning_tokens(choice.answer->reasoning_tokens());
-  *finished.mutable_timing() = choice.report->OnEnded(choice.answer->completion_tokens(), Now());
+  *finished.mutable_timing() = choice.report->OnEnded(tokens, finished.reason(), Now());
   finished.set_stop_text(choice.answer->stop_text());
   Send(std::move(message));
 }
@@ -370,7 +370,7 @@ void GenerateReactor::Log() const {
   const std::string outcome = OutcomeOf(end_status_, reason);
   const std::string code = absl::StatusCodeToString(end_status_.code());
   const std::string why = ReasonOf(end_status_);
-  parts_.metrics.CountRequest(outcome, code);
+  parts_.metrics.CountRequest({.outcome = outcome, .code = code, .tenant = key_name_});
   // A worker without room refuses as well, before any work.
   const bool refused = choices_.empty() || (!accepted_ && outcome == "rejected");
   if (refused && !end_status_.ok()) parts_.metrics.CountRejected(why.empty() ? code : why);

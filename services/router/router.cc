@@ -23,15 +23,14 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Create(const v1::RouterConfig& c
   std::unique_ptr<Router> router(new Router(config));
   ASSIGN_OR_RETURN(router->model_, ServedModel::Load(config.model_dir(), config.model_name()));
   ASSIGN_OR_RETURN(router->metrics_registry_,
-                   MetricsRegistry::Create(
-                       {.role = ProcessRole::kRouter,
-                        .model_name = config.model_name(),
-                        .listen = config.metrics_listen(),
-                        .version = Version(),
-                        .config_hash = ConfigHash(config),
-                        .vllm_aliases = config.metrics_compat() == v1::METRICS_COMPAT_VLLM}));
-  router->metrics_ = std::make_unique<RouterMetrics>(*router->metrics_registry_,
-                                                     router->model_->context_tokens_max());
+                   MetricsRegistry::Create({.role = ProcessRole::kRouter,
+                                            .model_name = config.model_name(),
+                                            .listen = config.metrics_listen(),
+                                            .version = Version(),
+                                            .config_hash = ConfigHash(config),
+                                            .compat = config.metrics_compat()}));
+  router->metrics_ = std::make_unique<RouterMetrics>(
+      *router->metrics_registry_, router->model_->context_tokens_max(), config.slo());
   ASSIGN_OR_RETURN(ServerCredentials credentials, ListenCredentials("tls", config));
   ASSIGN_OR_RETURN(ChannelCredentials worker_credentials,
                    MakeChannelCredentials(

@@ -6,11 +6,30 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 
 namespace tandem {
 namespace {
+
+constexpr size_t kHelpColumn = 27;
+constexpr size_t kHelpWidth = 70;
+
+// Lines after the first begin below it.
+std::string Wrapped(absl::string_view text) {
+  std::string out;
+  size_t width = 0;
+  for (const absl::string_view word : absl::StrSplit(text, ' ')) {
+    if (width > 0 && width + 1 + word.size() > kHelpWidth) {
+      absl::StrAppend(&out, "\n", std::string(kHelpColumn + 2, ' '));
+      width = 0;
+    }
+    absl::StrAppend(&out, width > 0 ? " " : "", word);
+    width += word.size() + (width > 0 ? 1 : 0);
+  }
+  return out;
+}
 
 const FlagSpec* Find(const std::vector<FlagSpec>& specs, absl::string_view name) {
   const auto it = std::find_if(specs.begin(), specs.end(),
@@ -97,7 +116,10 @@ std::string Flags::Help(const std::vector<FlagSpec>& specs) {
   for (const FlagSpec& spec : specs) {
     const std::string left =
         absl::StrCat("--", spec.name, spec.value.empty() ? "" : " ", spec.value);
-    absl::StrAppend(&out, absl::StrFormat("  %-26s %s\n", left, spec.help));
+    // "…" takes three bytes and one column.
+    const size_t more = absl::StrReplaceAll(left, {{"…", "."}}).size();
+    const std::string gap(more < kHelpColumn ? kHelpColumn - more : 1, ' ');
+    absl::StrAppend(&out, "  ", left, gap, Wrapped(spec.help), "\n");
   }
   return out;
 }

@@ -62,65 +62,86 @@ std::string Missing(const Expectation& want, const Exposition& before, const Exp
   return out;
 }
 
-std::vector<Expectation> Expected(const std::string& transport, double prompt_tokens) {
+Expectation OfTheRouter(double prompt_tokens) {
+  return {.process = "router",
+          .moved = {{series::kRequests, "", {{"outcome", "length"}, {"code", "OK"}}, 1},
+                    {series::kTtft, "_count", {}, 1},
+                    {vllm::kTtft, "_count", {}, 1},
+                    {series::kGoodput, "", {{"slo", "ttft"}}, 1},
+                    {series::kSloViolations, "", {{"slo", "e2e"}}, 1},
+                    {vllm::kRequestSuccess, "", {{"finished_reason", "length"}}, 1},
+                    {vllm::kQueueTime, "_count", {}, 1},
+                    {vllm::kInferenceTime, "_count", {}, 1},
+                    {series::kPromptLength, "_sum", {}, prompt_tokens},
+                    {vllm::kPromptLength, "_sum", {}, prompt_tokens},
+                    {series::kAnswerLength, "_sum", {}, kTokens},
+                    {vllm::kAnswerLength, "_sum", {}, kTokens},
+                    {vllm::kParamsN, "_sum", {}, 1},
+                    {vllm::kParamsMaxTokens, "_sum", {}, kTokens},
+                    {series::kTpot, "_count", {}, 1},
+                    {series::kE2e, "_count", {}, 1},
+                    {series::kStage, "_count", {{"stage", "decode"}}, 1}},
+          .present = {{series::kQueueDepth, "", {{"queue", "requests"}}},
+                      {series::kSlowReaderAborts, "", {}},
+                      {series::kWorkersUp, "", {{"kind", "prefill"}}},
+                      {series::kWorkersUp, "", {{"kind", "decode"}}},
+                      {series::kWorkersRegistered, "", {}},
+                      {series::kRequestsInflight, "", {{"stage", "decode"}}}}};
+}
+
+Expectation OfPrefill(const std::string& transport, double prompt_tokens) {
   const MetricLabels handed = {{"transport", transport}, {"direction", "write"}};
-  return {
-      {.process = "router",
-       .moved = {{series::kRequests, "", {{"outcome", "length"}, {"code", "OK"}}, 1},
-                 {series::kTtft, "_count", {}, 1},
-                 {vllm::kTtft, "_count", {}, 1},
-                 {vllm::kRequestSuccess, "", {{"finished_reason", "length"}}, 1},
-                 {vllm::kQueueTime, "_count", {}, 1},
-                 {vllm::kInferenceTime, "_count", {}, 1},
-                 {series::kPromptLength, "_sum", {}, prompt_tokens},
-                 {vllm::kPromptLength, "_sum", {}, prompt_tokens},
-                 {series::kAnswerLength, "_sum", {}, kTokens},
-                 {vllm::kAnswerLength, "_sum", {}, kTokens},
-                 {vllm::kParamsN, "_sum", {}, 1},
-                 {vllm::kParamsMaxTokens, "_sum", {}, kTokens},
-                 {series::kTpot, "_count", {}, 1},
-                 {series::kE2e, "_count", {}, 1},
-                 {series::kStage, "_count", {{"stage", "decode"}}, 1}},
-       .present = {{series::kQueueDepth, "", {{"queue", "requests"}}},
-                   {series::kSlowReaderAborts, "", {}},
-                   {series::kWorkersUp, "", {{"kind", "prefill"}}},
-                   {series::kWorkersUp, "", {{"kind", "decode"}}},
-                   {series::kWorkersRegistered, "", {}},
-                   {series::kRequestsInflight, "", {{"stage", "decode"}}}}},
-      {.process = "prefill-0",
-       .moved = {{series::kTokens, "", {{"kind", "prompt_computed"}}, prompt_tokens},
-                 {series::kTokens, "", {{"kind", "generated"}}, 1},
-                 {series::kStepTokens, "_sum", {}, prompt_tokens},
-                 {vllm::kPromptTokens, "", {}, prompt_tokens},
-                 {vllm::kPromptTokensBySource, "", {}, prompt_tokens},
-                 {vllm::kPrefillTime, "_count", {}, 1},
-                 {series::kKvTransfer, "_count", handed, 1},
-                 {series::kKvTransferBytes, "_count", handed, 1}},
-       .present = {{series::kQueueDepth, "", {{"queue", "waiting"}}},
-                   {series::kStep, "_count", {{"phase", "prefill"}}},
-                   {series::kQueueOldestAge, "", {{"queue", "waiting"}}},
-                   {series::kQueueCost, "", {{"queue", "waiting"}}},
-                   {series::kKvTransferFailures, "", {{"reason", "downgrade"}}},
-                   {vllm::kCacheConfig, "", {{"block_size", "256"}}},
-                   {series::kTransportInfo, "", {{"transport", transport}}}}},
-      {.process = "decode-0",
-       .moved = {{series::kTokens, "", {{"kind", "generated"}}, kTokens - 1},
-                 {series::kStepTokens, "_sum", {}, kTokens - 1},
-                 {series::kInterTokenGap, "_count", {}, kTokens - 1},
-                 {vllm::kInterTokenLatency, "_count", {}, kTokens - 1},
-                 // The first one as well, which prefill drew.
-                 {vllm::kGenerationTokens, "", {}, kTokens},
-                 {vllm::kIterationTokens, "_count", {}, kTokens - 1},
-                 {vllm::kDecodeTime, "_count", {}, 1},
-                 {series::kKvBlocks, "", {}, 0}},
-       .present = {{series::kQueueDepth, "", {{"queue", "running"}}},
-                   {series::kKvBlocks, "", {{"state", "free"}}},
-                   {series::kStepLaunches, "", {{"batch", "1"}}},
-                   {series::kKvUsage, "", {}},
-                   {series::kTransportInfo, "", {{"transport", transport}}},
-                   {vllm::kRunning, "", {}},
-                   {vllm::kKvUsage, "", {}},
-                   {vllm::kCacheConfig, "", {{"num_gpu_blocks", absl::StrCat(kDecodePages)}}}}}};
+  return {.process = "prefill-0",
+          .moved = {{series::kTokens, "", {{"kind", "prompt_computed"}}, prompt_tokens},
+                    {series::kTokens, "", {{"kind", "generated"}}, 1},
+                    {series::kStepTokens, "_sum", {}, prompt_tokens},
+                    {vllm::kPromptTokens, "", {}, prompt_tokens},
+                    {vllm::kPromptTokensBySource, "", {}, prompt_tokens},
+                    {vllm::kPrefillTime, "_count", {}, 1},
+                    {series::kKvTransfer, "_count", handed, 1},
+                    {series::kKvTransferBytes, "_count", handed, 1}},
+          .present = {{series::kQueueDepth, "", {{"queue", "waiting"}}},
+                      {series::kStep, "_count", {{"phase", "prefill"}}},
+                      {series::kQueueOldestAge, "", {{"queue", "waiting"}}},
+                      {series::kQueueCost, "", {{"queue", "waiting"}}},
+                      {series::kKvTransferFailures, "", {{"reason", "downgrade"}}},
+                      {vllm::kCacheConfig, "", {{"block_size", "256"}}},
+                      {vllm::kPromptTokensCached, "", {}},
+                      {series::kPeerLink, "", {{"transport", transport}}},
+                      {series::kKvTransferThroughput, "_count", handed},
+                      {series::kTransportInfo, "", {{"transport", transport}}}}};
+}
+
+Expectation OfDecode(const std::string& transport, double prompt_tokens) {
+  return {.process = "decode-0",
+          .moved = {{series::kTokens, "", {{"kind", "generated"}}, kTokens - 1},
+                    {series::kStepTokens, "_sum", {}, kTokens - 1},
+                    {series::kInterTokenGap, "_count", {}, kTokens - 1},
+                    {vllm::kInterTokenLatency, "_count", {}, kTokens - 1},
+                    // The first one as well, which prefill drew.
+                    {vllm::kGenerationTokens, "", {}, kTokens},
+                    {vllm::kIterationTokens, "_count", {}, kTokens - 1},
+                    {vllm::kDecodeTime, "_count", {}, 1},
+                    {vllm::kExternalHits, "", {}, prompt_tokens},
+                    {series::kGraphSteps, "", {{"hit", "false"}}, kTokens - 1},
+                    {series::kTokens, "", {{"kind", "wasted"}}, 0},
+                    {series::kKvBlocks, "", {}, 0}},
+          .present = {{series::kQueueDepth, "", {{"queue", "running"}}},
+                      {series::kKvBlocks, "", {{"state", "free"}}},
+                      {series::kStepLaunches, "", {{"batch", "1"}}},
+                      {series::kKvBytes, "", {{"pool", "compressed"}}},
+                      {series::kKvQuarantine, "", {}},
+                      {vllm::kPreemptions, "", {}},
+                      {series::kKvUsage, "", {}},
+                      {series::kTransportInfo, "", {{"transport", transport}}},
+                      {vllm::kRunning, "", {}},
+                      {vllm::kKvUsage, "", {}},
+                      {vllm::kCacheConfig, "", {{"num_gpu_blocks", absl::StrCat(kDecodePages)}}}}};
+}
+
+std::vector<Expectation> Expected(const std::string& transport, double prompt_tokens) {
+  return {OfTheRouter(prompt_tokens), OfPrefill(transport, prompt_tokens),
+          OfDecode(transport, prompt_tokens)};
 }
 
 // Every process counts on its own time: what a client has read may be counted a moment later.
@@ -139,7 +160,8 @@ class MetricsTest : public testing::TestWithParam<std::string> {};
 
 TEST_P(MetricsTest, OneRequestMovesTheSeriesOfAllThreeProcesses) {
   const std::string kind = GetParam() == "shared" ? "SHARED" : "GRPC";
-  const Cluster cluster({.prefill_extra = "kv_channel_kind: KV_CHANNEL_KIND_" + kind});
+  const Cluster cluster({.router_extra = "slo { ttft { seconds: 600 } e2e { nanos: 1 } }",
+                         .prefill_extra = "kv_channel_kind: KV_CHANNEL_KIND_" + kind});
   ASSERT_TRUE(cluster.WaitReady(absl::Seconds(100)).ok());
   ASSERT_TRUE(cluster.WaitAllFree("decode-0", absl::Seconds(20)).ok());
   // The warm-up's last counts are in before ours begin.

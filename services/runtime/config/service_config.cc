@@ -84,6 +84,8 @@ void ApplyWorkerDefaults(v1::WorkerConfig& worker) {
   } else if (worker.load_format() == v1::LOAD_FORMAT_UNSPECIFIED) {
     worker.set_load_format(v1::LOAD_FORMAT_CHECKPOINT);
   }
+  if (worker.engine() == v1::ENGINE_MODEL && worker.weights() == v1::WEIGHTS_UNSPECIFIED)
+    worker.set_weights(v1::WEIGHTS_OWN);
 }
 
 void ApplyRegistrationDefaults(v1::WorkerConfig& worker, const std::string& endpoint) {
@@ -101,6 +103,15 @@ absl::Status ValidateRegistration(const v1::RegistrationConfig& registration) {
     check.Fail("endpoint",
                absl::StrCat("\"", endpoint, "\" is no address to reach this worker at"));
   }
+  return check.status();
+}
+
+// Absent ones are not judged.
+absl::Status ValidateSlo(const v1::SloConfig& slo) {
+  FieldCheck check("slo.");
+  if (slo.has_ttft()) check.Positive("ttft", slo.ttft());
+  if (slo.has_tpot()) check.Positive("tpot", slo.tpot());
+  if (slo.has_e2e()) check.Positive("e2e", slo.e2e());
   return check.status();
 }
 
@@ -168,6 +179,9 @@ absl::Status ValidateWorker(const v1::WorkerConfig& worker) {
     check.Fail("load_format", "is no known format");
   if (worker.engine() == v1::ENGINE_SIM && worker.load_format() != v1::LOAD_FORMAT_UNSPECIFIED)
     check.Fail("load_format", "is for engine: ENGINE_MODEL only");
+  if (!v1::Weights_IsValid(worker.weights())) check.Fail("weights", "are in no known place");
+  if (worker.engine() == v1::ENGINE_SIM && worker.weights() != v1::WEIGHTS_UNSPECIFIED)
+    check.Fail("weights", "is for engine: ENGINE_MODEL only");
   if (worker.engine() != v1::ENGINE_SIM && worker.has_sim())
     check.Fail("sim", "is for engine: ENGINE_SIM only");
   RETURN_IF_ERROR(check.status());
@@ -260,6 +274,7 @@ absl::Status Validate(const v1::RouterConfig& config) {
   check.Positive("drain_timeout", config.drain_timeout());
   check.InRange("stream_tokens_max", config.stream_tokens_max(), {.min = 1, .max = 1U << 24});
   RETURN_IF_ERROR(check.status());
+  RETURN_IF_ERROR(ValidateSlo(config.slo()));
   return config.has_registry() ? ValidateRegistry(config.registry()) : absl::OkStatus();
 }
 
@@ -281,6 +296,7 @@ absl::Status Validate(const v1::PrefillConfig& config) {
   check.InRange("staging_pages", config.staging_pages(), {.min = 1, .max = 1U << 24});
   check.InRange("staging_slots", config.staging_slots(), {.min = 1, .max = 1U << 16});
   check.Positive("link_timeout", config.link_timeout());
+  if (config.has_queue_wait_max()) check.Positive("queue_wait_max", config.queue_wait_max());
   for (const auto& pattern : config.decode_workers_allowed()) {
     check.EndpointPattern("decode_workers_allowed", pattern);
   }

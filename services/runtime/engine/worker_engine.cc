@@ -86,7 +86,9 @@ absl::StatusOr<std::vector<kernels::KernelSet>> KernelsOf(const v1::WorkerConfig
 
 // All ranks' parts at once.
 absl::StatusOr<std::vector<std::unique_ptr<LoadedModel>>> Load(
-    const v1::WorkerConfig& config, const std::vector<kernels::KernelSet>& kernels) {
+    const v1::WorkerConfig& config, const std::vector<kernels::KernelSet>& kernels, bool holds) {
+  const bool shared = config.weights() == v1::WEIGHTS_SHARED;
+  const WeightHome others = holds ? WeightHome::kHeld : WeightHome::kFollowed;
   const int ranks = static_cast<int>(kernels.size());
   std::vector<absl::StatusOr<std::unique_ptr<LoadedModel>>> parts(kernels.size());
   {
@@ -98,7 +100,9 @@ absl::StatusOr<std::vector<std::unique_ptr<LoadedModel>>> Load(
                                       .shard = {.rank = r, .ranks = ranks},
                                       .format = config.load_format() == v1::LOAD_FORMAT_DUMMY
                                                     ? LoadFormat::kDummy
-                                                    : LoadFormat::kCheckpoint});
+                                                    : LoadFormat::kCheckpoint,
+                                      .home = shared ? others : WeightHome::kOwn,
+                                      .model_name = config.model_name()});
       }));
     }
   }
@@ -157,7 +161,7 @@ absl::StatusOr<WorkerEngine> MakeWorkerEngine(const v1::WorkerConfig& config,
   }
   WorkerEngine out;
   ASSIGN_OR_RETURN(const std::vector<kernels::KernelSet> kernels, KernelsOf(config, out));
-  ASSIGN_OR_RETURN(out.loaded, Load(config, kernels));
+  ASSIGN_OR_RETURN(out.loaded, Load(config, kernels, !options.reads_prompts));
   const ModelConfig& model = out.loaded[0]->config();
   ASSIGN_OR_RETURN(out.context_tokens_max, ContextTokens(config, model, options.pool_tokens));
   ASSIGN_OR_RETURN(out.group, GroupOf(config, kernels[0].table,

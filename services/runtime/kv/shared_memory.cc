@@ -19,7 +19,6 @@
 namespace tandem {
 namespace {
 
-constexpr absl::string_view kPrefix = "tandem-kv-";
 // Locks lie past any object's end: a byte of the lock space is a name, not memory. Byte 0 is the
 // owner's.
 constexpr off_t kLockSpace = off_t{1} << 48;
@@ -58,10 +57,11 @@ absl::StatusOr<std::byte*> Map(int fd, size_t bytes, absl::string_view name) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SharedMemory>> SharedMemory::Create(size_t bytes) {
+absl::StatusOr<std::unique_ptr<SharedMemory>> SharedMemory::Create(size_t bytes,
+                                                                   absl::string_view use) {
   std::random_device random;
-  const std::string name = absl::StrCat("/", kPrefix, absl::Hex(random(), absl::kZeroPad8),
-                                        absl::Hex(random(), absl::kZeroPad8));
+  const std::string name =
+      absl::StrCat(use, absl::Hex(random(), absl::kZeroPad8), absl::Hex(random(), absl::kZeroPad8));
   const int fd = shm_open(name.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
   if (fd < 0) return Failed("shm_open", name, errno);
   absl::Cleanup undo = [&] {
@@ -83,9 +83,9 @@ absl::StatusOr<std::unique_ptr<SharedMemory>> SharedMemory::Create(size_t bytes)
 absl::StatusOr<std::unique_ptr<SharedMemory>> SharedMemory::Open(absl::string_view name,
                                                                  size_t bytes, uint32_t mapper_id) {
   const std::string path(name);
-  if (!absl::StartsWith(path, absl::StrCat("/", kPrefix))) {
+  if (!absl::StartsWith(path, kPool) && !absl::StartsWith(path, kWeights)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("shared memory ", name, ": not a pool of this product"));
+        absl::StrCat("shared memory ", name, ": not an object of this product"));
   }
   const int fd = shm_open(path.c_str(), O_RDWR | O_CLOEXEC, 0);
   if (fd < 0)
@@ -104,23 +104,32 @@ absl::StatusOr<std::unique_ptr<SharedMemory>> SharedMemory::Open(absl::string_vi
   return std::unique_ptr<SharedMemory>(new SharedMemory(path, fd, *data, bytes, /*owner=*/false));
 }
 
-int SharedMemory::RemoveAbandoned() {
+std::vector<std::string> SharedMemory::List(absl::string_view use) {
+  std::vector<std::string> out;
   DIR* folder = opendir("/dev/shm");
-  if (folder == nullptr) return 0;
-  int removed = 0;
+  if (folder == nullptr) return out;
   while (const dirent* entry = readdir(folder)) {  // NOLINT(concurrency-mt-unsafe): own stream.
-    if (!absl::StartsWith(entry->d_name, kPrefix)) continue;
-    const std::string name = absl::StrCat("/", entry->d_name);
-    const int fd = shm_open(name.c_str(), O_RDWR | O_CLOEXEC, 0);
-    if (fd < 0) continue;
-    // An owner takes its lock before it gives the object a size: an empty one may just be coming to
-    // life.
-    struct stat info = {};
-    const bool grown = fstat(fd, &info) == 0 && info.st_size > 0;
-    if (grown && !LockedByOther(fd, kOwner) && shm_unlink(name.c_str()) == 0) ++removed;
-    close(fd);
+    std::string name = absl::StrCat("/", entry->d_name);
+    if (absl::StartsWith(name, use)) out.push_back(std::move(name));
   }
   closedir(folder);
+  return out;
+}
+
+int SharedMemory::RemoveAbandoned() {
+  int removed = 0;
+  for (const absl::string_view use : {kPool, kWeights}) {
+    for (const std::string& name : List(use)) {
+      const int fd = shm_open(name.c_str(), O_RDWR | O_CLOEXEC, 0);
+      if (fd < 0) continue;
+      // An owner takes its lock before it gives the object a size: an empty one may just be coming
+      // to life.
+      struct stat info = {};
+      const bool grown = fstat(fd, &info) == 0 && info.st_size > 0;
+      if (grown && !LockedByOther(fd, kOwner) && shm_unlink(name.c_str()) == 0) ++removed;
+      close(fd);
+    }
+  }
   return removed;
 }
 

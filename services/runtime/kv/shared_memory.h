@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -21,15 +22,23 @@ namespace tandem {
 
 class SharedMemory {
  public:
+  // What an object is for: how its name begins.
+  static constexpr absl::string_view kPool = "/tandem-kv-";
+  static constexpr absl::string_view kWeights = "/tandem-weights-";
+
   // A new object of `bytes` zero bytes with a fresh name. All of it is reserved now:
   // RESOURCE_EXHAUSTED names the size if /dev/shm has no room (a later access could only die of
   // SIGBUS).
-  static absl::StatusOr<std::unique_ptr<SharedMemory>> Create(size_t bytes);
+  static absl::StatusOr<std::unique_ptr<SharedMemory>> Create(size_t bytes,
+                                                              absl::string_view use = kPool);
 
   // Maps an object of another process. NOT_FOUND or FAILED_PRECONDITION if it is not there or
   // smaller.
   static absl::StatusOr<std::unique_ptr<SharedMemory>> Open(absl::string_view name, size_t bytes,
                                                             uint32_t mapper_id);
+
+  // The names of all objects of a use, abandoned ones as well.
+  static std::vector<std::string> List(absl::string_view use);
 
   // Removes objects whose owners are gone; returns how many.
   static int RemoveAbandoned();
@@ -43,6 +52,8 @@ class SharedMemory {
   size_t size() const { return size_; }
   const std::string& name() const { return name_; }
 
+  // Does the owner still hold the object?
+  bool OwnerAlive() const { return MapperAlive(0); }
   // Owner: does some process still map the object under this id?
   bool MapperAlive(uint32_t mapper_id) const;
 

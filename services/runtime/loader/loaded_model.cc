@@ -6,11 +6,12 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "services/runtime/base/log.h"
 #include "services/runtime/base/status_macros.h"
+#include "services/runtime/loader/shared/weight_identity.h"
 #include "services/runtime/loader/store/checkpoint.h"
 #include "services/runtime/loader/store/dummy_weights.h"
 #include "services/runtime/loader/weight_filler.h"
-#include "services/runtime/loader/weight_plan.h"
 
 namespace tandem {
 namespace {
@@ -37,16 +38,18 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadedModel::Load(const LoadOptions
 
 absl::Status LoadedModel::Fill(const LoadOptions& options) {
   const WeightPlan plan = PlanWeights(bound_.weights, options.kernels);
-  uint8_t* const memory = memory_.Take(plan.bytes);
-  if (memory == nullptr) {
-    return absl::ResourceExhaustedError(absl::StrCat("weights: no memory for ", plan.bytes,
-                                                     " bytes on ", memory_.backend().Describe()));
+  bytes_ = plan.bytes;
+  ASSIGN_OR_RETURN(uint8_t* const memory, Take(options, plan));
+  if (follows_) {
+    AdoptWeights(plan, memory);
+  } else {
+    RETURN_IF_ERROR(FillWeights({.plan = plan,
+                                 .kernels = options.kernels,
+                                 .store = *store_,
+                                 .memory = memory,
+                                 .ranks = options.shard.ranks}));
   }
-  RETURN_IF_ERROR(FillWeights({.plan = plan,
-                               .kernels = options.kernels,
-                               .store = *store_,
-                               .memory = memory,
-                               .ranks = options.shard.ranks}));
+  if (copy_ != nullptr && !follows_) copy_->Publish();
   if (memory_.backend().ReadsHost()) return absl::OkStatus();
   // All of it is on the device now.
   for (const WeightPiece& piece : plan.pieces) {
@@ -57,6 +60,26 @@ absl::Status LoadedModel::Fill(const LoadOptions& options) {
   bound_.copies.clear();
   store_.reset();
   return absl::OkStatus();
+}
+
+absl::StatusOr<uint8_t*> LoadedModel::Take(const LoadOptions& options, const WeightPlan& plan) {
+  kernels::Backend& backend = memory_.backend();
+  if (options.home == WeightHome::kOwn) {
+    if (uint8_t* const memory = memory_.Take(plan.bytes); memory != nullptr) return memory;
+    return absl::ResourceExhaustedError(
+        absl::StrCat("weights: no memory for ", plan.bytes, " bytes on ", backend.Describe()));
+  }
+  const WeightCopy::Wanted wanted{
+      .model = options.model_name,
+      .identity = IdentityOf(
+          {.store = *store_, .plan = plan, .shard = options.shard, .table = options.kernels.table}),
+      .bytes = plan.bytes,
+      .backend = backend};
+  follows_ = options.home == WeightHome::kFollowed;
+  ASSIGN_OR_RETURN(copy_, follows_ ? WeightCopy::Follow(wanted) : WeightCopy::Hold(wanted));
+  LogInfo(follows_ ? "weights-followed" : "weights-held",
+          {{"bytes", plan.bytes}, {"identity", wanted.identity}, {"on", backend.Describe()}});
+  return copy_->memory();
 }
 
 LoadedModel::LoadedModel(Parts parts, kernels::Backend& backend)

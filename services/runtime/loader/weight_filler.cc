@@ -117,6 +117,16 @@ absl::Status FillPiece(const FillArgs& args, const WeightPiece& piece) {
 
 }  // namespace
 
+void AdoptWeights(const WeightPlan& plan, uint8_t* memory) {
+  for (const WeightPiece& piece : plan.pieces) {
+    if (piece.linear == nullptr) {
+      piece.move_view(piece.view, memory + piece.offset);
+    } else if (piece.bytes > 0) {
+      piece.linear->prepared = memory + piece.offset;
+    }
+  }
+}
+
 absl::Status FillWeights(const FillArgs& args) {
   const std::vector<WeightPiece>& pieces = args.plan.pieces;
   Filling filling(pieces.size());

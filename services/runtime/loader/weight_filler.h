@@ -23,4 +23,7 @@ struct FillArgs {
 
 absl::Status FillWeights(const FillArgs& args);
 
+// Turns the weights of a plan to a memory that was filled by an equal one.
+void AdoptWeights(const WeightPlan& plan, uint8_t* memory);
+
 }  // namespace tandem

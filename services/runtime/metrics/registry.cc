@@ -93,7 +93,7 @@ std::unique_ptr<prometheus::Exposer> Listen(const std::string& address) {
 
 struct MetricsRegistry::Impl {
   ProcessRole role;
-  bool vllm_aliases;
+  v1::MetricsCompat compat;
   prometheus::Labels labels;
   prometheus::Labels alias_labels;
   // Exposer wants to watch it by weak pointer; nobody else shares it.
@@ -105,7 +105,7 @@ absl::StatusOr<std::unique_ptr<MetricsRegistry>> MetricsRegistry::Create(
     const MetricsOptions& options) {
   auto impl = std::make_unique<Impl>();
   impl->role = options.role;
-  impl->vllm_aliases = options.vllm_aliases;
+  impl->compat = options.compat;
   impl->labels = {{"role", NameOf(options.role)}, {"model_name", options.model_name}};
   impl->alias_labels = {{"model_name", options.model_name}, {"engine", "0"}};
   if (!options.listen.empty()) {
@@ -148,7 +148,13 @@ prometheus::Histogram& MetricsRegistry::Histogram(const HistogramSpec& spec) {
 }
 
 bool MetricsRegistry::Shows(const series::Series& alias) const {
-  return impl_->vllm_aliases && Owns(impl_->role, alias.owner);
+  const bool any =
+      impl_->compat == v1::METRICS_COMPAT_VLLM || impl_->compat == v1::METRICS_COMPAT_VLLM_LEGACY;
+  return any && Owns(impl_->role, alias.owner);
+}
+
+bool MetricsRegistry::ShowsLegacy() const {
+  return impl_->compat == v1::METRICS_COMPAT_VLLM_LEGACY;
 }
 
 prometheus::Counter* MetricsRegistry::AliasCounter(const series::Series& series,

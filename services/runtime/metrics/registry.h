@@ -16,6 +16,7 @@
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
 #include "services/runtime/metrics/series.h"
+#include "tandem/v1/config.pb.h"
 
 namespace tandem {
 
@@ -26,8 +27,9 @@ struct MetricsOptions {
   std::string model_name;
   std::string listen;  // host:port, port 0 = any free one; empty = no HTTP
   std::string version;
-  std::string config_hash;    // of the effective configuration
-  bool vllm_aliases = false;  // vllm_series.h is shown as well
+  std::string config_hash;  // of the effective configuration
+  // What of vllm_series.h is shown as well.
+  v1::MetricsCompat compat = v1::METRICS_COMPAT_NONE;
 };
 
 class MetricsRegistry {
@@ -54,6 +56,13 @@ class MetricsRegistry {
   prometheus::Gauge* AliasGauge(const series::Series& series,
                                 const prometheus::Labels& labels = {});
   prometheus::Histogram* AliasHistogram(const HistogramSpec& spec);
+  // The same for names that vLLM has given up.
+  prometheus::Gauge* LegacyGauge(const series::Series& series) {
+    return ShowsLegacy() ? AliasGauge(series) : nullptr;
+  }
+  prometheus::Histogram* LegacyHistogram(const HistogramSpec& spec) {
+    return ShowsLegacy() ? AliasHistogram(spec) : nullptr;
+  }
 
   // Runs before every scrape, on its thread, until RemoveOnScrape: for values that age. `owner`
   // names the hooks of one object, whose destructor removes them; a scrape that runs is waited for.
@@ -71,6 +80,7 @@ class MetricsRegistry {
  private:
   struct Impl;
   bool Shows(const series::Series& alias) const;
+  bool ShowsLegacy() const;
   explicit MetricsRegistry(std::unique_ptr<Impl> impl);
 
   std::unique_ptr<Impl> impl_;

@@ -29,6 +29,11 @@ TwinCounter Success(MetricsRegistry& registry, const std::string& reason) {
   return {registry.AliasCounter(vllm::kRequestSuccess, {{"finished_reason", reason}})};
 }
 
+std::optional<absl::Duration> LimitOf(bool asked_for, const google::protobuf::Duration& most) {
+  if (!asked_for) return std::nullopt;
+  return absl::Seconds(most.seconds()) + absl::Nanoseconds(most.nanos());
+}
+
 // A rate needs a zero before the first one: what can happen is there from the start.
 constexpr std::pair<const char*, const char*> kOutcomes[] = {{"stop", "OK"},
                                                              {"length", "OK"},
@@ -46,7 +51,13 @@ constexpr const char* kRejections[] = {"INVALID_FIELD", "PROMPT_TOO_LONG", "DUPL
 
 }  // namespace
 
-RouterMetrics::RouterMetrics(MetricsRegistry& registry, double tokens_max)
+SloCounter::SloCounter(MetricsRegistry& registry, const Limit& limit) : most_(limit.most) {
+  if (!most_.has_value()) return;
+  good_ = &registry.Counters(series::kGoodput).Add({{"slo", limit.name}});
+  bad_ = &registry.Counters(series::kSloViolations).Add({{"slo", limit.name}});
+}
+
+RouterMetrics::RouterMetrics(MetricsRegistry& registry, double tokens_max, const v1::SloConfig& slo)
     : inflight_reserve(Inflight(registry, "reserve")),
       inflight_prefill(Inflight(registry, "prefill")),
       inflight_decode(Inflight(registry, "decode")),
@@ -87,6 +98,9 @@ RouterMetrics::RouterMetrics(MetricsRegistry& registry, double tokens_max)
           {registry.AliasHistogram({.series = vllm::kParamsN, .bounds = vllm::kChoicesBounds})}),
       params_max_tokens({registry.AliasHistogram(
           {.series = vllm::kParamsMaxTokens, .bounds = vllm::TokenCountBounds(tokens_max)})}),
+      slo_ttft(registry, {.name = "ttft", .most = LimitOf(slo.has_ttft(), slo.ttft())}),
+      slo_tpot(registry, {.name = "tpot", .most = LimitOf(slo.has_tpot(), slo.tpot())}),
+      slo_e2e(registry, {.name = "e2e", .most = LimitOf(slo.has_e2e(), slo.e2e())}),
       requests_(registry.Counters(series::kRequests)),
       rejected_(registry.Counters(series::kAdmissionRejected)),
       success_stop_(Success(registry, "stop")),
@@ -94,13 +108,19 @@ RouterMetrics::RouterMetrics(MetricsRegistry& registry, double tokens_max)
       success_abort_(Success(registry, "abort")),
       success_error_(Success(registry, "error")) {
   for (const auto& [outcome, code] : kOutcomes) {
-    requests_.Add({{"outcome", outcome}, {"code", code}});
+    requests_.Add({{"outcome", outcome}, {"code", code}, {"tenant", ""}});
   }
   for (const char* reason : kRejections) rejected_.Add({{"reason", reason}});
 }
 
-void RouterMetrics::CountRequest(const std::string& outcome, const std::string& code) {
-  requests_.Add({{"outcome", outcome}, {"code", code}}).Increment();
+void RouterMetrics::CountRequest(const RequestEnd& end) {
+  std::string tenant;
+  {
+    absl::MutexLock lock(&mutex_);
+    tenant = tenants_.Of(end.tenant);
+  }
+  const std::string& outcome = end.outcome;
+  requests_.Add({{"outcome", outcome}, {"code", end.code}, {"tenant", tenant}}).Increment();
   if (outcome == "stop" || outcome == "tool_calls") success_stop_.Increment();
   if (outcome == "length") success_length_.Increment();
   if (outcome == "cancelled" || outcome == "deadline") success_abort_.Increment();

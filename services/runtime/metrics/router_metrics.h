@@ -2,20 +2,49 @@
 // The router's series and their vLLM aliases. Thread-safe; borrows the registry.
 #pragma once
 
+#include <optional>
 #include <string>
 
-#include "absl/strings/string_view.h"
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "services/runtime/metrics/label_cap.h"
 #include "services/runtime/metrics/registry.h"
 #include "services/runtime/metrics/twin.h"
 
 namespace tandem {
 
+// A limit of the config's slo, and how many kept to it; without one nothing is counted.
+class SloCounter {
+ public:
+  struct Limit {
+    std::string name;
+    std::optional<absl::Duration> most;
+  };
+  SloCounter(MetricsRegistry& registry, const Limit& limit);
+
+  void Count(absl::Duration took) {
+    if (most_.has_value()) (took <= *most_ ? good_ : bad_)->Increment();
+  }
+  // It failed before that could be told.
+  void CountViolation() { Count(absl::InfiniteDuration()); }
+
+ private:
+  const std::optional<absl::Duration> most_;
+  prometheus::Counter* good_ = nullptr;
+  prometheus::Counter* bad_ = nullptr;
+};
+
 struct RouterMetrics {
   // `tokens_max`: prompt and answer at most, where the bounds of the aliases end.
-  RouterMetrics(MetricsRegistry& registry, double tokens_max);
+  RouterMetrics(MetricsRegistry& registry, double tokens_max, const v1::SloConfig& slo = {});
 
-  // outcome: stop, length, tool_calls, cancelled, deadline, rejected, error; code: gRPC's name.
-  void CountRequest(const std::string& outcome, const std::string& code);
+  struct RequestEnd {
+    std::string outcome;  // stop, length, tool_calls, cancelled, deadline, rejected, error
+    std::string code;     // gRPC's name
+    std::string tenant;   // name of the API key; empty without keys
+  };
+  void CountRequest(const RequestEnd& end) ABSL_LOCKS_EXCLUDED(mutex_);
   void CountRejected(const std::string& reason);
 
   prometheus::Gauge& inflight_reserve;
@@ -47,8 +76,13 @@ struct RouterMetrics {
   TwinHistogram inference_time;
   TwinHistogram params_n;
   TwinHistogram params_max_tokens;
+  SloCounter slo_ttft;
+  SloCounter slo_tpot;
+  SloCounter slo_e2e;
 
  private:
+  absl::Mutex mutex_;
+  LabelCap tenants_ ABSL_GUARDED_BY(mutex_);
   prometheus::Family<prometheus::Counter>& requests_;
   prometheus::Family<prometheus::Counter>& rejected_;
   TwinCounter success_stop_;

@@ -32,6 +32,9 @@ inline constexpr double kTransferBounds[] = {.0001, .00025, .0005, .001, .0025, 
 // Bytes.
 inline constexpr double kBytesBounds[] = {1 << 16, 1 << 18, 1 << 20, 1 << 22,
                                           1 << 24, 1 << 26, 1 << 28, 1 << 30};
+// Bytes a second.
+inline constexpr double kThroughputBounds[] = {1e8,  3e8,  1e9,  3e9,  1e10,  3e10,
+                                               1e11, 2e11, 4e11, 8e11, 1.6e12};
 // Sequences.
 inline constexpr double kBatchBounds[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
 // Tokens.
@@ -42,8 +45,15 @@ inline constexpr double kTokenCountBounds[] = {
 // Router.
 inline constexpr Series kRequests = {"tandem_requests_total",
                                      "Requests ended, by outcome (stop, length, tool_calls, "
-                                     "cancelled, deadline, rejected, error) and gRPC code",
+                                     "cancelled, deadline, rejected, error), gRPC code and tenant "
+                                     "(name of the API key; the first 128, then other)",
                                      Owner::kRouter};
+inline constexpr Series kGoodput = {
+    "tandem_goodput_requests_total",
+    "Choices that kept to a limit of the config's slo (ttft, tpot, e2e)", Owner::kRouter};
+inline constexpr Series kSloViolations = {
+    "tandem_slo_violations_total",
+    "Choices that did not keep to a limit of the config's slo (ttft, tpot, e2e)", Owner::kRouter};
 inline constexpr Series kRequestsInflight = {"tandem_requests_inflight",
                                              "Choices running, by stage (reserve, prefill, decode)",
                                              Owner::kRouter};
@@ -86,7 +96,8 @@ inline constexpr Series kWorkerBeats = {
 // Workers.
 inline constexpr Series kTokens = {
     "tandem_tokens_total",
-    "Tokens by kind: prompt_computed (prefill), generated (each worker the ones it sampled)",
+    "Tokens by kind: prompt_computed (prefill), generated (each worker the ones it sampled), "
+    "wasted (decode: of the generated, those whose reader was gone by then)",
     Owner::kWorkers};
 inline constexpr Series kThroughput = {
     "tandem_throughput_tokens_per_second",
@@ -100,6 +111,9 @@ inline constexpr Series kStep = {"tandem_step_seconds",
 inline constexpr Series kLastStepAge = {
     "tandem_engine_last_step_age_seconds",
     "Since the last step began while there is work; 0 when idle", Owner::kWorkers};
+inline constexpr Series kGraphSteps = {
+    "tandem_cuda_graph_steps_total",
+    "Decode steps by hit: true = replayed as a CUDA graph; on a CPU none is", Owner::kDecode};
 inline constexpr Series kStepLaunches = {
     "tandem_step_launches",
     "Kernels of the last decode step that was replayed as a CUDA graph, by batch (at most 1, 2, 4 "
@@ -111,6 +125,9 @@ inline constexpr Series kKvBlocks = {
     "tandem_kv_blocks",
     "Pages of 256 tokens by state (free, leased_out, active, quarantined); their sum is the pool",
     Owner::kDecode};
+inline constexpr Series kKvBytes = {
+    "tandem_kv_bytes", "Bytes of the pool by what they hold (compressed, indexer, window, states)",
+    Owner::kDecode};
 inline constexpr Series kKvUsage = {
     "tandem_kv_cache_usage_ratio",
     "Share of pages that are not free: of the pool (decode), of what prompts that travel as bytes "
@@ -121,6 +138,9 @@ inline constexpr Series kKvLeases = {
     Owner::kDecode};
 inline constexpr Series kKvLeaseExpired = {
     "tandem_kv_lease_expired_total", "Reservations that were never committed", Owner::kDecode};
+inline constexpr Series kKvQuarantine = {
+    "tandem_kv_quarantine_seconds",
+    "For how long memory has been in quarantine without a break; 0 when none is", Owner::kDecode};
 inline constexpr Series kKvTransfer = {
     "tandem_kv_transfer_seconds",
     "Hand-off of one prompt's rows, by transport (shared, ipc, nccl, grpc) and direction",
@@ -128,6 +148,10 @@ inline constexpr Series kKvTransfer = {
 inline constexpr Series kKvTransferBytes = {"tandem_kv_transfer_bytes",
                                             "Bytes of one hand-off, by transport and direction",
                                             Owner::kPrefill};
+inline constexpr Series kKvTransferThroughput = {
+    "tandem_kv_transfer_throughput_bytes_per_second",
+    "Bytes of one hand-off over its seconds, by transport and direction; in place there are none",
+    Owner::kPrefill};
 inline constexpr Series kKvTransferExposed = {
     "tandem_kv_transfer_exposed_seconds", "Part of a hand-off that is not hidden behind prefill",
     Owner::kPrefill};
@@ -144,6 +168,12 @@ inline constexpr Series kQueueCost = {
 inline constexpr Series kTransportInfo = {
     "tandem_transport_info", "Links that stand, by transport: a silent fallback shows here",
     Owner::kWorkers};
+
+inline constexpr Series kPeerLink = {
+    "tandem_peer_link_state",
+    "Link to a decode worker, by peer (the first 128, then other) and transport: 0 = lost, 1 = "
+    "stands, 2 = stands with a slower transport than asked for",
+    Owner::kPrefill};
 
 // All.
 inline constexpr Series kQueueDepth = {"tandem_queue_depth", "Entries of a bounded queue, by queue",

@@ -2,8 +2,9 @@
 // The vLLM aliases: series under vLLM's own names, with its labels (model_name, engine) and exactly
 // its bounds, so that dashboards and autoscalers made for vLLM read Tandem, and a sum by (le) over
 // both is right. Shown where metrics_compat is VLLM. A name has one owner, so that a sum over the
-// processes counts a request once; what both kinds of workers own is the state of each. There is no
-// alias of what Tandem does not do: preemption, prefix cache, speculation, adapters.
+// processes counts a request once; what both kinds of workers own is the state of each. What is
+// always 0 here, preemptions and a prefix cache's hits, is shown as vLLM shows it with those off;
+// there is no alias of speculation and adapters.
 #pragma once
 
 #include <span>
@@ -25,7 +26,15 @@ inline constexpr double kIterationBounds[] = {1,   8,    16,   32,   64,   128, 
                                               512, 1024, 2048, 4096, 8192, 16384};
 inline constexpr double kChoicesBounds[] = {1, 2, 5, 10, 20};
 // Tokens of a request: 1, 2, 5, 10, 20, 50 … as far as the model's length.
-std::vector<double> TokenCountBounds(double tokens_max);
+inline std::vector<double> TokenCountBounds(double tokens_max) {
+  std::vector<double> bounds;
+  for (double decade = 1;; decade *= 10) {
+    for (const double step : {1, 2, 5}) {
+      if (step * decade > tokens_max) return bounds;
+      bounds.push_back(step * decade);
+    }
+  }
+}
 
 // Router.
 inline constexpr Series kTtft = {"vllm:time_to_first_token_seconds",
@@ -66,7 +75,21 @@ inline constexpr Series kPrefillTime = {"vllm:request_prefill_time_seconds",
                                         "From a prompt's first chunk to its first token",
                                         Owner::kPrefill};
 
+inline constexpr Series kPromptTokensCached = {
+    "vllm:prompt_tokens_cached_total", "Always 0: no prefix is used again", Owner::kPrefill};
+inline constexpr Series kPrefixQueries = {"vllm:prefix_cache_queries_total",
+                                          "Always 0: there is no prefix cache", Owner::kPrefill};
+inline constexpr Series kPrefixHits = {"vllm:prefix_cache_hits_total",
+                                       "Always 0: there is no prefix cache", Owner::kPrefill};
+
 // Decode.
+inline constexpr Series kExternalQueries = {
+    "vllm:external_prefix_cache_queries_total",
+    "Prompt tokens of answers that started here, whose KV a prefill worker computed",
+    Owner::kDecode};
+inline constexpr Series kExternalHits = {
+    "vllm:external_prefix_cache_hits_total",
+    "As the queries: an answer starts only with all of its KV here", Owner::kDecode};
 inline constexpr Series kGenerationTokens = {
     "vllm:generation_tokens_total",
     "Tokens of answers that reached a decode worker, the first one, which prefill drew, included",
@@ -85,8 +108,17 @@ inline constexpr Series kWaiting = {"vllm:num_requests_waiting",
                                     "As tandem_queue_depth{queue=\"waiting\"}", Owner::kWorkers};
 inline constexpr Series kKvUsage = {"vllm:kv_cache_usage_perc",
                                     "As tandem_kv_cache_usage_ratio: 0 to 1", Owner::kWorkers};
+inline constexpr Series kPreemptions = {"vllm:num_preemptions_total",
+                                        "Always 0: memory is reserved for a whole answer",
+                                        Owner::kWorkers};
 inline constexpr Series kCacheConfig = {"vllm:cache_config_info",
                                         "Always 1; labels block_size (tokens) and num_gpu_blocks",
                                         Owner::kWorkers};
+
+// Names that vLLM has given up, with METRICS_COMPAT_VLLM_LEGACY alone.
+inline constexpr Series kLegacyTokenTime = {"vllm:time_per_output_token_seconds",
+                                            "As vllm:inter_token_latency_seconds", Owner::kDecode};
+inline constexpr Series kLegacyKvUsage = {"vllm:gpu_cache_usage_perc",
+                                          "As vllm:kv_cache_usage_perc", Owner::kWorkers};
 
 }  // namespace tandem::series::vllm

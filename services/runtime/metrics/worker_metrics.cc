@@ -25,7 +25,10 @@ PrefillMetrics::Transfer TransferOf(MetricsRegistry& registry, const std::string
       .seconds = registry.Histogram(
           {.series = series::kKvTransfer, .bounds = series::kTransferBounds, .labels = labels}),
       .bytes = registry.Histogram(
-          {.series = series::kKvTransferBytes, .bounds = series::kBytesBounds, .labels = labels})};
+          {.series = series::kKvTransferBytes, .bounds = series::kBytesBounds, .labels = labels}),
+      .throughput = registry.Histogram({.series = series::kKvTransferThroughput,
+                                        .bounds = series::kThroughputBounds,
+                                        .labels = labels})};
 }
 
 }  // namespace
@@ -58,6 +61,7 @@ EngineMetrics::EngineMetrics(MetricsRegistry& registry, const std::string& phase
           {.series = series::kStep, .bounds = series::kStageBounds, .labels = {{"phase", phase}}})),
       last_step_age_(GaugeOf(registry, series::kLastStepAge, {})),
       last_step_(Clock::Real().Now()) {
+  (void)registry.AliasCounter(vllm::kPreemptions);
   registry.OnScrape(this, [this] { Refresh(); });
 }
 
@@ -89,7 +93,8 @@ void EngineMetrics::Refresh() {
 
 CacheMetrics::CacheMetrics(MetricsRegistry& registry)
     : registry_(registry),
-      usage_({&GaugeOf(registry, series::kKvUsage, {}), registry.AliasGauge(vllm::kKvUsage)}) {}
+      usage_({&GaugeOf(registry, series::kKvUsage, {}), registry.AliasGauge(vllm::kKvUsage),
+              registry.LegacyGauge(vllm::kLegacyKvUsage)}) {}
 
 void CacheMetrics::Set(const Use& use) {
   usage_.Set(static_cast<double>(use.pages_used) / std::max(1, use.pages_total));
@@ -113,11 +118,35 @@ PrefillMetrics::PrefillMetrics(MetricsRegistry& registry)
       tokens_waiting(GaugeOf(registry, series::kQueueCost, {{"queue", "waiting"}})),
       prompt_time({registry.AliasHistogram(
           {.series = vllm::kPrefillTime, .bounds = vllm::kRequestBounds})}),
-      failures_(registry.Counters(series::kKvTransferFailures)) {
+      failures_(registry.Counters(series::kKvTransferFailures)),
+      links_(registry.Gauges(series::kPeerLink)) {
+  (void)registry.AliasCounter(vllm::kPromptTokensCached);
+  (void)registry.AliasCounter(vllm::kPrefixQueries);
+  (void)registry.AliasCounter(vllm::kPrefixHits);
   // A rate needs a zero before the first one.
   for (const char* reason : {"timeout", "peer_gone", "layout", "lease_expired", "downgrade"}) {
     failures_.Add({{"reason", reason}});
   }
+}
+
+void PrefillMetrics::Transfer::Observe(double transfer_bytes, absl::Duration took) {
+  seconds.Observe(absl::ToDoubleSeconds(took));
+  bytes.Observe(transfer_bytes);
+  if (transfer_bytes > 0 && took > absl::ZeroDuration()) {
+    throughput.Observe(transfer_bytes / absl::ToDoubleSeconds(took));
+  }
+}
+
+void PrefillMetrics::SetLink(const Link& link) {
+  const std::string peer = peers_.Of(link.peer);
+  std::set<std::string>& transports = transports_[peer];
+  // A peer has one link: what it used before is gone.
+  for (const std::string& transport : transports) {
+    links_.Add({{"peer", peer}, {"transport", transport}}).Set(0);
+  }
+  if (link.state == Link::State::kLost) return;
+  transports.insert(link.transport);
+  links_.Add({{"peer", peer}, {"transport", link.transport}}).Set(static_cast<double>(link.state));
 }
 
 void PrefillMetrics::CountTransferFailure(const std::string& reason) {
@@ -131,12 +160,22 @@ DecodeMetrics::DecodeMetrics(MetricsRegistry& registry)
                         .bounds = series::kTokenBounds},
                        {.histogram = registry.AliasHistogram(
                             {.series = vllm::kInterTokenLatency, .bounds = vllm::kTokenBounds}),
+                        .bounds = vllm::kTokenBounds},
+                       {.histogram = registry.LegacyHistogram(
+                            {.series = vllm::kLegacyTokenTime, .bounds = vllm::kTokenBounds}),
                         .bounds = vllm::kTokenBounds}}),
-      first_tokens({registry.AliasCounter(vllm::kGenerationTokens)}),
       decode_time(
           {registry.AliasHistogram({.series = vllm::kDecodeTime, .bounds = vllm::kRequestBounds})}),
       lease_expired(registry.Counters(series::kKvLeaseExpired).Add({})),
+      wasted(registry.Counters(series::kTokens).Add({{"kind", "wasted"}})),
       cache(registry),
+      first_tokens_({registry.AliasCounter(vllm::kGenerationTokens)}),
+      prompt_tokens_({registry.AliasCounter(vllm::kExternalQueries),
+                      registry.AliasCounter(vllm::kExternalHits)}),
+      replayed_(registry.Counters(series::kGraphSteps).Add({{"hit", "true"}})),
+      not_replayed_(registry.Counters(series::kGraphSteps).Add({{"hit", "false"}})),
+      quarantine_(GaugeOf(registry, series::kKvQuarantine, {})),
+      bytes_(registry.Gauges(series::kKvBytes)),
       blocks_(registry.Gauges(series::kKvBlocks)),
       leases_(registry.Gauges(series::kKvLeases)),
       launches_(registry.Gauges(series::kStepLaunches)) {
@@ -153,7 +192,22 @@ void DecodeMetrics::SetPages(const Pages& pages) {
       {.pages_used = used, .pages_total = used + pages.free, .page_tokens = pages.page_tokens});
 }
 
-void DecodeMetrics::SetLeases(const Leases& counts) {
+void DecodeMetrics::SetPoolBytes(const PoolBytes& bytes) {
+  bytes_.Add({{"pool", "compressed"}}).Set(static_cast<double>(bytes.compressed));
+  bytes_.Add({{"pool", "indexer"}}).Set(static_cast<double>(bytes.indexer));
+  bytes_.Add({{"pool", "window"}}).Set(static_cast<double>(bytes.window));
+  bytes_.Add({{"pool", "states"}}).Set(static_cast<double>(bytes.states));
+}
+
+void DecodeMetrics::OnAnswer(int prompt_tokens) {
+  first_tokens_.Increment();
+  prompt_tokens_.Increment(prompt_tokens);
+}
+
+void DecodeMetrics::SetLeases(const Leases& counts, absl::Time now) {
+  quarantined_since_ =
+      counts.quarantined == 0 ? absl::InfiniteFuture() : std::min(quarantined_since_, now);
+  quarantine_.Set(std::max(0.0, absl::ToDoubleSeconds(now - quarantined_since_)));
   leases_.Add({{"state", "granted"}}).Set(counts.granted);
   leases_.Add({{"state", "writing"}}).Set(counts.writing);
   leases_.Add({{"state", "filled"}}).Set(counts.filled);
@@ -164,6 +218,7 @@ void DecodeMetrics::SetLeases(const Leases& counts) {
 void DecodeMetrics::OnStep(const StepSample& step) {
   engine.OnStep(step);
   inter_token_gap.Flush();
+  (step.launches > 0 ? replayed_ : not_replayed_).Increment();
   if (step.launches == 0) return;
   const unsigned batch = std::bit_ceil(static_cast<unsigned>(step.sequences));
   if (std::exchange(launches_told_[batch], step.launches) == step.launches) return;

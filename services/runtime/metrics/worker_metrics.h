@@ -5,11 +5,13 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "services/runtime/metrics/label_cap.h"
 #include "services/runtime/metrics/rate.h"
 #include "services/runtime/metrics/registry.h"
 #include "services/runtime/metrics/step_histogram.h"
@@ -89,7 +91,15 @@ struct PrefillMetrics {
   struct Transfer {
     prometheus::Histogram& seconds;
     prometheus::Histogram& bytes;
+    prometheus::Histogram& throughput;
+    void Observe(double transfer_bytes, absl::Duration took);
   };
+  struct Link {
+    std::string peer;
+    std::string transport;  // of a link that is lost: any
+    enum class State { kLost = 0, kStands = 1, kDowngraded = 2 } state = State::kLost;
+  };
+  void SetLink(const Link& link);
   // reason: timeout, peer_gone, layout, lease_expired, downgrade.
   void CountTransferFailure(const std::string& reason);
 
@@ -106,6 +116,9 @@ struct PrefillMetrics {
 
  private:
   prometheus::Family<prometheus::Counter>& failures_;
+  prometheus::Family<prometheus::Gauge>& links_;
+  LabelCap peers_;
+  std::map<std::string, std::set<std::string>> transports_;  // that were told, by peer
 };
 
 struct DecodeMetrics {
@@ -127,19 +140,38 @@ struct DecodeMetrics {
     int committed = 0;
     int quarantined = 0;
   };
-  void SetLeases(const Leases& leases);
+  void SetLeases(const Leases& leases, absl::Time now);
+
+  // Of the whole pool; never changes.
+  struct PoolBytes {
+    uint64_t compressed = 0;
+    uint64_t indexer = 0;
+    uint64_t window = 0;
+    uint64_t states = 0;  // of compressors
+  };
+  void SetPoolBytes(const PoolBytes& bytes);
+
+  // An answer starts, with so many tokens of its prompt here.
+  void OnAnswer(int prompt_tokens);
 
   // A step: its gaps were added before.
   void OnStep(const StepSample& step);
 
   EngineMetrics engine;
   StepHistogram inter_token_gap;
-  TwinCounter first_tokens;   // of answers that start here: the alias counts them with the others
   TwinHistogram decode_time;  // a sequence
   prometheus::Counter& lease_expired;
+  prometheus::Counter& wasted;  // tokens whose reader was gone
   CacheMetrics cache;
 
  private:
+  TwinCounter first_tokens_;  // of answers: the alias counts them with the others
+  TwinCounter prompt_tokens_;
+  prometheus::Counter& replayed_;
+  prometheus::Counter& not_replayed_;
+  prometheus::Gauge& quarantine_;
+  absl::Time quarantined_since_ = absl::InfiniteFuture();
+  prometheus::Family<prometheus::Gauge>& bytes_;
   prometheus::Family<prometheus::Gauge>& blocks_;
   prometheus::Family<prometheus::Gauge>& leases_;
   prometheus::Family<prometheus::Gauge>& launches_;

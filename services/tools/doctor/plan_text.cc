@@ -4,18 +4,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "services/tools/doctor/finding.h"
+#include "services/tools/text/number_text.h"
 
 namespace tandem {
 namespace {
-
-// 1048576 → "1,048,576".
-std::string Grouped(int64_t value) {
-  std::string out = absl::StrCat(value);
-  for (int64_t at = static_cast<int64_t>(out.size()) - 3; at > 0; at -= 3) {
-    out.insert(static_cast<size_t>(at), 1, ',');
-  }
-  return out;
-}
 
 std::string Gigabytes(int64_t bytes) {
   return absl::StrFormat("%.1f", static_cast<double>(bytes) / 1e9);
@@ -36,11 +28,11 @@ std::string Model(const PlanText& text) {
       Size(w.indexer), Size(w.vocabulary), Size(w.rest));
   absl::StrAppendFormat(
       &out, "cache      page of 256 tokens %s B (%s B a token), slot %s B on each GPU\n",
-      Grouped(text.plan.page_bytes), Grouped((text.plan.page_bytes + 255) / 256),
-      Grouped(text.plan.slot_bytes));
-  absl::StrAppendFormat(&out, "sequence   of %s tokens: %s pages and a slot, %s\n",
-                        Grouped(text.request.context), Grouped((text.request.context + 255) / 256),
-                        Size(text.plan.sequence_bytes));
+      CountText(text.plan.page_bytes), CountText((text.plan.page_bytes + 255) / 256),
+      CountText(text.plan.slot_bytes));
+  absl::StrAppendFormat(
+      &out, "sequence   of %s tokens: %s pages and a slot, %s\n", CountText(text.request.context),
+      CountText((text.request.context + 255) / 256), Size(text.plan.sequence_bytes));
   return out;
 }
 
@@ -51,8 +43,8 @@ std::string Row(const WorkerPlan& worker) {
   return absl::StrFormat("%-17s %8s %10s %8s %8s %8s %9s %12s %8d\n", who,
                          Gigabytes(worker.weights), Gigabytes(worker.replicated),
                          Gigabytes(worker.working + worker.reserve), Gigabytes(worker.pool),
-                         Grouped(worker.slots), Grouped(worker.pages),
-                         Grouped(int64_t{worker.pages} * 256), worker.at_once);
+                         CountText(worker.slots), CountText(worker.pages),
+                         CountText(int64_t{worker.pages} * 256), worker.at_once);
 }
 
 std::string Chosen(const PlanText& text) {
@@ -85,7 +77,7 @@ std::string TextOf(const PlanText& text) {
   std::string out = Model(text);
   absl::StrAppendFormat(&out, "\n%d GPUs of %s, %s sequences, %s tokens each; GB on each GPU:\n",
                         text.request.gpus, Size(text.request.gpu_bytes),
-                        Grouped(text.request.sequences), Grouped(text.request.context));
+                        CountText(text.request.sequences), CountText(text.request.context));
   absl::StrAppendFormat(&out, "%-17s %8s %10s %8s %8s %8s %9s %12s %8s\n", "GPUs a worker",
                         "weights", "replicated", "working", "pool", "slots", "pages", "tokens",
                         "at once");

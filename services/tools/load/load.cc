@@ -34,7 +34,8 @@ void PrintHelp(std::ostream& out) {
     out << "  " << verb.name << std::string(10 - std::string(verb.name).size(), ' ') << verb.help
         << "\n";
   }
-  out << "\ntandem load VERB --help says more.\n";
+  out << "\n  tandem load run --concurrency 8 --requests 100\n"
+         "\ntandem load VERB --help says more.\n";
 }
 
 }  // namespace

@@ -66,7 +66,7 @@ const proto = read("proto/tandem/v1/config.proto") + read("proto/tandem/v1/link.
 const bounds = read("services/runtime/config/service_config.cc");
 // The message of each definition.
 const messages = { routerConfig: "RouterConfig", workerConfig: "WorkerConfig", prefillConfig: "PrefillConfig",
-  decodeConfig: "DecodeConfig", simConfig: "SimConfig" };
+  decodeConfig: "DecodeConfig", simConfig: "SimConfig", sloConfig: "SloConfig" };
 const definitionOf = (message) => Object.keys(messages).find((name) => messages[name] === message);
 // Addresses, the model, Secrets: the chart's own affair. A pod's GPUs are numbered from 0.
 const chartFills = ["listen", "metrics_listen", "model_dir", "model_name", "prefill_workers", "decode_workers",
@@ -104,7 +104,7 @@ for (const [definition, message] of Object.entries(messages)) {
     for (const { type, name } of fields) {
       const { $ref } = properties[name];
       const said = $ref ? schema.definitions[$ref.split("/").pop()] : properties[name];
-      const duration = message === "SimConfig" ? "simDuration" : "duration";
+      const duration = { SimConfig: "simDuration", SloConfig: "sloDuration" }[message] ?? "duration";
       if (type === "google.protobuf.Duration") assert.equal($ref, `#/definitions/${duration}`, name);
       else if (definitionOf(type)) assert.equal($ref, `#/definitions/${definitionOf(type)}`, name);
       else if (type === "uint32") assert.deepEqual([said.minimum, said.maximum], rangeOf(message, name), name);

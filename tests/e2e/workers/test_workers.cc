@@ -138,15 +138,17 @@ TestPrefill::TestPrefill(const Options& options)
   if (options.nccl != nullptr)
     nccl_ = std::make_unique<NcclPort>(*options.nccl, KvStorage::Backends(&options.backend, 1));
   loop_ = std::make_unique<PrefillLoop>(
-      PrefillLoop::Options{.incarnation = 7,
-                           .chunk_tokens = options.chunk_tokens,
-                           .requests_max = options.requests_max,
-                           .context_tokens_max = 8192,
-                           .preferred = options.preferred,
-                           .strict = options.strict,
-                           .link_timeout = absl::Seconds(20),
-                           .nccl = {.port = nccl_.get(), .limit = options.nccl_limit},
-                           .decode_workers_allowed = options.decode_workers_allowed},
+      PrefillLoop::Options{
+          .incarnation = 7,
+          .admission = {.requests_max = options.requests_max,
+                        .context_tokens_max = 8192,
+                        .vocab_size = static_cast<uint32_t>(engine_->config().vocab_size),
+                        .chunk_tokens = options.chunk_tokens},
+          .preferred = options.preferred,
+          .strict = options.strict,
+          .link_timeout = absl::Seconds(20),
+          .nccl = {.port = nccl_.get(), .limit = options.nccl_limit},
+          .decode_workers_allowed = options.decode_workers_allowed},
       PrefillLoop::Parts{
           .engine = *engine_,
           .staging = {.id = 0,

@@ -23,8 +23,8 @@ struct Scores {
   std::vector<double> value, magnitude;
 };
 
-// How a random row's scales lie.
-enum class Scales { kRegular, kWild };
+// How a random row's scales lie: near each other; nearly always, but rows up to 2^40 apart; far.
+enum class Scales { kRegular, kMixed, kWild };
 
 class IndexerTopkCudaTest : public OnDevice {
  protected:
@@ -48,10 +48,16 @@ class IndexerTopkCudaTest : public OnDevice {
       std::memcpy(codes + i, &bits, 8);
     }
     const uint64_t bits = Bits();
-    const auto base = static_cast<int>(118 + bits % 4);
+    const bool mixed = kind == Scales::kMixed;
+    const bool wild = kind == Scales::kWild || (mixed && Bits() % 64 == 0);
+    const auto base = static_cast<int>(118 + (mixed ? Bits() % 40 : bits % 4));
     for (int g = 0; g < kIndexRowScales; ++g) {
-      const auto more = static_cast<int>((bits >> (8 + 8 * g)) % (kind == Scales::kWild ? 12 : 4));
+      const auto more = static_cast<int>((bits >> (8 + 8 * g)) % (wild ? 13 : 4));
       scales[g] = static_cast<uint8_t>(base + more);
+    }
+    if (mixed && Bits() % 64 == 0) {  // a group of zeros
+      std::fill_n(codes + kIndexRowBytes / 4, kIndexRowBytes / 4, uint8_t{0});
+      scales[1] = 0;
     }
   }
   uint64_t Bits() {
@@ -249,6 +255,21 @@ TEST_F(IndexerTopkCudaTest, EqualsTheDefinitionUnderWildScales) {
     const Sequences steps({At(1500, Table(1500)), At(900, Table(900)), At(40, Table(40))});
     const auto rows = Run(steps, 512);
     for (int t = 0; t < 3; ++t) Check(Args(steps, 512), rows, t, Scales::kWild, 256);
+  }
+}
+
+TEST_F(IndexerTopkCudaTest, EqualsTheDefinitionWhereFewRowsAreWild) {
+  SCOPED_TRACE(random_.Trace());
+  for (const int64_t pages : {32, 70, 300}) {
+    Make(pages, 64, 3, Scales::kMixed);
+    for (int64_t i = 0; i < 2 * heads_; ++i) {  // of the third query some heads are wild
+      FillRow(&q_[i * kIndexRowBytes], &q_scale_[i * kIndexRowScales], Scales::kRegular);
+    }
+    const int64_t most = pages * kBlockRows;
+    const Sequences steps(
+        {At(most - 1, Table(most - 1)), At(most - 77, Table(most - 77)), At(900, Table(900))});
+    const auto rows = Run(steps, 512);
+    for (int t = 0; t < 3; ++t) Check(Args(steps, 512), rows, t, Scales::kMixed, 256);
   }
 }
 

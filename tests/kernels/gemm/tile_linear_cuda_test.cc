@@ -201,5 +201,13 @@ TEST_F(TileLinearCudaTest, LargeTiles) {
   Check(WeightFormat::kFp8, {1025, 8192, 128, 8}, false);
 }
 
+// 192 and 180 of the largest tiles: on 132 processors two blocks have each of the last 60 and 48.
+TEST_F(TileLinearCudaTest, TilesOfTwoBlocks) {
+  SCOPED_TRACE(random.Trace());
+  Check(WeightFormat::kFp8, {4090, 1536, 256}, true);
+  Check(WeightFormat::kFp8, {4096, 1536, 768}, true);
+  Check(WeightFormat::kFp4, {3800, 1536, 512}, true);
+}
+
 }  // namespace
 }  // namespace tandem::kernels

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/tools/load/files/vllm_names.h"
 
+#include <optional>
 #include <string>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
@@ -16,6 +18,20 @@ absl::string_view NameOfStat(absl::string_view stat) {
   return stat;
 }
 
+// 1 = Poisson, as there; what is not drawn has none.
+std::optional<double> BurstinessOf(const LoadResult& result) {
+  const auto option = [&result](const char* name) {
+    const auto it = result.options.find(name);
+    return it == result.options.end() ? std::string() : it->second;
+  };
+  double value = 1;
+  if (absl::SimpleAtod(option("burstiness"), &value) || option("arrival") == "gamma" ||
+      option("arrival") == "poisson") {
+    return value;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 void AddVllmNames(const LoadResult& result, nlohmann::ordered_json& out) {
@@ -23,12 +39,19 @@ void AddVllmNames(const LoadResult& result, nlohmann::ordered_json& out) {
   const Counts& counts = result.counts;
   out["date"] = absl::FormatTime("%Y%m%d-%H%M%S", result.started, absl::UTCTimeZone());
   out["backend"] = "tandem";
+  out["endpoint_type"] = "tandem";
   out["model_id"] = result.model;
+  out["tokenizer_id"] = result.model;
   out["num_prompts"] = counts.completed + counts.failed;
   if (result.rate_offered) {
     out["request_rate"] = *result.rate_offered;
   } else {
     out["request_rate"] = "inf";
+  }
+  if (const auto burstiness = BurstinessOf(result)) {
+    out["burstiness"] = *burstiness;
+  } else {
+    out["burstiness"] = nullptr;
   }
   if (result.concurrency) {
     out["max_concurrency"] = *result.concurrency;

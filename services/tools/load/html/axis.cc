@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "services/tools/load/report/number_text.h"
+#include "services/tools/text/number_text.h"
 
 namespace tandem {
 namespace {

@@ -6,8 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/tools/load/html/html_text.h"
-#include "services/tools/load/report/number_text.h"
 #include "services/tools/load/report/result_text.h"
+#include "services/tools/text/number_text.h"
 
 namespace tandem {
 namespace {

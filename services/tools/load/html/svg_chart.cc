@@ -10,7 +10,7 @@
 #include "absl/strings/str_replace.h"
 #include "services/tools/load/html/axis.h"
 #include "services/tools/load/html/html_text.h"
-#include "services/tools/load/report/number_text.h"
+#include "services/tools/text/number_text.h"
 
 namespace tandem {
 namespace {

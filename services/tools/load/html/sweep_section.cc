@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/tools/load/html/html_text.h"
 #include "services/tools/load/html/svg_chart.h"
-#include "services/tools/load/report/number_text.h"
+#include "services/tools/text/number_text.h"
 
 namespace tandem {
 namespace {

@@ -14,6 +14,7 @@
 #include "services/tools/load/modes/interrupt.h"
 #include "services/tools/load/modes/load_run.h"
 #include "services/tools/load/modes/rate_search.h"
+#include "services/tools/load/options/load_help.h"
 #include "services/tools/load/report/live_view.h"
 #include "services/tools/load/report/result_text.h"
 
@@ -26,10 +27,6 @@ constexpr uint64_t kDryRunMax = 1'000'000;
 constexpr uint64_t kGrowthBytesMax = 64 << 20;
 
 constexpr const char* kNames[] = {"run", "sweep", "search", "soak"};
-constexpr const char* kPurposes[] = {
-    "load of one shape, measured and checked", "a run for each of several rates or concurrencies",
-    "the highest rate at which a share of the requests keeps to limits",
-    "a long run, a line each interval, with checks for leaks"};
 
 struct Runs {
   std::vector<LoadResult> results;
@@ -123,8 +120,10 @@ void DoSearch(const Context& context, Runs& runs) {
     search.Tell(*rate, good);
   }
   if (search.best().has_value()) {
-    std::cout << absl::StrFormat("highest rate with %g of the requests inside: %.4g/s\n",
-                                 options.goodput, *search.best());
+    const bool at_end = *search.best() >= options.rate_high;
+    std::cout << absl::StrFormat("highest rate with %g of the requests inside: %.4g/s%s\n",
+                                 options.goodput, *search.best(),
+                                 at_end ? ", as high as --rate-high goes" : "");
   } else {
     std::cout << absl::StrFormat("no rate from %g/s on has %g of the requests inside\n",
                                  options.rate_low, options.goodput);
@@ -199,9 +198,7 @@ int RunMode(Mode mode, const std::vector<std::string>& arguments) {
   const auto flags = Flags::Parse(LoadFlags(mode), arguments);
   if (!flags.ok()) return Complain(mode, flags.status());
   if (flags->Has("help")) {
-    std::cout << "tandem load " << kNames[static_cast<int>(mode)] << ": "
-              << kPurposes[static_cast<int>(mode)] << "\n\n"
-              << Flags::Help(LoadFlags(mode));
+    std::cout << LoadHelp(mode);
     return 0;
   }
   const auto options = ParseLoadOptions(mode, *flags);

@@ -33,7 +33,7 @@ std::vector<FlagSpec> DriveFlags() {
           {"max-errors", "N", "one more ends the run; overload is no error"},
           {"ready-timeout", "TIME", "wait until the target serves (default 10s)"},
           {"temperature", "X", "0 = greedy (default)"},
-          {"stop-at-eos", "", "answers may end early; without it they have all their tokens"},
+          {"stop-at-eos", "", "answers may end early; without it each has all its tokens"},
           {"stream-interval", "N", "tokens a delta at least"}};
 }
 
@@ -44,8 +44,8 @@ std::vector<FlagSpec> CheckFlags() {
           {"idle-timeout", "TIME", "how long --check-idle waits for that (default 10s)"},
           {"nasty", "SHARE", "clients that cancel, vanish, dawdle, …, counted apart"},
           {"nasty-kinds", "A,B,…",
-           "cancel-early, cancel-queued, cancel-midway, cancel-by-id, vanish, slow, absurd, "
-           "duplicate (default: all)"},
+           "cancel-early, cancel-queued, cancel-midway, cancel-by-id, vanish, slow, absurd (a "
+           "deadline of 1 ms), duplicate (default: all)"},
           {"slo", "LIMITS", "ttft:MS,tpot:MS,e2e:MS, any of them: goodput counts requests inside"}};
 }
 
@@ -60,8 +60,8 @@ std::vector<FlagSpec> OutputFlags() {
 
 std::vector<FlagSpec> ModeFlags(Mode mode) {
   if (mode == Mode::kSweep) {
-    return {{"rates", "A,B,…", "a run at each rate, requests a second"},
-            {"concurrencies", "A,B,…", "a run at each concurrency"}};
+    return {{"rates", "A,B,…", "open loop: a run at each rate, requests a second"},
+            {"concurrencies", "A,B,…", "closed loop: a run with so many requests at once each"}};
   }
   if (mode == Mode::kSearch) {
     return {{"goodput", "SHARE", "of requests inside --slo that a rate must reach (default 0.95)"},
@@ -197,15 +197,18 @@ void ReadMode(Mode mode, FlagReader& reader, LoadOptions& options) {
 
 }  // namespace
 
-std::vector<FlagSpec> LoadFlags(Mode mode) {
-  std::vector<FlagSpec> specs = ConnectionFlags();
-  Append(specs, DriveFlags());
+std::vector<FlagGroup> LoadFlagGroups(Mode mode) {
   const bool shaped = mode == Mode::kRun || mode == Mode::kSoak;
-  Append(specs, shaped ? ShapeFlags() : std::vector<FlagSpec>());
-  Append(specs, ModeFlags(mode));
-  Append(specs, PlanFlags());
-  Append(specs, CheckFlags());
-  Append(specs, OutputFlags());
+  std::vector<FlagSpec> load = shaped ? ShapeFlags() : std::vector<FlagSpec>();
+  Append(load, ModeFlags(mode));
+  return {{"Load", std::move(load)},         {"How long, and how", DriveFlags()},
+          {"Requests", PlanFlags()},         {"Checks and limits", CheckFlags()},
+          {"Connection", ConnectionFlags()}, {"Output", OutputFlags()}};
+}
+
+std::vector<FlagSpec> LoadFlags(Mode mode) {
+  std::vector<FlagSpec> specs;
+  for (FlagGroup& group : LoadFlagGroups(mode)) Append(specs, std::move(group.flags));
   return specs;
 }
 

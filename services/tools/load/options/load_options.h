@@ -51,7 +51,12 @@ struct LoadOptions {
   NameValues given;  // flags as they were written
 };
 
-std::vector<FlagSpec> LoadFlags(Mode mode);
+struct FlagGroup {
+  std::string title;
+  std::vector<FlagSpec> flags;
+};
+std::vector<FlagGroup> LoadFlagGroups(Mode mode);
+std::vector<FlagSpec> LoadFlags(Mode mode);  // of all groups
 absl::StatusOr<LoadOptions> ParseLoadOptions(Mode mode, const Flags& flags);
 
 // The same options at another rate (kind of arrivals kept) or concurrency.

@@ -9,8 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "services/tools/load/report/estimate.h"
-#include "services/tools/load/report/number_text.h"
 #include "services/tools/load/report/result_text.h"
+#include "services/tools/text/number_text.h"
 
 namespace tandem {
 namespace {
@@ -118,12 +118,17 @@ std::vector<std::string> NotesOf(const LoadResult& a, const LoadResult& b) {
     if (from != to) notes.push_back(absl::StrCat("differs: ", name, ": ", from, " → ", to));
   };
   add("model", a.model, b.model);
+  // Where a result was written changes nothing in it.
+  const auto told = [&add](const std::string& name, const std::string& from,
+                           const std::string& to) {
+    if (name != "json" && name != "csv" && name != "html" && name != "quiet") add(name, from, to);
+  };
   for (const auto& [name, value] : a.options) {
     const auto other = b.options.find(name);
-    add(name, value, other == b.options.end() ? "–" : other->second);
+    told(name, value, other == b.options.end() ? "–" : other->second);
   }
   for (const auto& [name, value] : b.options) {
-    if (a.options.find(name) == a.options.end()) add(name, "–", value);
+    if (a.options.find(name) == a.options.end()) told(name, "–", value);
   }
   for (const auto& [name, run] : {std::pair("A", &a), std::pair("B", &b)}) {
     for (const std::string& warning : ClientWarnings(*run)) {
@@ -180,7 +185,7 @@ Comparison Compare(const LoadResult& a, const LoadResult& b, double threshold) {
   comparer.Share({.name = "errors", .unit = "", .better = Better::kLess, .is_share = true},
                  &Counts::failed);
   for (const LatencyField& field : ClientLatencies()) {
-    if (Tells(field)) comparer.Latency(field);
+    if (Tells(field) && Applies(a, field) && Applies(b, field)) comparer.Latency(field);
   }
   return {.label = b.label, .changes = comparer.Take(), .notes = NotesOf(a, b)};
 }

@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "services/tools/load/report/number_text.h"
+#include "services/tools/text/number_text.h"
 
 namespace tandem {
 namespace {

@@ -12,8 +12,8 @@
 #include "services/tools/load/files/result_json.h"
 #include "services/tools/load/html/result_html.h"
 #include "services/tools/load/report/compare.h"
-#include "services/tools/load/report/number_text.h"
 #include "services/tools/load/report/result_text.h"
+#include "services/tools/text/number_text.h"
 
 namespace tandem {
 namespace {

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "services/tools/load/report/number_text.h"
+#include "services/tools/text/number_text.h"
 
 namespace tandem {
 namespace {
@@ -32,6 +32,7 @@ void AddLatencyTable(const LoadResult& result, std::string& out) {
   }
   absl::StrAppend(&out, "\n");
   for (const LatencyField& field : ClientLatencies()) {
+    if (!Applies(result, field)) continue;
     AddLatencyRow(field.text, result.latencies.*field.histogram, out);
   }
   for (const LatencyField& field : StageLatencies()) {
@@ -145,19 +146,19 @@ std::string ResultText(const LoadResult& result) {
 }
 
 std::string SweepText(absl::Span<const LoadResult> runs) {
-  std::string out =
-      absl::StrFormat("\n%-20s %9s %9s %9s %9s %9s %9s %9s %8s %8s\n", "", "req/s", "tok/s",
-                      "TTFT p50", "TTFT p99", "TPOT p50", "TPOT p99", "e2e p99", "good", "errors");
+  std::string out = absl::StrFormat("\n%-20s %9s %9s %9s %9s %9s %9s %9s %8s %8s\n", "times in ms",
+                                    "req/s", "tok/s", "TTFT p50", "TTFT p99", "TPOT p50",
+                                    "TPOT p99", "e2e p99", "good", "errors");
   for (const LoadResult& run : runs) {
     const Throughput rates = ThroughputOf(run);
     const Latencies& times = run.latencies;
-    absl::StrAppendFormat(&out, "%-20s %9s %9s %9s %9s %9s %9s %9s %8s %8s\n", LoadText(run),
-                          NumberText(rates.requests), NumberText(rates.tokens),
-                          MsText(times.ttft_corrected.Quantile(0.5)),
-                          MsText(times.ttft_corrected.Quantile(0.99)),
-                          MsText(times.tpot.Quantile(0.5)), MsText(times.tpot.Quantile(0.99)),
-                          MsText(times.e2e_corrected.Quantile(0.99)), PercentText(rates.good_share),
-                          PercentText(rates.error_share));
+    absl::StrAppendFormat(
+        &out, "%-20s %9s %9s %9s %9s %9s %9s %9s %8s %8s\n", LoadText(run),
+        NumberText(rates.requests), NumberText(rates.tokens),
+        MsText(times.ttft_corrected.Quantile(0.5)), MsText(times.ttft_corrected.Quantile(0.99)),
+        MsText(times.tpot.Quantile(0.5)), MsText(times.tpot.Quantile(0.99)),
+        MsText(times.e2e_corrected.Quantile(0.99)),
+        run.slo.Any() ? PercentText(rates.good_share) : "-", PercentText(rates.error_share));
   }
   return out;
 }

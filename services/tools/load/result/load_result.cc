@@ -80,6 +80,12 @@ Throughput ThroughputOf(const LoadResult& result) {
   return out;
 }
 
+bool Applies(const LoadResult& result, const LatencyField& field) {
+  const bool corrected =
+      field.histogram == &Latencies::ttft_corrected || field.histogram == &Latencies::e2e_corrected;
+  return !corrected || !result.concurrency.has_value();
+}
+
 bool HasFailedChecks(const LoadResult& result) {
   for (const KindCount& kind : result.counts.kinds) {
     if (kind.checks_failed > 0) return true;

@@ -177,6 +177,10 @@ struct Throughput {
 };
 Throughput ThroughputOf(const LoadResult& result);
 
+// Whether a run has a use for a time: in a closed loop nothing is scheduled, and what is corrected
+// for it says the same again.
+bool Applies(const LoadResult& result, const LatencyField& field);
+
 // Whether the run is an error for CI: a failed check or a problem. Failed requests are results.
 bool HasFailedChecks(const LoadResult& result);
 

@@ -43,8 +43,10 @@ const std::set<std::string>& UnsetByDefault() {
                                                               "health_listen",
                                                               "api_keys_file",
                                                               "gpus",
+                                                              "queue_wait_max",
                                                               "registry",
-                                                              "registration"};
+                                                              "registration",
+                                                              "slo"};
   return *fields;
 }
 

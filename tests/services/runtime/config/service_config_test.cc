@@ -51,6 +51,10 @@ TEST(ServiceConfigTest, DefaultsAreTheContracts) {
       LoadPrefillConfig(Write("worker { listen: \"h:4\" model_dir: \"m\" device: DEVICE_CUDA }"));
   ASSERT_TRUE(on_gpu.ok()) << on_gpu.status();
   EXPECT_EQ(on_gpu->chunk_tokens(), 4096U);
+  EXPECT_FALSE(prefill->has_queue_wait_max());
+  const auto never = LoadPrefillConfig(
+      Write("worker { listen: \"h:4\" model_dir: \"m\" } queue_wait_max { seconds: 0 }"));
+  EXPECT_THAT(std::string(never.status().message()), HasSubstr("queue_wait_max: 0 is not above 0"));
 }
 
 TEST(ServiceConfigTest, EachErrorNamesFieldLimitAndValue) {
@@ -70,6 +74,8 @@ TEST(ServiceConfigTest, EachErrorNamesFieldLimitAndValue) {
       {base + "\nno_such_field: 1", {":2:", "no_such_field"}},
       {base + "\n  choices_max: \"x\"", {":2:"}},
       {base + "choices_max: 5000000000", {"5000000000"}},
+      {base + "slo { tpot { nanos: 0 } }", {"slo.tpot", "0", "above 0"}},
+      {base + "slo { ttft { seconds: 1 } e2e { seconds: -1 } }", {"slo.e2e", "-1s"}},
       {base + "registry {}", {"registry.listen", "required"}},
       {base + "registry { listen: \"h:1\" tls { cert_file: \"c\" } }", {"registry.tls.ca_file"}},
       {base + "registry { listen: \"h:1\" worker_ttl { nanos: 1 } }",
@@ -110,6 +116,8 @@ TEST(ServiceConfigTest, TheSimulatedEnginesTimesAreDefaultedAndBounded) {
       {"sim { }", {"worker.sim", "ENGINE_SIM"}},
       {"engine: ENGINE_SIM load_format: LOAD_FORMAT_DUMMY",
        {"worker.load_format", "ENGINE_MODEL only"}},
+      {"engine: ENGINE_SIM weights: WEIGHTS_SHARED", {"worker.weights", "ENGINE_MODEL only"}},
+      {"weights: 9", {"worker.weights", "no known place"}},
       {"load_format: 9", {"worker.load_format", "no known format"}},
       {"engine: ENGINE_FAST", {"engine", "ENGINE_FAST"}},
   };
@@ -135,6 +143,7 @@ TEST(ServiceConfigTest, AGpuWorkerComputesAModel) {
   ASSERT_TRUE(two.ok()) << two.status();
   EXPECT_FALSE(two->worker().has_gpu());
   EXPECT_EQ(load("")->worker().load_format(), v1::LOAD_FORMAT_CHECKPOINT);
+  EXPECT_EQ(load("")->worker().weights(), v1::WEIGHTS_OWN);
   const std::vector<std::pair<std::string, std::vector<std::string>>> cases = {
       {"gpu: 1", {"worker.gpu", "DEVICE_CUDA only"}},
       {"device: DEVICE_CUDA gpu: 1024", {"worker.gpu", "0 to 1023", "1024"}},

@@ -28,23 +28,23 @@ constexpr double kTokensMax = 4096;
 
 // The three processes' metrics, as their main() makes them.
 struct Processes {
-  explicit Processes(bool aliases)
-      : router_registry(Make(ProcessRole::kRouter, aliases)),
-        prefill_registry(Make(ProcessRole::kPrefill, aliases)),
-        decode_registry(Make(ProcessRole::kDecode, aliases)),
+  explicit Processes(v1::MetricsCompat compat)
+      : router_registry(Make(ProcessRole::kRouter, compat)),
+        prefill_registry(Make(ProcessRole::kPrefill, compat)),
+        decode_registry(Make(ProcessRole::kDecode, compat)),
         router(*router_registry, kTokensMax),
         prefill(*prefill_registry),
         decode(*decode_registry) {
     prefill.staging.Set({.pages_used = 1, .pages_total = 8, .page_tokens = 256});
     decode.SetPages({.free = 3, .leased_out = 1, .active = 4, .page_tokens = 256});
-    decode.SetLeases({.granted = 1, .committed = 4});
+    decode.SetLeases({.granted = 1, .committed = 4}, absl::UnixEpoch());
   }
-  static std::unique_ptr<MetricsRegistry> Make(ProcessRole role, bool aliases) {
+  static std::unique_ptr<MetricsRegistry> Make(ProcessRole role, v1::MetricsCompat compat) {
     auto registry = MetricsRegistry::Create({.role = role,
                                              .model_name = "tiny",
                                              .version = "1.2.3",
                                              .config_hash = "00ff",
-                                             .vllm_aliases = aliases});
+                                             .compat = compat});
     EXPECT_TRUE(registry.ok()) << registry.status();
     return *std::move(registry);
   }
@@ -131,7 +131,7 @@ const Bounds kVllmBounds[] = {
      {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384}}};
 
 TEST(AliasesTest, BoundsAreExactlyVllms) {
-  const auto texts = Processes(true).Texts();
+  const auto texts = Processes(v1::METRICS_COMPAT_VLLM).Texts();
   size_t histograms = 0;
   for (const auto& [role, text] : texts) {
     for (const std::string& line : Lines(text)) {
@@ -146,7 +146,7 @@ TEST(AliasesTest, BoundsAreExactlyVllms) {
 }
 
 TEST(AliasesTest, LabelsAreVllms) {
-  for (const auto& [role, text] : Processes(true).Texts()) {
+  for (const auto& [role, text] : Processes(v1::METRICS_COMPAT_VLLM).Texts()) {
     EXPECT_THAT(text, HasSubstr("\nvllm:")) << role;
     for (const std::string& line : Lines(text)) {
       if (!line.starts_with("vllm:")) continue;
@@ -159,17 +159,24 @@ TEST(AliasesTest, LabelsAreVllms) {
 
 TEST(AliasesTest, NoNameIsShownByTwoRolesButTheStateOfEach) {
   // State of each process, or its own work by kind: a sum over them is what is meant.
-  const std::set<std::string> both = {
-      "vllm:num_requests_running",   "vllm:num_requests_waiting",
-      "vllm:kv_cache_usage_perc",    "vllm:cache_config_info",
-      "tandem_tokens_total",         "tandem_throughput_tokens_per_second",
-      "tandem_batch_size",           "tandem_step_seconds",
-      "tandem_step_tokens",          "tandem_engine_last_step_age_seconds",
-      "tandem_kv_cache_usage_ratio", "tandem_transport_info",
-      "tandem_queue_depth",          "tandem_build_info",
-      "tandem_config_info"};
+  const std::set<std::string> both = {"vllm:num_requests_running",
+                                      "vllm:num_requests_waiting",
+                                      "vllm:kv_cache_usage_perc",
+                                      "vllm:cache_config_info",
+                                      "vllm:num_preemptions_total",
+                                      "tandem_tokens_total",
+                                      "tandem_throughput_tokens_per_second",
+                                      "tandem_batch_size",
+                                      "tandem_step_seconds",
+                                      "tandem_step_tokens",
+                                      "tandem_engine_last_step_age_seconds",
+                                      "tandem_kv_cache_usage_ratio",
+                                      "tandem_transport_info",
+                                      "tandem_queue_depth",
+                                      "tandem_build_info",
+                                      "tandem_config_info"};
   std::map<std::string, std::vector<std::string>> roles;
-  for (const auto& [role, text] : Processes(true).Texts()) {
+  for (const auto& [role, text] : Processes(v1::METRICS_COMPAT_VLLM).Texts()) {
     for (const std::string& family : Families(text)) roles[family].push_back(role);
   }
   for (const auto& [family, shown] : roles) {
@@ -178,17 +185,17 @@ TEST(AliasesTest, NoNameIsShownByTwoRolesButTheStateOfEach) {
 }
 
 TEST(AliasesTest, NoneAreShownWhereTheConfigSaysNone) {
-  for (const auto& [role, text] : Processes(false).Texts()) {
+  for (const auto& [role, text] : Processes(v1::METRICS_COMPAT_NONE).Texts()) {
     EXPECT_THAT(text, Not(HasSubstr("vllm:"))) << role;
     EXPECT_THAT(text, HasSubstr("tandem_config_info{")) << role;
   }
 }
 
 TEST(AliasesTest, OneEventMovesBoth) {
-  Processes processes(true);
+  Processes processes(v1::METRICS_COMPAT_VLLM);
   processes.router.ttft.Observe(0.05);
   for (const char* outcome : {"stop", "tool_calls", "rejected", "cancelled", "deadline"}) {
-    processes.router.CountRequest(outcome, "OK");
+    processes.router.CountRequest({.outcome = outcome, .code = "OK"});
   }
   const std::string router = processes.router_registry->Text();
   EXPECT_EQ(ValueOf(router, "tandem_request_ttft_seconds_count"), 1);
@@ -208,8 +215,8 @@ TEST(AliasesTest, OneEventMovesBoth) {
 }
 
 TEST(AliasesTest, GapsOfAStepShowAtItsEndInBothBounds) {
-  Processes processes(true);
-  processes.decode.first_tokens.Increment();
+  Processes processes(v1::METRICS_COMPAT_VLLM);
+  processes.decode.OnAnswer(/*prompt_tokens=*/70);
   for (const double gap : {0.001, 0.004, 0.2, 100.0}) processes.decode.inter_token_gap.Add(gap);
   EXPECT_EQ(ValueOf(processes.decode_registry->Text(), "tandem_inter_token_gap_seconds_count"), 0);
   processes.decode.OnStep({.end = absl::UnixEpoch(), .sequences = 4, .tokens_generated = 4});
@@ -231,6 +238,37 @@ TEST(AliasesTest, GapsOfAStepShowAtItsEndInBothBounds) {
   // Four tokens of the steps, one of the second, and the first that prefill drew.
   EXPECT_EQ(ValueOf(text, "vllm:generation_tokens_total"), 6);
   EXPECT_EQ(ValueOf(text, "vllm:iteration_tokens_total_count"), 2);
+  // All of the prompt's KV was computed by another process.
+  EXPECT_EQ(ValueOf(text, "vllm:external_prefix_cache_queries_total"), 70);
+  EXPECT_EQ(ValueOf(text, "vllm:external_prefix_cache_hits_total"), 70);
+}
+
+TEST(AliasesTest, WhatTandemNeverDoesIsShownAsZero) {
+  const auto texts = Processes(v1::METRICS_COMPAT_VLLM).Texts();
+  for (const char* role : {"prefill", "decode"}) {
+    EXPECT_EQ(ValueOf(texts.at(role), "vllm:num_preemptions_total"), 0);
+  }
+  for (const char* name : {"vllm:prompt_tokens_cached_total", "vllm:prefix_cache_queries_total",
+                           "vllm:prefix_cache_hits_total"}) {
+    EXPECT_EQ(ValueOf(texts.at("prefill"), name), 0);
+  }
+}
+
+TEST(AliasesTest, NamesThatVllmHasGivenUpAreShownWhereTheyAreAskedFor) {
+  const std::string old = "vllm:time_per_output_token_seconds";
+  Processes processes(v1::METRICS_COMPAT_VLLM_LEGACY);
+  processes.decode.inter_token_gap.Add(0.02);
+  processes.decode.OnStep({.end = absl::UnixEpoch(), .sequences = 1, .tokens_generated = 1});
+  const auto texts = processes.Texts();
+  EXPECT_EQ(ValueOf(texts.at("decode"), old + "_count"), 1);
+  EXPECT_THAT(BoundsOf(texts.at("decode"), old), ElementsAreArray(kTokenLatency));
+  EXPECT_EQ(ValueOf(texts.at("decode"), "vllm:gpu_cache_usage_perc"),
+            ValueOf(texts.at("decode"), "vllm:kv_cache_usage_perc"));
+  EXPECT_EQ(ValueOf(texts.at("prefill"), "vllm:gpu_cache_usage_perc"), 0.125);
+  for (const auto& [role, text] : Processes(v1::METRICS_COMPAT_VLLM).Texts()) {
+    EXPECT_THAT(text, Not(HasSubstr(old)));
+    EXPECT_THAT(text, Not(HasSubstr("vllm:gpu_")));
+  }
 }
 
 }  // namespace

@@ -14,6 +14,7 @@ namespace tandem {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 std::unique_ptr<MetricsRegistry> Make(ProcessRole role, const std::string& listen = "") {
   auto registry = MetricsRegistry::Create(
@@ -25,7 +26,7 @@ std::unique_ptr<MetricsRegistry> Make(ProcessRole role, const std::string& liste
 TEST(MetricsRegistryTest, SeriesCarryRoleModelAndTheirOwnLabels) {
   const auto registry = Make(ProcessRole::kRouter);
   RouterMetrics metrics(*registry, 4096);
-  metrics.CountRequest("stop", "OK");
+  metrics.CountRequest({.outcome = "stop", .code = "OK"});
   metrics.ttft.Observe(0.02);
   const std::string text = registry->Text();
   EXPECT_THAT(text, HasSubstr("tandem_requests_total{model_name=\"tiny\",role=\"router\","));
@@ -70,6 +71,77 @@ TEST(MetricsRegistryTest, WorkerSeriesFollowStepsPagesAndAge) {
   EXPECT_THAT(
       registry->Text(),
       HasSubstr("tandem_engine_last_step_age_seconds{model_name=\"tiny\",role=\"decode\"} 0"));
+}
+
+TEST(MetricsRegistryTest, LimitsOfTheSloAreCountedAndNothingWithout) {
+  v1::SloConfig slo;
+  slo.mutable_ttft()->set_seconds(1);
+  slo.mutable_tpot()->set_nanos(50'000'000);
+  const auto registry = Make(ProcessRole::kRouter);
+  RouterMetrics metrics(*registry, 4096, slo);
+  for (const int ms : {999, 1000, 1001}) metrics.slo_ttft.Count(absl::Milliseconds(ms));
+  metrics.slo_tpot.Count(absl::Milliseconds(50));
+  metrics.slo_tpot.CountViolation();
+  metrics.slo_e2e.Count(absl::Hours(1));
+  const std::string text = registry->Text();
+  const std::string labels = "{model_name=\"tiny\",role=\"router\",slo=\"";
+  EXPECT_THAT(text, HasSubstr("tandem_goodput_requests_total" + labels + "ttft\"} 2"));
+  EXPECT_THAT(text, HasSubstr("tandem_slo_violations_total" + labels + "ttft\"} 1"));
+  EXPECT_THAT(text, HasSubstr("tandem_goodput_requests_total" + labels + "tpot\"} 1"));
+  EXPECT_THAT(text, HasSubstr("tandem_slo_violations_total" + labels + "tpot\"} 1"));
+  EXPECT_THAT(text, Not(HasSubstr("slo=\"e2e\"")));
+}
+
+TEST(MetricsRegistryTest, TenantsPastTheFirst128AreOne) {
+  const auto registry = Make(ProcessRole::kRouter);
+  RouterMetrics metrics(*registry, 4096);
+  for (int i = 0; i < 140; ++i) {
+    metrics.CountRequest({.outcome = "stop", .code = "OK", .tenant = absl::StrCat("t", i)});
+  }
+  const std::string text = registry->Text();
+  EXPECT_THAT(text, HasSubstr("tenant=\"t127\"} 1"));
+  EXPECT_THAT(text, Not(HasSubstr("tenant=\"t128\"")));
+  EXPECT_THAT(text, HasSubstr("tenant=\"other\"} 12"));
+}
+
+TEST(MetricsRegistryTest, LinksAndHandOffsOfAPrefillWorker) {
+  const auto registry = Make(ProcessRole::kPrefill);
+  PrefillMetrics metrics(*registry);
+  using State = PrefillMetrics::Link::State;
+  metrics.SetLink({.peer = "d:1", .transport = "shared", .state = State::kStands});
+  metrics.SetLink({.peer = "d:1", .transport = "grpc", .state = State::kDowngraded});
+  metrics.SetLink({.peer = "d:2", .transport = "grpc", .state = State::kStands});
+  metrics.SetLink({.peer = "d:2", .transport = "", .state = State::kLost});
+  metrics.grpc.Observe(4e9, absl::Seconds(2));
+  metrics.shared.Observe(0, absl::Seconds(1));
+  const std::string text = registry->Text();
+  EXPECT_THAT(text, HasSubstr("peer=\"d:1\",transport=\"shared\"} 0"));
+  EXPECT_THAT(text, HasSubstr("peer=\"d:1\",transport=\"grpc\"} 2"));
+  EXPECT_THAT(text, HasSubstr("peer=\"d:2\",transport=\"grpc\"} 0"));
+  const std::string sum = "tandem_kv_transfer_throughput_bytes_per_second_";
+  const std::string labels = "{model_name=\"tiny\",role=\"prefill\",direction=\"write\",";
+  EXPECT_THAT(text, HasSubstr(sum + "sum" + labels + "transport=\"grpc\"} 2000000000"));
+  EXPECT_THAT(text, HasSubstr(sum + "count" + labels + "transport=\"shared\"} 0"));
+}
+
+TEST(MetricsRegistryTest, QuarantineGraphsAndBytesOfADecodeWorker) {
+  const auto registry = Make(ProcessRole::kDecode);
+  DecodeMetrics metrics(*registry);
+  const absl::Time start = absl::UnixEpoch();
+  const std::string labels = "{model_name=\"tiny\",role=\"decode\"";
+  metrics.SetLeases({.quarantined = 1}, start);
+  metrics.SetLeases({.quarantined = 3}, start + absl::Seconds(7));
+  EXPECT_THAT(registry->Text(), HasSubstr("tandem_kv_quarantine_seconds" + labels + "} 7"));
+  metrics.SetLeases({.committed = 1}, start + absl::Seconds(8));
+  EXPECT_THAT(registry->Text(), HasSubstr("tandem_kv_quarantine_seconds" + labels + "} 0"));
+  metrics.OnStep({.begin = start, .end = start, .sequences = 1, .launches = 500});
+  metrics.OnStep({.begin = start, .end = start, .sequences = 1});
+  metrics.OnStep({.begin = start, .end = start, .sequences = 1});
+  metrics.SetPoolBytes({.compressed = 37440, .indexer = 4352, .window = 5, .states = 6});
+  const std::string text = registry->Text();
+  EXPECT_THAT(text, HasSubstr("tandem_cuda_graph_steps_total" + labels + ",hit=\"true\"} 1"));
+  EXPECT_THAT(text, HasSubstr("tandem_cuda_graph_steps_total" + labels + ",hit=\"false\"} 2"));
+  EXPECT_THAT(text, HasSubstr("tandem_kv_bytes" + labels + ",pool=\"compressed\"} 37440"));
 }
 
 TEST(MetricsRegistryDeathTest, ASeriesOfAnotherRoleIsABug) {

@@ -2,12 +2,14 @@
 // Goal: `tandem load` against the three programs: every token of every answer is right, nothing is
 // left behind, nasty clients included, and its TTFT and TPOT are those that the router counts.
 // Method: the simulated engine with known step times; sums and counts of the router's histograms
-// before and after a run.
+// before and after a run; goldens on the real engine, right ones and a spoilt one.
 #include <filesystem>
+#include <fstream>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
 #include "services/tools/load/check/scrape.h"
 #include "services/tools/load/files/result_json.h"
 #include "services/tools/verbs.h"
@@ -124,6 +126,37 @@ TEST_F(LoadTest, MoreThanThereIsRoomForIsShedAndCounted) {
   EXPECT_EQ(result_.errors.front().code, "RESOURCE_EXHAUSTED");
   EXPECT_GT(result_.counts.completed, 40U);
   EXPECT_TRUE(result_.failed_checks.empty());
+}
+
+TEST(GoldenLoadTest, KnownAnswersAmongTheLoadAreRightAndAWrongOneIsFound) {
+  const Cluster cluster({});
+  ASSERT_TRUE(cluster.WaitReady(absl::Seconds(100)).ok());
+  const std::string json = cluster.folder() + "/result.json";
+  const auto run = [&](const std::string& goldens) {
+    return RunLoad({"run", "--target", cluster.endpoint("router"), "--quiet", "--json", json,
+                    "--concurrency", "4", "--requests", "16", "--prompt-tokens", "10..40",
+                    "--output-tokens", "4..8", "--golden", absl::StrCat(goldens, ":0.5")});
+  };
+  const std::string known = TANDEM_SOURCE_DIR "/tests/golden/model/golden_tiny.json";
+  EXPECT_EQ(run(known), 0);
+  const auto good = ReadResultFile(json);
+  ASSERT_TRUE(good.ok()) << good.status();
+  const auto golden = static_cast<size_t>(RequestKind::kGolden);
+  EXPECT_GT(good->front().counts.kinds[golden].requests, 0U);
+  EXPECT_TRUE(good->front().failed_checks.empty());
+
+  nlohmann::json cases = nlohmann::json::parse(std::ifstream(known));
+  for (auto& [name, one] : cases["cases"].items()) {
+    // A step with nothing beside it is decided.
+    one["decode"][0] = {{"token", one["decode"][0]["token"].get<int>() == 7 ? 8 : 7}};
+  }
+  const std::string spoilt = cluster.folder() + "/spoilt.json";
+  std::ofstream(spoilt) << cases;
+  EXPECT_EQ(run(spoilt), 1);
+  const auto bad = ReadResultFile(json);
+  ASSERT_TRUE(bad.ok()) << bad.status();
+  ASSERT_EQ(bad->front().failed_checks.size(), 1U);
+  EXPECT_EQ(bad->front().failed_checks.front().name, "golden");
 }
 
 }  // namespace

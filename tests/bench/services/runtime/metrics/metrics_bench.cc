@@ -16,8 +16,10 @@ namespace tandem {
 namespace {
 
 std::unique_ptr<MetricsRegistry> MakeRegistry(ProcessRole role, bool aliases) {
-  auto registry =
-      MetricsRegistry::Create({.role = role, .model_name = "bench", .vllm_aliases = aliases});
+  auto registry = MetricsRegistry::Create(
+      {.role = role,
+       .model_name = "bench",
+       .compat = aliases ? v1::METRICS_COMPAT_VLLM : v1::METRICS_COMPAT_NONE});
   CHECK(registry.ok());
   return *std::move(registry);
 }
@@ -83,7 +85,7 @@ void RouterRequest(benchmark::State& state) {
           &metrics.stage_prefill, &metrics.stage_kv_transfer, &metrics.stage_decode}) {
       stage->Observe(0.05);
     }
-    metrics.CountRequest("stop", "OK");
+    metrics.CountRequest({.outcome = "stop", .code = "OK"});
   }
   state.SetItemsProcessed(state.iterations());
 }

@@ -62,7 +62,14 @@ TEST(ResultJsonTest, VllmsNamesAreThereWithOurNumbers) {
   const LoadResult result = Full();
   const json file = JsonOf(result);
   for (const char* name : {"date",
+                           "endpoint_type",
+                           "backend",
+                           "label",
                            "model_id",
+                           "tokenizer_id",
+                           "request_rate",
+                           "burstiness",
+                           "max_concurrency",
                            "num_prompts",
                            "duration",
                            "completed",

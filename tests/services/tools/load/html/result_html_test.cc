@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "services/tools/load/report/number_text.h"
+#include "services/tools/text/number_text.h"
 #include "tests/services/tools/load/files/sample_result.h"
 #include "tests/services/tools/load/html/xml.h"
 

@@ -9,7 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "services/tools/load/options/load_options.h"
+#include "services/tools/load/options/load_help.h"
 
 namespace tandem {
 namespace {
@@ -192,6 +192,19 @@ TEST(LoadOptionsTest, BadShapesAndModesAreNamed) {
     const auto options = Parse(bad.mode, bad.flags);
     ASSERT_FALSE(options.ok()) << bad.flags;
     EXPECT_THAT(std::string(options.status().message()), HasSubstr(bad.message)) << bad.flags;
+  }
+}
+
+TEST(LoadOptionsTest, TheHelpNamesEveryFlagAndFitsATerminal) {
+  for (const Mode mode : {Mode::kRun, Mode::kSweep, Mode::kSearch, Mode::kSoak}) {
+    const std::string help = LoadHelp(mode);
+    for (const FlagSpec& spec : LoadFlags(mode)) {
+      EXPECT_THAT(help, HasSubstr("\n  --" + spec.name)) << spec.name;
+    }
+    EXPECT_THAT(help, HasSubstr("\n\n  tandem load ")) << "an example comes first";
+    for (const absl::string_view line : absl::StrSplit(help, '\n')) {
+      EXPECT_LE(line.size(), 102U) << line;  // two of them have a sign of three bytes
+    }
   }
 }
 

@@ -66,6 +66,18 @@ TEST(CompareTest, LessThroughputIsWorse) {
   EXPECT_THAT(comparison.notes, Contains("differs: rate: 20 → 12"));
 }
 
+TEST(CompareTest, WhereAResultWasWrittenIsNoDifference) {
+  LoadResult a = SampleResult({});
+  LoadResult b = a;
+  a.options["json"] = "a.json";
+  b.options["json"] = "b.json";
+  b.options["quiet"] = "";
+  b.options["turns"] = "3";
+  const Comparison comparison = Compare(a, b, 0.05);
+  ASSERT_EQ(comparison.notes.size(), 1);
+  EXPECT_EQ(comparison.notes.front(), "differs: turns: – → 3");
+}
+
 TEST(CompareTest, ErrorsHaveNoThreshold) {
   const LoadResult clean = SampleResult({.seconds = 100});
   const LoadResult dirty = SampleResult({.seconds = 100, .error_share = 0.02});

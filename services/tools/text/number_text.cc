@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/tools/load/report/number_text.h"
+#include "services/tools/text/number_text.h"
 
 #include <algorithm>
 #include <cmath>

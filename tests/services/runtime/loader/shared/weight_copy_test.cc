@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Goal: one copy serves two loaders and both compute the same; other weights are refused with both
+// named; a holder that is killed is noticed, and one that never comes is waited for up to the
+// limit. Method: both sides in one process, or the holder in a child; the device is host memory
+// that is handed over by its address.
+#include "services/runtime/loader/shared/weight_copy.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/kernel_table.h"
+#include "services/runtime/loader/loaded_model.h"
+#include "services/runtime/loader/shared/holder_watch.h"
+#include "tests/kernels/common/backend/fake_device.h"
+
+namespace tandem {
+namespace {
+
+using testing::HasSubstr;
+
+class FakeGpu final : public kernels::FakeDevice {
+ public:
+  std::string Export(uint8_t* memory) override {
+    return {reinterpret_cast<const char*>(&memory), sizeof memory};
+  }
+  uint8_t* Import(const std::string& exported) override {
+    uint8_t* memory = nullptr;
+    std::memcpy(&memory, exported.data(), sizeof memory);
+    ++imported;
+    return memory;
+  }
+  void Unimport(uint8_t* /*memory*/) override { --imported; }
+  bool Holds(const std::string& /*exported*/) const override { return here; }
+
+  int imported = 0;
+  bool here = true;
+};
+
+// No other test's copies are this one's.
+std::string Name() {
+  return absl::StrCat("test ", getpid(), " ",
+                      testing::UnitTest::GetInstance()->current_test_info()->name());
+}
+
+absl::StatusOr<std::unique_ptr<WeightCopy>> Hold(kernels::Backend& backend, int64_t bytes = 4096) {
+  return WeightCopy::Hold(
+      {.model = Name(), .identity = "these", .bytes = bytes, .backend = backend});
+}
+absl::StatusOr<std::unique_ptr<WeightCopy>> Follow(kernels::Backend& backend,
+                                                   const std::string& identity = "these") {
+  return WeightCopy::Follow(
+      {.model = Name(), .identity = identity, .bytes = 4096, .backend = backend},
+      absl::Milliseconds(100));
+}
+
+void ExpectOneMemory(kernels::Backend& backend) {
+  auto held = Hold(backend);
+  ASSERT_TRUE(held.ok()) << held.status();
+  std::memset((*held)->memory(), 7, 4096);
+  (*held)->Publish();
+  const auto one = Follow(backend), other = Follow(backend);
+  ASSERT_TRUE(one.ok()) << one.status();
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_EQ((*one)->memory()[4095], 7);
+  EXPECT_TRUE((*one)->HolderAlive());
+  held->reset();
+  EXPECT_FALSE((*one)->HolderAlive());
+  EXPECT_EQ(Follow(backend).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(WeightCopyTest, SeveralFollowOneHolder) {
+  ExpectOneMemory(kernels::HostBackend());
+  FakeGpu gpu;
+  ExpectOneMemory(gpu);
+  EXPECT_EQ(gpu.imported, 0);
+}
+
+TEST(WeightCopyTest, OtherWeightsAreRefusedWithBothNamed) {
+  FakeGpu gpu;
+  const auto held = Hold(gpu);
+  ASSERT_TRUE(held.ok());
+  const absl::Status refused = Follow(gpu, "those").status();  // at once, though it is not filled
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("holds these, 4096 bytes"));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("needs those, 4096 bytes"));
+}
+
+TEST(WeightCopyTest, AnotherDevicesCopyIsNone) {
+  FakeGpu gpu;
+  const auto held = Hold(gpu);
+  ASSERT_TRUE(held.ok());
+  (*held)->Publish();
+  gpu.here = false;
+  const absl::Status none = Follow(gpu).status();
+  EXPECT_EQ(none.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(none.message()), HasSubstr("within 100ms no decode worker came"));
+  EXPECT_EQ(Follow(kernels::HostBackend()).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(WeightCopyTest, WhoLoadsIsWaitedFor) {
+  auto held = Hold(kernels::HostBackend());
+  ASSERT_TRUE(held.ok());
+  const Thread publisher("publisher", [&held] {
+    absl::SleepFor(absl::Milliseconds(400));  // longer than one who is not there is waited for
+    (*held)->Publish();
+  });
+  EXPECT_TRUE(Follow(kernels::HostBackend()).ok());
+}
+
+LoadOptions TinyModel(WeightHome home) {
+  return {.folder = TANDEM_SOURCE_DIR "/deploy/models/tiny-v4",
+          .kernels = kernels::kCpuKernels,
+          .home = home,
+          .model_name = Name()};
+}
+
+TEST(WeightCopyTest, AModelThatFollowsHasTheHoldersBytes) {
+  const auto held = LoadedModel::Load(TinyModel(WeightHome::kHeld));
+  const auto own = LoadedModel::Load(TinyModel(WeightHome::kOwn));
+  const auto followed = LoadedModel::Load(TinyModel(WeightHome::kFollowed));
+  ASSERT_TRUE(held.ok()) << held.status();
+  ASSERT_TRUE(own.ok() && followed.ok()) << followed.status();
+  EXPECT_TRUE((*followed)->follows() && !(*held)->follows() && !(*own)->follows());
+  EXPECT_EQ((*followed)->bytes(), (*own)->bytes());
+  const auto first = [](const auto& model) { return (*model)->weights().layers[0].attn.wq_a; };
+  const auto bytes = static_cast<size_t>(kernels::fast::PreparedBytes(first(own)));
+  ASSERT_GT(bytes, 0u);
+  EXPECT_NE(first(followed).prepared, first(held).prepared) << "a mapping of its own";
+  EXPECT_EQ(std::memcmp(first(followed).prepared, first(own).prepared, bytes), 0);
+}
+
+TEST(WeightCopyTest, AHolderThatIsKilledIsNoticed) {
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
+  const std::string name = Name();
+  const pid_t child = fork();
+  if (child == 0) {
+    LoadOptions options = TinyModel(WeightHome::kHeld);
+    options.model_name = name;
+    const auto held = LoadedModel::Load(options);
+    const char verdict = held.ok() ? 'y' : 'n';
+    (void)!write(ready[1], &verdict, 1);
+    pause();
+    _exit(0);
+  }
+  char verdict = 0;
+  ASSERT_EQ(read(ready[0], &verdict, 1), 1);
+  ASSERT_EQ(verdict, 'y');
+  std::vector<std::unique_ptr<LoadedModel>> parts;
+  LoadOptions options = TinyModel(WeightHome::kFollowed);
+  options.model_name = name;
+  auto followed = LoadedModel::Load(options);
+  ASSERT_TRUE(followed.ok()) << followed.status();
+  parts.push_back(*std::move(followed));
+  absl::Notification gone;
+  const HolderWatch watch(parts, [&gone] { gone.Notify(); });
+  EXPECT_TRUE(watch.status().ok());
+  const absl::Time begin = absl::Now();
+  kill(child, SIGKILL);
+  ASSERT_TRUE(gone.WaitForNotificationWithTimeout(absl::Seconds(10)));
+  EXPECT_EQ(watch.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(2));
+  waitpid(child, nullptr, 0);
+}
+
+}  // namespace
+}  // namespace tandem
