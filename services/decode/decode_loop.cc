@@ -354,10 +354,7 @@ void DecodeLoop::PublishState(absl::Time now) {
                       .committed = counts.committed,
                       .quarantined = counts.quarantined},
                      now);
-  metrics_.engine.links_shared.Set(links_.Count(v1::KV_CHANNEL_KIND_SHARED));
-  metrics_.engine.links_ipc.Set(links_.Count(v1::KV_CHANNEL_KIND_IPC));
-  metrics_.engine.links_nccl.Set(links_.Count(v1::KV_CHANNEL_KIND_NCCL));
-  metrics_.engine.links_grpc.Set(links_.Count(v1::KV_CHANNEL_KIND_GRPC));
+  metrics_.engine.SetLinks([this](v1::KvChannelKind kind) { return links_.Count(kind); });
   metrics_.engine.queue_waiting.Set(state.waiting());
   metrics_.engine.queue_running.Set(state.running());
   metrics_.engine.SetBusy(scheduler_.running() > 0);

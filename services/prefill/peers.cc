@@ -100,15 +100,11 @@ std::vector<LinkSerial> Peers::Overdue(absl::Time limit) const {
 }
 
 void Peers::ShowLinks() const {
-  const auto count = [this](v1::KvChannelKind kind) {
+  metrics_.engine.SetLinks([this](v1::KvChannelKind kind) {
     return absl::c_count_if(peers_, [kind](const auto& entry) {
       return entry.second.channel != nullptr && entry.second.channel->kind() == kind;
     });
-  };
-  metrics_.engine.links_shared.Set(count(v1::KV_CHANNEL_KIND_SHARED));
-  metrics_.engine.links_ipc.Set(count(v1::KV_CHANNEL_KIND_IPC));
-  metrics_.engine.links_nccl.Set(count(v1::KV_CHANNEL_KIND_NCCL));
-  metrics_.engine.links_grpc.Set(count(v1::KV_CHANNEL_KIND_GRPC));
+  });
 }
 
 }  // namespace tandem

@@ -19,6 +19,18 @@ constexpr absl::Duration kStopGrace = absl::Seconds(2);
 Router::Router(const v1::RouterConfig& config)
     : config_(config), requests_(config_.requests_max()) {}
 
+namespace {
+
+SloLimits LimitsOf(const v1::SloConfig& slo) {
+  SloLimits limits;
+  if (slo.has_ttft()) limits.ttft = FromProto(slo.ttft());
+  if (slo.has_tpot()) limits.tpot = FromProto(slo.tpot());
+  if (slo.has_e2e()) limits.e2e = FromProto(slo.e2e());
+  return limits;
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<Router>> Router::Create(const v1::RouterConfig& config) {
   std::unique_ptr<Router> router(new Router(config));
   ASSIGN_OR_RETURN(router->model_, ServedModel::Load(config.model_dir(), config.model_name()));
@@ -30,7 +42,7 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Create(const v1::RouterConfig& c
                                             .config_hash = ConfigHash(config),
                                             .compat = config.metrics_compat()}));
   router->metrics_ = std::make_unique<RouterMetrics>(
-      *router->metrics_registry_, router->model_->context_tokens_max(), config.slo());
+      *router->metrics_registry_, router->model_->context_tokens_max(), LimitsOf(config.slo()));
   ASSIGN_OR_RETURN(ServerCredentials credentials, ListenCredentials("tls", config));
   ASSIGN_OR_RETURN(ChannelCredentials worker_credentials,
                    MakeChannelCredentials(

@@ -29,11 +29,6 @@ TwinCounter Success(MetricsRegistry& registry, const std::string& reason) {
   return {registry.AliasCounter(vllm::kRequestSuccess, {{"finished_reason", reason}})};
 }
 
-std::optional<absl::Duration> LimitOf(bool asked_for, const google::protobuf::Duration& most) {
-  if (!asked_for) return std::nullopt;
-  return absl::Seconds(most.seconds()) + absl::Nanoseconds(most.nanos());
-}
-
 // A rate needs a zero before the first one: what can happen is there from the start.
 constexpr std::pair<const char*, const char*> kOutcomes[] = {{"stop", "OK"},
                                                              {"length", "OK"},
@@ -57,7 +52,7 @@ SloCounter::SloCounter(MetricsRegistry& registry, const Limit& limit) : most_(li
   bad_ = &registry.Counters(series::kSloViolations).Add({{"slo", limit.name}});
 }
 
-RouterMetrics::RouterMetrics(MetricsRegistry& registry, double tokens_max, const v1::SloConfig& slo)
+RouterMetrics::RouterMetrics(MetricsRegistry& registry, double tokens_max, const SloLimits& slo)
     : inflight_reserve(Inflight(registry, "reserve")),
       inflight_prefill(Inflight(registry, "prefill")),
       inflight_decode(Inflight(registry, "decode")),
@@ -98,9 +93,9 @@ RouterMetrics::RouterMetrics(MetricsRegistry& registry, double tokens_max, const
           {registry.AliasHistogram({.series = vllm::kParamsN, .bounds = vllm::kChoicesBounds})}),
       params_max_tokens({registry.AliasHistogram(
           {.series = vllm::kParamsMaxTokens, .bounds = vllm::TokenCountBounds(tokens_max)})}),
-      slo_ttft(registry, {.name = "ttft", .most = LimitOf(slo.has_ttft(), slo.ttft())}),
-      slo_tpot(registry, {.name = "tpot", .most = LimitOf(slo.has_tpot(), slo.tpot())}),
-      slo_e2e(registry, {.name = "e2e", .most = LimitOf(slo.has_e2e(), slo.e2e())}),
+      slo_ttft(registry, {.name = "ttft", .most = slo.ttft}),
+      slo_tpot(registry, {.name = "tpot", .most = slo.tpot}),
+      slo_e2e(registry, {.name = "e2e", .most = slo.e2e}),
       requests_(registry.Counters(series::kRequests)),
       rejected_(registry.Counters(series::kAdmissionRejected)),
       success_stop_(Success(registry, "stop")),

@@ -14,7 +14,12 @@
 
 namespace tandem {
 
-// A limit of the config's slo, and how many kept to it; without one nothing is counted.
+// The config's slo; without a limit nothing is counted.
+struct SloLimits {
+  std::optional<absl::Duration> ttft, tpot, e2e;
+};
+
+// One of the limits, and how many kept to it.
 class SloCounter {
  public:
   struct Limit {
@@ -37,7 +42,7 @@ class SloCounter {
 
 struct RouterMetrics {
   // `tokens_max`: prompt and answer at most, where the bounds of the aliases end.
-  RouterMetrics(MetricsRegistry& registry, double tokens_max, const v1::SloConfig& slo = {});
+  RouterMetrics(MetricsRegistry& registry, double tokens_max, const SloLimits& slo = {});
 
   struct RequestEnd {
     std::string outcome;  // stop, length, tool_calls, cancelled, deadline, rejected, error

@@ -16,6 +16,7 @@
 #include "services/runtime/metrics/registry.h"
 #include "services/runtime/metrics/step_histogram.h"
 #include "services/runtime/metrics/twin.h"
+#include "tandem/v1/link.pb.h"
 
 namespace tandem {
 
@@ -44,14 +45,23 @@ class EngineMetrics {
 
   TwinGauge queue_waiting;  // requests that wait for their first step
   TwinGauge queue_running;
-  prometheus::Gauge& links_shared;
-  prometheus::Gauge& links_ipc;
-  prometheus::Gauge& links_nccl;
-  prometheus::Gauge& links_grpc;
+
+  // `count`: how many links of a kind there are.
+  template <typename Count>
+  void SetLinks(const Count& count) {
+    links_shared_.Set(count(v1::KV_CHANNEL_KIND_SHARED));
+    links_ipc_.Set(count(v1::KV_CHANNEL_KIND_IPC));
+    links_nccl_.Set(count(v1::KV_CHANNEL_KIND_NCCL));
+    links_grpc_.Set(count(v1::KV_CHANNEL_KIND_GRPC));
+  }
 
  private:
   void Refresh() ABSL_LOCKS_EXCLUDED(mutex_);
 
+  prometheus::Gauge& links_shared_;
+  prometheus::Gauge& links_ipc_;
+  prometheus::Gauge& links_nccl_;
+  prometheus::Gauge& links_grpc_;
   MetricsRegistry& registry_;
   TwinCounter tokens_prompt_;
   TwinCounter tokens_generated_;

@@ -74,11 +74,9 @@ TEST(MetricsRegistryTest, WorkerSeriesFollowStepsPagesAndAge) {
 }
 
 TEST(MetricsRegistryTest, LimitsOfTheSloAreCountedAndNothingWithout) {
-  v1::SloConfig slo;
-  slo.mutable_ttft()->set_seconds(1);
-  slo.mutable_tpot()->set_nanos(50'000'000);
   const auto registry = Make(ProcessRole::kRouter);
-  RouterMetrics metrics(*registry, 4096, slo);
+  RouterMetrics metrics(*registry, 4096,
+                        {.ttft = absl::Seconds(1), .tpot = absl::Milliseconds(50)});
   for (const int ms : {999, 1000, 1001}) metrics.slo_ttft.Count(absl::Milliseconds(ms));
   metrics.slo_tpot.Count(absl::Milliseconds(50));
   metrics.slo_tpot.CountViolation();
