@@ -32,6 +32,15 @@ __device__ __forceinline__ uint32_t ClusterAddress(uint32_t address, uint32_t ra
 __device__ __forceinline__ void ClusterStore(uint32_t address, uint32_t value) {
   asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
 }
+__device__ __forceinline__ void ClusterStore(uint32_t address, const float2& v) {
+  asm volatile("st.shared::cluster.v2.f32 [%0], {%1, %2};" ::"r"(address), "f"(v.x), "f"(v.y)
+               : "memory");
+}
+__device__ __forceinline__ void ClusterStore(uint32_t address, const float4& v) {
+  asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(address), "f"(v.x),
+               "f"(v.y), "f"(v.z), "f"(v.w)
+               : "memory");
+}
 __device__ __forceinline__ void ClusterMin(uint32_t address, uint32_t value) {
   asm volatile("red.relaxed.cluster.shared::cluster.min.u32 [%0], %1;" ::"r"(address), "r"(value)
                : "memory");

@@ -33,12 +33,6 @@ struct Slices {
   static_assert(kBlocks * kEach * kBytes <= kSlots * kTileBytes);
 };
 
-__device__ __forceinline__ void TellStats(uint32_t address, const SplitStats& stats) {
-  asm volatile("st.shared::cluster.v2.f32 [%0], {%1, %2};" ::"r"(address), "f"(stats.most),
-               "f"(stats.total)
-               : "memory");
-}
-
 // A head's total under the highest maximum of all blocks, and this block's weight.
 struct Joined {
   float most, total, weight;

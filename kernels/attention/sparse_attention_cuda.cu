@@ -137,7 +137,9 @@ __device__ __forceinline__ void EndTogether(const Parameters& p, Shared<kM, kBlo
   if (mine.head() >= 0) {
     const uint32_t to = ptx::SharedAddress(&cluster.stats[ClusterRank()][mine.head()]);
 #pragma unroll 1
-    for (uint32_t i = 0; i < kBlocks; ++i) TellStats(ClusterAddress(to, i), {most, total});
+    for (uint32_t i = 0; i < kBlocks; ++i) {
+      ClusterStore(ClusterAddress(to, i), make_float2(most, total));
+    }
   }
   ClusterArrive();
   ClusterWait();  // they have read their tiles
@@ -230,9 +232,14 @@ void LaunchBlocks(const Parameters& p, int blocks, Stream& stream) {
          stream, SparseAttentionKernel<kM, kBlocks>, p);
 }
 
-void SetJobs(Parameters& p, int64_t tokens, int m, int splits, int unit) {
+// What a block has at once is 16·m heads of a token.
+void SetUnits(Parameters& p, int64_t tokens, int m) {
   p.jobs.groups = (p.heads + 16 * m - 1) / (16 * m);
   p.jobs.units = static_cast<int32_t>(tokens * p.jobs.groups);
+}
+
+// The list of a token in so many parts, of whole `unit` keys.
+void SetSplits(Parameters& p, int splits, int unit) {
   const int share = (p.jobs.columns + splits - 1) / splits;
   p.jobs.split_columns = std::max((share + unit - 1) / unit, 1) * unit;
   p.jobs.splits = splits;
@@ -242,9 +249,9 @@ void SetJobs(Parameters& p, int64_t tokens, int m, int splits, int unit) {
 // the lists each, if these are short; true: launched. One unit alone is faster by one tile a block
 // and a merge.
 template <int kM>
-bool LaunchClusters(Parameters& p, int64_t tokens, Stream& stream) {
+bool LaunchClusters(Parameters& p, Stream& stream) {
   constexpr int kMostKeys = 160;  // of a block, beyond which more blocks and a merge are faster
-  const int64_t units = tokens * ((p.heads + 16 * kM - 1) / (16 * kM));
+  const int64_t units = p.jobs.units;
   const int64_t room = Multiprocessors();
   // Clusters of eight and four do not fill all groups of multiprocessors.
   int splits = 1;
@@ -258,7 +265,7 @@ bool LaunchClusters(Parameters& p, int64_t tokens, Stream& stream) {
   if (units == 1 || splits == 1 || (splits == 8 && p.jobs.columns > kMostKeys * splits)) {
     return false;
   }
-  SetJobs(p, tokens, kM, splits, 1);
+  SetSplits(p, splits, 1);
   const int blocks = p.jobs.units * splits;
   if (splits == 8) LaunchBlocks<kM, 8>(p, blocks, stream);
   if (splits == 4) LaunchBlocks<kM, 4>(p, blocks, stream);
@@ -270,12 +277,11 @@ bool LaunchClusters(Parameters& p, int64_t tokens, Stream& stream) {
 // less work than the start and the merge cost; or one tile where most are idle even so.
 template <int kM>
 void LaunchJobs(Parameters& p, int64_t tokens, Stream& stream) {
-  SetJobs(p, tokens, kM, 1, kTileKeys);
   const int64_t idle = Multiprocessors() / p.jobs.units;
   const int64_t least = (idle > kMostSplits / 2 ? 1 : 2) * kTileKeys;
   const int wanted = static_cast<int>(
       std::max<int64_t>(1, std::min({idle, int64_t{kMostSplits}, p.jobs.columns / least})));
-  SetJobs(p, tokens, kM, wanted, kTileKeys);
+  SetSplits(p, wanted, kTileKeys);
   p.jobs.splits = std::max((p.jobs.columns + p.jobs.split_columns - 1) / p.jobs.split_columns, 1);
   Scratch scratch(stream);
   if (p.jobs.splits > 1) {
@@ -313,9 +319,11 @@ void SparseAttention(const SparseAttentionArgs& args, Stream& stream) {
   const int64_t tokens = args.q.shape[0];
   if (tokens * p.heads == 0) return;
   if (p.heads <= 16 || 8 * tokens * ((p.heads + 15) / 16) <= Multiprocessors() * 3 / 4) {
-    if (!LaunchClusters<1>(p, tokens, stream)) LaunchJobs<1>(p, tokens, stream);
+    SetUnits(p, tokens, 1);
+    if (!LaunchClusters<1>(p, stream)) LaunchJobs<1>(p, tokens, stream);
   } else {
-    if (!LaunchClusters<2>(p, tokens, stream)) LaunchJobs<2>(p, tokens, stream);
+    SetUnits(p, tokens, 2);
+    if (!LaunchClusters<2>(p, stream)) LaunchJobs<2>(p, tokens, stream);
   }
 }
 
