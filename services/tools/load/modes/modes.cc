@@ -26,8 +26,6 @@ constexpr uint64_t kDryRunMax = 1'000'000;
 // count.
 constexpr uint64_t kGrowthBytesMax = 64 << 20;
 
-constexpr const char* kNames[] = {"run", "sweep", "search", "soak"};
-
 struct Runs {
   std::vector<LoadResult> results;
   bool failed = false;
@@ -187,7 +185,7 @@ absl::Status WriteFiles(const LoadOptions& options, const std::vector<LoadResult
 
 int Complain(Mode mode, const absl::Status& status) {
   const bool usage = absl::IsInvalidArgument(status) || absl::IsNotFound(status);
-  std::cerr << "tandem load " << kNames[static_cast<int>(mode)] << ": " << status.message()
+  std::cerr << "tandem load " << NameOf(mode) << ": " << status.message()
             << (usage ? "; --help says what there is\n" : "\n");
   return usage ? 2 : 1;
 }

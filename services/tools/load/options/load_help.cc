@@ -36,6 +36,10 @@ About AboutOf(Mode mode) {
 
 }  // namespace
 
+const char* NameOf(Mode mode) {
+  return AboutOf(mode).name;
+}
+
 std::string LoadHelp(Mode mode) {
   const About about = AboutOf(mode);
   std::string out =

@@ -9,6 +9,7 @@
 
 namespace tandem {
 
+const char* NameOf(Mode mode);
 std::string LoadHelp(Mode mode);
 
 }  // namespace tandem
