@@ -12,6 +12,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/services/runtime/kv/held_child.h"
 
 namespace tandem {
 namespace {
@@ -36,26 +37,13 @@ TEST(SharedMemoryTest, WhatOneMapperWritesTheOwnerReads) {
 TEST(SharedMemoryTest, AKilledMapperIsSeenToBeDeadAndAStoppedOneIsNot) {
   const auto owner = SharedMemory::Create(kBytes);
   ASSERT_TRUE(owner.ok()) << owner.status();
-  int ready[2];
-  ASSERT_EQ(pipe(ready), 0);
-  const pid_t child = fork();
-  if (child == 0) {
-    const auto mapper = SharedMemory::Open((*owner)->name(), kBytes, kMapper);
-    const char verdict = mapper.ok() ? 'y' : 'n';
-    (void)!write(ready[1], &verdict, 1);
-    pause();
-    _exit(0);
-  }
-  char verdict = 0;
-  ASSERT_EQ(read(ready[0], &verdict, 1), 1);
-  ASSERT_EQ(verdict, 'y');
+  const pid_t child =
+      ForkHolder([&owner] { return SharedMemory::Open((*owner)->name(), kBytes, kMapper); });
   kill(child, SIGSTOP);
   EXPECT_TRUE((*owner)->MapperAlive(kMapper));
   kill(child, SIGKILL);
   ASSERT_EQ(waitpid(child, nullptr, 0), child);
   EXPECT_FALSE((*owner)->MapperAlive(kMapper));
-  close(ready[0]);
-  close(ready[1]);
 }
 
 TEST(SharedMemoryTest, RefusesWhatIsNotThereTooSmallOrNotOurs) {

@@ -24,6 +24,7 @@
 #include "services/runtime/loader/loaded_model.h"
 #include "services/runtime/loader/shared/holder_watch.h"
 #include "tests/kernels/common/backend/fake_device.h"
+#include "tests/services/runtime/kv/held_child.h"
 
 namespace tandem {
 namespace {
@@ -142,22 +143,12 @@ TEST(WeightCopyTest, AModelThatFollowsHasTheHoldersBytes) {
 }
 
 TEST(WeightCopyTest, AHolderThatIsKilledIsNoticed) {
-  int ready[2];
-  ASSERT_EQ(pipe(ready), 0);
   const std::string name = Name();
-  const pid_t child = fork();
-  if (child == 0) {
+  const pid_t child = ForkHolder([&name] {
     LoadOptions options = TinyModel(WeightHome::kHeld);
     options.model_name = name;
-    const auto held = LoadedModel::Load(options);
-    const char verdict = held.ok() ? 'y' : 'n';
-    (void)!write(ready[1], &verdict, 1);
-    pause();
-    _exit(0);
-  }
-  char verdict = 0;
-  ASSERT_EQ(read(ready[0], &verdict, 1), 1);
-  ASSERT_EQ(verdict, 'y');
+    return LoadedModel::Load(options);
+  });
   std::vector<std::unique_ptr<LoadedModel>> parts;
   LoadOptions options = TinyModel(WeightHome::kFollowed);
   options.model_name = name;
