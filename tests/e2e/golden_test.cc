@@ -278,7 +278,7 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenTest, ::testing::ValuesIn(Settings()), [](co
   }
   if (setting.prefill_gpus.size() + setting.decode_gpus.size() > 2 ||
       setting.prefill_gpus != setting.decode_gpus) {
-    absl::StrAppend(&name, "On", absl::StrJoin(setting.prefill_gpus, ""), "And",
+    absl::StrAppend(&name, "Gpus", absl::StrJoin(setting.prefill_gpus, ""), "And",
                     absl::StrJoin(setting.decode_gpus, ""));
   }
   if (setting.one_copy) name += "OneCopy";
