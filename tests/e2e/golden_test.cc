@@ -27,6 +27,7 @@ namespace tandem {
 namespace {
 
 constexpr int kTop = 8;
+constexpr int kAnswersMin = 5;
 
 struct Tolerance {
   double lead;  // greedy tokens are equal where the golden's lead exceeds it
@@ -176,7 +177,9 @@ TEST_P(GoldenTest, EveryPromptIsAnsweredAsTheReleasedCodeDoes) {
     EXPECT_EQ(outcome.only().logprobs, first->second.only().logprobs) << name;
   }
   std::cout << "  " << answers.count << " answer tokens " << answers << "\n";
-  EXPECT_LE(answers.mean(), shape.tolerance.mean);
+  // Random answers part from the goldens soon; of fewer tokens an average says nothing.
+  const bool judged = answers.count >= kAnswersMin;
+  EXPECT_TRUE(!judged || answers.mean() <= shape.tolerance.mean) << answers;
   EXPECT_TRUE(cluster.WaitAllFree("decode-0", absl::Seconds(20)).ok());
   watch.Say("answered");
   if (!shape.given) return;
