@@ -12,7 +12,8 @@
 # --prefill-config and --decode-config TEXT, fields that are added to the config of each process of
 # that kind; `--engine sim` runs workers that compute nothing and repeat prompts
 # (deploy/config/decode_sim.textproto); `--device cuda` runs workers on GPU 0, and on those that
-# follow with --tensor-parallel, which needs a build with TANDEM_CUDA; `--load-format dummy` makes
+# follow with --tensor-parallel, which needs a build with TANDEM_CUDA, and with one decode worker
+# they have one copy of the weights; `--load-format dummy` makes
 # weights up from config.json alone; --slots is how many sequences a decode worker holds. Each verb
 # also takes --dir STATE (default build/local: configs, logs, process ids; one cluster a folder).
 # Without --port the router gets a free port; the workers always do. `up` returns when every process
@@ -108,6 +109,8 @@ worker_config() {  # name grpc-port metrics-port
   echo "  device: DEVICE_${device^^}"
   echo "  tensor_parallel: $ranks"
   [ "$engine" = sim ] || echo "  load_format: LOAD_FORMAT_${load_format^^}"
+  # Of several decode workers each would hold its own, and prefill would end with any one of them.
+  [ "$device" != cuda ] || [ "$decode" -gt 1 ] || echo "  weights: WEIGHTS_SHARED"
   echo "}"
   case "$1" in
     decode*) echo "pages: $pages slots: $slots batch_max: $slots" ;;

@@ -19,13 +19,17 @@
 namespace tandem {
 namespace {
 
+// Before anything is taken: what a killed process has left may have the room of what comes now.
+void RemoveAbandoned() {
+  const int removed = SharedMemory::RemoveAbandoned();
+  if (removed > 0) LogInfo("removed-abandoned-memory", {{"count", removed}});
+}
+
 absl::StatusOr<std::unique_ptr<KvStorage>> MakePool(const v1::DecodeConfig& config,
                                                     const WorkerEngine& worker) {
   ASSIGN_OR_RETURN(const KvLayout layout,
                    KvLayout::Create(worker.config(), {.pages = static_cast<int>(config.pages()),
                                                       .slots = static_cast<int>(config.slots())}));
-  const int removed = SharedMemory::RemoveAbandoned();
-  if (removed > 0) LogInfo("removed-abandoned-pools", {{"count", removed}});
   absl::StatusOr<std::unique_ptr<KvStorage>> pool =
       KvStorage::CreateShared(layout, worker.backends);
   if (pool.ok()) return pool;
@@ -60,6 +64,7 @@ absl::Status Run(const v1::DecodeConfig& config) {
   ShutdownSignals signals;
   RouteGrpcLog();
   ASSIGN_OR_RETURN(ServerCredentials credentials, ListenCredentials("worker.tls", config.worker()));
+  RemoveAbandoned();
   const int batch_max = static_cast<int>(config.batch_max());
   ASSIGN_OR_RETURN(
       const WorkerEngine worker,

@@ -91,10 +91,14 @@ void Peers::Forget(LinkSerial serial) {
   peers_.erase(it);
 }
 
-std::vector<LinkSerial> Peers::Overdue(absl::Time limit) const {
+std::vector<LinkSerial> Peers::Tend(absl::Time limit) {
   std::vector<LinkSerial> out;
   for (const auto& [serial, peer] : peers_) {
-    if (peer.channel == nullptr && peer.opened < limit) out.push_back(serial);
+    if (peer.channel != nullptr) {
+      peer.channel->Tend();
+    } else if (peer.opened < limit) {
+      out.push_back(serial);
+    }
   }
   return out;
 }

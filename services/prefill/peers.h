@@ -68,8 +68,9 @@ class Peers {
 
   void Forget(LinkSerial serial);
 
-  // Links that were opened before `limit` and do not stand yet.
-  std::vector<LinkSerial> Overdue(absl::Time limit) const;
+  // Now and then: channels give back what they can. Returns the links that were opened before
+  // `limit` and do not stand yet.
+  std::vector<LinkSerial> Tend(absl::Time limit);
 
   // The number of standing links, by kind, in the metrics.
   void ShowLinks() const;

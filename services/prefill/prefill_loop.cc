@@ -34,6 +34,8 @@ PrefillLoop::PrefillLoop(const Options& options, Parts parts)
       staging_(std::move(parts.staging)),
       watch_(parts.watch),
       metrics_(parts.metrics),
+      // Room for every admitted prompt and as many that wait to be refused.
+      events_(2 * static_cast<size_t>(options.admission.requests_max)),
       peers_({.incarnation = options.incarnation,
               .kv_format = FormatOf(staging_.storage->layout()),
               .preferred = options.preferred,
@@ -47,8 +49,6 @@ PrefillLoop::PrefillLoop(const Options& options, Parts parts)
              staging_, metrics_),
       admission_(options.admission),
       scheduler_(options.admission.chunk_tokens),
-      // Room for every admitted prompt and as many that wait to be refused.
-      events_(2 * static_cast<size_t>(options.admission.requests_max)),
       thread_("prefill-loop", [this] { Run(); }) {}
 
 PrefillLoop::~PrefillLoop() {
@@ -327,7 +327,7 @@ void PrefillLoop::Drop(SequenceId id, const absl::Status& status) {
 }
 
 void PrefillLoop::Tend(absl::Time now) {
-  for (const LinkSerial serial : peers_.Overdue(now - options_.link_timeout)) {
+  for (const LinkSerial serial : peers_.Tend(now - options_.link_timeout)) {
     LinkDown late{.why = absl::DeadlineExceededError(
                       absl::StrCat("not up within ", absl::FormatDuration(options_.link_timeout)))};
     On(*peers_.Find(serial), late);

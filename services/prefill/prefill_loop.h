@@ -148,6 +148,7 @@ class PrefillLoop {
   StagingPool staging_;
   WatchService& watch_;
   PrefillMetrics& metrics_;
+  BoundedQueue<PrefillEvent> events_;  // before the peers, whose transfers end with them
   Peers peers_;
   Admission admission_;
   PrefillScheduler scheduler_;
@@ -157,7 +158,6 @@ class PrefillLoop {
   uint64_t steps_ = 0;  // that were begun
   absl::Time next_publish_ = absl::InfinitePast();
 
-  BoundedQueue<PrefillEvent> events_;
   std::atomic<bool> draining_ = false;
   std::atomic<bool> stopping_ = false;
   std::atomic<bool> idle_ = true;

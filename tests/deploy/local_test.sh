@@ -40,3 +40,18 @@ done
 
 deploy/scripts/local.sh down --dir "$state" >/dev/null
 ! deploy/scripts/local.sh status --dir "$state" >/dev/null || fail "down, but status says up"
+
+# Workers on a GPU, whether there is one or not: a pair of them has one copy of the weights.
+shared_by() {
+  up --device cuda "$@" >/dev/null 2>&1 || true
+  deploy/scripts/local.sh down --dir "$state" >/dev/null
+  local config name
+  for config in "$state"/{prefill,decode}-*.textproto; do
+    name=$(basename "$config")
+    "$bin/tandem-${name%%-*}" --config "$config" --validate-config >/dev/null ||
+      fail "$name is no valid config"
+    ! grep -q 'weights: WEIGHTS_SHARED' "$config" || echo "$name"
+  done
+}
+[ "$(shared_by | wc -l)" -eq 2 ] || fail "a pair on one GPU does not share weights"
+[ -z "$(shared_by --decode 2)" ] || fail "prefill follows one of two decode workers"

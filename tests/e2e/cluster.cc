@@ -23,9 +23,11 @@ namespace tandem {
 
 namespace {
 
-std::string Ranks(int count) {
+std::string Ranks(int count, const std::vector<int>& gpus) {
   std::string out = absl::StrCat("tensor_parallel: ", count, " ");
-  for (int r = 0; kClusterOnGpu && r < count; ++r) absl::StrAppend(&out, "gpus: 0 ");
+  for (int r = 0; kClusterOnGpu && r < count; ++r) {
+    absl::StrAppend(&out, "gpus: ", gpus[static_cast<size_t>(r) % gpus.size()], " ");
+  }
   return out;
 }
 
@@ -41,21 +43,26 @@ Cluster::Cluster(const ClusterOptions& options) : decode_pages_(options.decode_p
   const std::string registry = absl::StrCat("\"127.0.0.1:", FreePort(), "\"");
   const std::string registration =
       options.registered ? absl::StrCat("registration { routers: ", registry, " } ") : "";
+  const std::string model_name =
+      options.one_copy ? absl::StrCat("model_name: \"", folder, "\" ") : "";
+  const std::string weights = options.one_copy ? "weights: WEIGHTS_SHARED " : "";
   const auto add_worker = [&](const std::string& role, int index, const std::string& extra) {
+    const bool prefill = role == "prefill";
     const std::string name = absl::StrCat(role, "-", index);
     Process& process = processes_[name];
     process.binary = absl::StrCat("tandem-", role);
     process.port = FreePort();
     process.metrics_port = FreePort();
-    Write(name,
-          absl::StrCat("worker { listen: \"127.0.0.1:", process.port,
-                       "\" metrics_listen: \"127.0.0.1:", process.metrics_port, "\" model_dir: \"",
-                       model_dir, "\" drain_timeout { seconds: 10 } ",
-                       "device: DEVICE_" TANDEM_CLUSTER_DEVICE " ",
-                       Ranks(role == "prefill" ? options.prefill_ranks : options.decode_ranks),
-                       registration, options.worker_extra, " }\n", extra, "\n"));
-    absl::StrAppend(role == "prefill" ? &prefills : &decodes, role,
-                    "_workers: \"127.0.0.1:", process.port, "\"\n");
+    Write(name, absl::StrCat("worker { listen: \"127.0.0.1:", process.port,
+                             "\" metrics_listen: \"127.0.0.1:", process.metrics_port,
+                             "\" model_dir: \"", model_dir, "\" drain_timeout { seconds: 10 } ",
+                             "device: DEVICE_" TANDEM_CLUSTER_DEVICE " ",
+                             prefill ? Ranks(options.prefill_ranks, options.prefill_gpus)
+                                     : Ranks(options.decode_ranks, options.decode_gpus),
+                             model_name, weights, registration, options.worker_extra, " }\n", extra,
+                             "\n"));
+    absl::StrAppend(prefill ? &prefills : &decodes, role, "_workers: \"127.0.0.1:", process.port,
+                    "\"\n");
   };
   for (int i = 0; i < options.prefills; ++i) add_worker("prefill", i, options.prefill_extra);
   for (int i = 0; i < options.decodes; ++i) {
@@ -71,7 +78,7 @@ Cluster::Cluster(const ClusterOptions& options) : decode_pages_(options.decode_p
   Write("router",
         absl::StrCat("listen: \"127.0.0.1:", router.port,
                      "\"\nmetrics_listen: \"127.0.0.1:", router.metrics_port, "\"\nmodel_dir: \"",
-                     model_dir, "\"\n", workers, options.router_extra, "\n"));
+                     model_dir, "\"\n", model_name, workers, options.router_extra, "\n"));
   for (const std::string& name : names()) Start(name);
 }
 
@@ -138,8 +145,12 @@ void Cluster::Kill(const std::string& name) {
 }
 
 int Cluster::Terminate(const std::string& name, absl::Duration limit) {
+  Signal(name, SIGTERM);
+  return AwaitEnd(name, limit);
+}
+
+int Cluster::AwaitEnd(const std::string& name, absl::Duration limit) {
   Process& process = processes_.at(name);
-  kill(process.pid, SIGTERM);
   const absl::Time end = absl::Now() + limit;
   int status = 0;
   while (waitpid(process.pid, &status, WNOHANG) == 0) {

@@ -39,9 +39,13 @@ struct ClusterOptions {
   int decodes = 1;
   // The router lists no worker: they register with it, and are dropped after 2 s of silence.
   bool registered = false;
-  // tensor_parallel of each kind; on a GPU all ranks share the first one.
+  // tensor_parallel of each kind, and the GPUs that ranks take in turn.
   int prefill_ranks = 1;
   int decode_ranks = 1;
+  std::vector<int> prefill_gpus = {0};
+  std::vector<int> decode_gpus = {0};
+  // WEIGHTS_SHARED, by a model_name that no other cluster of this machine has.
+  bool one_copy = false;
   // Lines of text proto that are added to the config of each process.
   std::string router_extra;
   std::string prefill_extra;
@@ -63,8 +67,9 @@ class Cluster {
   // Starts a process again on its port, after Kill or Terminate. Start does not wait for readiness.
   void Start(const std::string& name);
   void Kill(const std::string& name);  // SIGKILL, reaped
-  // SIGTERM; returns the exit code, or -1 if it did not end in time.
-  int Terminate(const std::string& name, absl::Duration limit);
+  // Until it ends by itself; returns the exit code, or -1 if it did not end in time.
+  int AwaitEnd(const std::string& name, absl::Duration limit);
+  int Terminate(const std::string& name, absl::Duration limit);  // the same after SIGTERM
   void Signal(const std::string& name, int signal) const;
 
   // Waits until a short request is answered. The error is the last answer's.

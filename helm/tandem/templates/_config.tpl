@@ -129,12 +129,34 @@ api_keys_file: "/etc/tandem/api-keys/keys"
 {{- include "tandem.message" .Values.router.config }}
 {{- end }}
 
+{{- /* "yes" or "": one copy of the weights for both workers of a pod. They compute on the same GPUs
+in the same way, and nobody has said whose weights they have. */ -}}
+{{- define "tandem.sharesWeights" -}}
+{{- $prefill := .Values.prefill.config.worker | default dict }}
+{{- $decode := .Values.decode.config.worker | default dict }}
+{{- $own := or (hasKey $prefill "weights") (hasKey $decode "weights") }}
+{{- $same := true }}
+{{- range list "device" "gpu" "tensor_parallel" "load_format" }}
+{{- $same = and $same (eq (get $prefill . | toString) (get $decode . | toString)) }}
+{{- end }}
+{{- $cuda := eq (get $prefill "device" | toString) "DEVICE_CUDA" }}
+{{- if and (eq .Values.mode "sharedPod") $cuda $same (not $own) -}}
+yes
+{{- end -}}
+{{- end }}
+
+{{- /* What the values say of a worker: (dict "root" $ "role" "decode"). */ -}}
+{{- define "tandem.worker" -}}
+{{- $fields := ternary (dict "weights" "WEIGHTS_SHARED") (dict) (eq (include "tandem.sharesWeights" .root) "yes") }}
+{{- include "tandem.message" (merge $fields ((index .root.Values .role).config.worker | default dict)) }}
+{{- end }}
+
 {{- /* (dict "root" $ "endpoint" "host:port"): each worker tells its own address. */ -}}
 {{- define "tandem.config.prefill" }}
 {{- $values := .root.Values }}
 worker {
 {{- include "tandem.common" (dict "root" .root "role" "prefill") | trim | nindent 2 }}
-{{- include "tandem.message" ($values.prefill.config.worker | default dict) | trim | nindent 2 }}
+{{- include "tandem.worker" (dict "root" .root "role" "prefill") | trim | nindent 2 }}
 {{- with include "tandem.registration" . | trim }}
 {{- . | nindent 2 }}
 {{- end }}
@@ -151,7 +173,7 @@ decode_workers_allowed: "{{ . }}"
 {{- define "tandem.config.decode" }}
 worker {
 {{- include "tandem.common" (dict "root" .root "role" "decode") | trim | nindent 2 }}
-{{- include "tandem.message" (.root.Values.decode.config.worker | default dict) | trim | nindent 2 }}
+{{- include "tandem.worker" (dict "root" .root "role" "decode") | trim | nindent 2 }}
 {{- with include "tandem.registration" . | trim }}
 {{- . | nindent 2 }}
 {{- end }}

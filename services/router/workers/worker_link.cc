@@ -14,7 +14,7 @@ namespace {
 
 // A worker says something once a second; one that stays silent hangs.
 constexpr absl::Duration kSilenceMax = absl::Seconds(5);
-// The channel itself waits up to 1 s between attempts to connect.
+// Between the end of one watch and the next; that waits for the channel to connect.
 constexpr absl::Duration kPause = absl::Milliseconds(200);
 // Streams of many answers: the tokens of a step reach clients by so many threads.
 constexpr int kFeeds = 4;
@@ -27,6 +27,7 @@ class WorkerLink::Watch final : public grpc::ClientReadReactor<v1::WatchResponse
   explicit Watch(WorkerLink* link) : link_(link) {}
 
   void Start() {
+    context_.set_wait_for_ready(true);
     link_->worker_->async()->Watch(&context_, &request_, this);
     StartRead(&state_);
     StartCall();

@@ -316,4 +316,12 @@ absl::Status Validate(const v1::DecodeConfig& config) {
   return check.status();
 }
 
+std::vector<int> GpusOf(const v1::WorkerConfig& worker) {
+  std::vector<int> out(worker.gpus().begin(), worker.gpus().end());
+  for (int r = static_cast<int>(out.size()); r < static_cast<int>(worker.tensor_parallel()); ++r) {
+    out.push_back(static_cast<int>(worker.gpu()) + r);
+  }
+  return out;
+}
+
 }  // namespace tandem

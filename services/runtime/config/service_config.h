@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -26,5 +27,8 @@ void ApplyDefaults(v1::DecodeConfig& config);
 absl::Status Validate(const v1::RouterConfig& config);
 absl::Status Validate(const v1::PrefillConfig& config);
 absl::Status Validate(const v1::DecodeConfig& config);
+
+// Each rank's GPU. After Validate, of a worker with DEVICE_CUDA.
+std::vector<int> GpusOf(const v1::WorkerConfig& worker);
 
 }  // namespace tandem

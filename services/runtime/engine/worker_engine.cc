@@ -11,6 +11,7 @@
 #include "services/runtime/base/status_macros.h"
 #include "services/runtime/base/thread.h"
 #include "services/runtime/config/duration.h"
+#include "services/runtime/config/service_config.h"
 #include "services/runtime/engine/model_engine.h"
 #include "services/runtime/engine/sim_engine.h"
 #include "services/runtime/engine/tensor_parallel_engine.h"
@@ -48,15 +49,6 @@ absl::StatusOr<WorkerEngine> Simulated(const v1::WorkerConfig& config,
   out.engine = std::move(engine);
   out.backends = {&kernels::HostBackend()};
   out.context_tokens_max = context;
-  return out;
-}
-
-// Each rank's GPU.
-std::vector<int> GpusOf(const v1::WorkerConfig& config) {
-  std::vector<int> out(config.gpus().begin(), config.gpus().end());
-  for (int r = static_cast<int>(out.size()); r < static_cast<int>(config.tensor_parallel()); ++r) {
-    out.push_back(static_cast<int>(config.gpu()) + r);
-  }
   return out;
 }
 

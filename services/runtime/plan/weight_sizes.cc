@@ -2,6 +2,12 @@
 #include "services/runtime/plan/weight_sizes.h"
 
 #include "kernels/gemm/fragment_order.h"
+#include "kernels/select.h"
+#include "services/runtime/base/status_macros.h"
+#include "services/runtime/loader/store/dummy_weights.h"
+#include "services/runtime/loader/weight_binder.h"
+#include "services/runtime/loader/weight_plan.h"
+#include "services/runtime/model/config/shard.h"
 #include "services/runtime/plan/counting_backend.h"
 
 namespace tandem {
@@ -109,6 +115,20 @@ class Sum {
 
 WeightSizes SizesOf(const ModelConfig& config) {
   return Sum(config).Model();
+}
+
+absl::StatusOr<int64_t> PreparedOnHost(const ModelConfig& config, const HostWorker& worker) {
+  RETURN_IF_ERROR(ShardConfig(config, {.ranks = worker.ranks}).status());
+  const kernels::KernelTable& table = kernels::SelectKernels(
+      worker.reference ? kernels::Device::kCpuReference : kernels::Device::kCpu);
+  int64_t bytes = 0;
+  for (int r = 0; r < worker.ranks; ++r) {
+    DummyWeights store;
+    ASSIGN_OR_RETURN(BoundWeights bound,
+                     BindWeights(store, config, {.rank = r, .ranks = worker.ranks}));
+    bytes += PlanWeights(bound.weights, table).bytes;
+  }
+  return bytes;
 }
 
 }  // namespace tandem

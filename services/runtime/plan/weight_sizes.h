@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "absl/status/statusor.h"
 #include "services/runtime/model/config/model_config.h"
 
 namespace tandem {
@@ -27,5 +28,12 @@ struct WeightSizes {
 };
 
 WeightSizes SizesOf(const ModelConfig& config);
+
+// What a worker on the CPU prepares of them, all its ranks together. Errors: ShardConfig's.
+struct HostWorker {
+  int ranks = 1;
+  bool reference = false;  // KERNELS_CPU_REFERENCE
+};
+absl::StatusOr<int64_t> PreparedOnHost(const ModelConfig& config, const HostWorker& worker);
 
 }  // namespace tandem

@@ -106,7 +106,6 @@ class Planner {
     if (prefill) {
       ASSIGN_OR_RETURN(const int64_t working,
                        WorkingBytes(*part, request_.chunk_tokens, request_.context));
-      out.weights *= 2;
       out.working += working;
       out.reserve += kReserve;
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // WorkerPlan: what fits on the GPUs of one decode worker, alone or with a prefill worker beside it
-// that shares its pool and has weights of its own. Pure functions; bytes are counted as the
-// workers take them, but for the reserve, which is an allowance.
+// that shares its pool and, by WEIGHTS_SHARED, its weights. Pure functions; bytes are counted as
+// the workers take them, but for the reserve, which is an allowance.
 //
 // The ranks of a worker hold a part of the weights each, and all of the cache: so the pool is as
 // large as one GPU has room for.
@@ -29,7 +29,7 @@ struct PlanRequest {
 struct WorkerPlan {
   int ranks = 1;           // GPUs of the worker
   bool prefill = false;    // a prefill worker runs on them too
-  int64_t weights = 0;     // a GPU, as everything below; both workers' where there are two
+  int64_t weights = 0;     // a GPU, as everything below; one copy, whether one worker or two
   int64_t replicated = 0;  // of them, on every GPU alike
   int64_t working = 0;     // working memory of a step, of both workers where there are two
   int64_t reserve = 0;     // CUDA's context, graphs, the kernels' scratch

@@ -13,7 +13,9 @@ namespace {
 constexpr int kKeepaliveMs = 20'000;
 constexpr int kKeepaliveTimeoutMs = 10'000;
 constexpr int kReconnectMinMs = 100;
-constexpr int kReconnectMaxMs = 1'000;
+// What a process waits at most once the one that it needs has started: all of one machine start
+// together, and a model takes seconds to load.
+constexpr int kReconnectMaxMs = 250;
 // gRPC takes its "minimum back-off" as the time that one attempt may last.
 constexpr int kConnectTimeoutMs = 5'000;
 // gRPC's own 30 s would be how long a worker that came back with another address stays unseen.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Channel: a connection to one endpoint, kept alive by pings, with bounded messages and a reconnect
-// pause of at most 1 s; a name is looked up again when its address does not answer. Every Channel
+// pause of at most 0.3 s; a name is looked up again when its address does not answer. Every Channel
 // has connections of its own. Thread-safe; stubs outlive it.
 #pragma once
 

@@ -49,8 +49,12 @@ class KvChannel {
   // `done` is called once when every byte is where it must be, or can never get there.
   virtual void Fence(const LeaseKey& key, std::function<void(absl::Status)> done) = 0;
 
-  // After this nothing is read or written for the lease.
+  // After this nothing is read or written for the lease, but for what the decode worker knows to be
+  // on its way: it keeps the memory until that has come.
   virtual void Close(const LeaseKey& key) = 0;
+
+  // Now and then: gives memory back that closed leases have had to keep.
+  virtual void Tend() {}
 };
 
 }  // namespace tandem

@@ -65,13 +65,14 @@ class LinkClient::Reactor final
 
   void GiveUpParts(const LeaseKey& key) { parts_.GiveUp(key); }
 
+  // A write that fails says that the call is over; the read that fails then comes with the other
+  // side's reason, unless the call is cancelled.
   void OnWriteDone(bool ok) override {
-    if (!ok) return Close();
-    outbox_.Next();
+    if (ok) outbox_.Next();
   }
 
   void OnReadDone(bool ok) override {
-    if (!ok) return Close();
+    if (!ok) return Close(/*cancel=*/false);
     Handle(response_);
     StartRead(&response_);
   }
@@ -96,14 +97,14 @@ class LinkClient::Reactor final
     options_.post({.link = options_.serial, .what = std::move(event)});
   }
 
-  void Close() {
+  void Close(bool cancel = true) {
     if (!outbox_.Close()) return;
     {
       absl::MutexLock lock(&mutex_);
       closed_ = true;
       if (end_ != nullptr) end_->Abort();
     }
-    context_.TryCancel();
+    if (cancel) context_.TryCancel();
     RemoveHold();
   }
 

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/tools/doctor/config_checks.h"
 
+#include <algorithm>
 #include <set>
+#include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "services/runtime/base/status_macros.h"
 #include "services/runtime/config/service_config.h"
 #include "services/runtime/machine/ports.h"
 #include "services/runtime/machine/system_files.h"
@@ -43,6 +47,25 @@ Findings CheckModel(const std::string& folder) {
   return out;
 }
 
+// Of /dev/shm, by a decode worker on the CPU.
+absl::StatusOr<int64_t> ShmBytes(const v1::DecodeConfig& config, const ModelConfig& model) {
+  const v1::WorkerConfig& worker = config.worker();
+  ASSIGN_OR_RETURN(int64_t bytes, PoolBytes(model, {.pages = static_cast<int>(config.pages()),
+                                                    .slots = static_cast<int>(config.slots())}));
+  if (worker.weights() != v1::WEIGHTS_SHARED) return bytes;
+  ASSIGN_OR_RETURN(
+      const int64_t weights,
+      PreparedOnHost(model, {.ranks = static_cast<int>(worker.tensor_parallel()),
+                             .reference = worker.kernels() == v1::KERNELS_CPU_REFERENCE}));
+  return bytes + weights;
+}
+
+// Whether both can have one copy of the weights.
+bool SameWeights(const v1::WorkerConfig& a, const v1::WorkerConfig& b) {
+  return a.model_name() == b.model_name() && a.load_format() == b.load_format() &&
+         a.device() == b.device() && a.kernels() == b.kernels() && GpusOf(a) == GpusOf(b);
+}
+
 class Checker {
  public:
   void Model(const std::string& folder) { whole_.insert(folder); }
@@ -58,21 +81,22 @@ class Checker {
 
   void Prefill(const std::string& path) {
     const absl::StatusOr<v1::PrefillConfig> config = LoadPrefillConfig(path);
-    if (Read("prefill", path, config.status())) Worker(config->worker());
+    if (!Read("prefill", path, config.status())) return;
+    Worker(config->worker());
+    if (config->worker().weights() == v1::WEIGHTS_SHARED) followers_.push_back(config->worker());
   }
 
   void Decode(const std::string& path) {
     const absl::StatusOr<v1::DecodeConfig> config = LoadDecodeConfig(path);
     if (!Read("decode", path, config.status())) return;
     Worker(config->worker());
+    decodes_.push_back(config->worker());
     if (config->worker().device() == v1::DEVICE_CUDA) return;
     const absl::StatusOr<ModelConfig> model = ModelConfig::FromFolder(config->worker().model_dir());
     if (!model.ok()) return;  // said below
-    const absl::StatusOr<int64_t> bytes = PoolBytes(
-        *model,
-        {.pages = static_cast<int>(config->pages()), .slots = static_cast<int>(config->slots())});
+    const absl::StatusOr<int64_t> bytes = ShmBytes(*config, *model);
     if (!bytes.ok()) return out_.findings.push_back(Refused("decode", bytes.status()));
-    out_.host_pool_bytes += *bytes;
+    out_.shm_bytes += *bytes;
   }
 
   ConfigReport Finish() {
@@ -84,10 +108,28 @@ class Checker {
       const absl::StatusOr<ModelConfig> model = ModelConfig::FromFolder(folder);
       if (!model.ok()) out_.findings.push_back(Refused("model", model.status()));
     }
+    // Without a decode config it may stand elsewhere.
+    for (const v1::WorkerConfig& follower : followers_) {
+      if (!decodes_.empty()) out_.findings.push_back(Holder(follower));
+    }
     return std::move(out_);
   }
 
  private:
+  Finding Holder(const v1::WorkerConfig& follower) const {
+    const bool held = absl::c_any_of(decodes_, [&follower](const v1::WorkerConfig& decode) {
+      return decode.weights() == v1::WEIGHTS_SHARED && SameWeights(decode, follower);
+    });
+    if (held) return {.subject = "weights", .text = "one copy for prefill and decode"};
+    return {.verdict = Verdict::kProblem,
+            .subject = "weights",
+            .text = absl::StrCat("prefill shares those of ", follower.model_name(),
+                                 ", and no decode worker holds them for it"),
+            .advice =
+                "weights: WEIGHTS_SHARED in both configs, with the same model_name, "
+                "load_format, device, GPUs and tensor_parallel; or WEIGHTS_OWN"};
+  }
+
   bool Read(const std::string& role, const std::string& path, const absl::Status& status) {
     if (status.ok()) {
       out_.findings.push_back({.subject = role, .text = absl::StrCat(path, " is valid")});
@@ -136,6 +178,8 @@ class Checker {
   std::set<std::string> addresses_;
   std::set<std::string> whole_;    // folders of which the weights are read
   std::set<std::string> configs_;  // folders of which config.json is
+  std::vector<v1::WorkerConfig> decodes_;
+  std::vector<v1::WorkerConfig> followers_;  // prefill workers with the weights of another
 };
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The configs of the processes that are to run here: valid, their addresses free, their model
-// whole.
+// whole, and who shares weights finds them.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,8 @@ struct ConfigFiles {
 
 struct ConfigReport {
   Findings findings;
-  int64_t host_pool_bytes = 0;  // of the decode workers on the CPU
+  // Of decode workers on the CPU: pools, and weights that are shared.
+  int64_t shm_bytes = 0;
   bool wants_gpu = false;
 };
 ConfigReport CheckConfigs(const ConfigFiles& files);

@@ -153,7 +153,7 @@ int RunChecks(const Flags& flags) {
           .subject = "device",
           .text = "a config says DEVICE_CUDA, and there is no GPU to run on"}});
   }
-  add(CheckHost({.host = host, .pci = pci, .pool_bytes = configs.host_pool_bytes}));
+  add(CheckHost({.host = host, .pci = pci, .shm_bytes = configs.shm_bytes}));
   add(configs.findings);
   add(Choose({.survey = survey, .host = host, .plan = *plan}));
   std::cout << TextOf(findings);

@@ -70,13 +70,14 @@ Finding CheckShm(const HostChecksArgs& args) {
   const auto free = static_cast<double>(args.host.shm_free_bytes.value_or(0));
   out.text =
       absl::StrCat(Amount(static_cast<double>(*args.host.shm_bytes)), ", ", Amount(free), " free");
-  const double needed = kPoolMargin * static_cast<double>(args.pool_bytes);
-  if (args.pool_bytes > 0 && free < needed) {
+  const double needed = kPoolMargin * static_cast<double>(args.shm_bytes);
+  if (args.shm_bytes > 0 && free < needed) {
     out.verdict = Verdict::kProblem;
-    absl::StrAppend(&out.text, ": the pools take ", Amount(static_cast<double>(args.pool_bytes)));
+    absl::StrAppend(&out.text, ": decode workers take ",
+                    Amount(static_cast<double>(args.shm_bytes)));
     out.advice = absl::StrCat("give it ", Amount(needed),
                               " (docker --shm-size, an emptyDir of medium Memory), or fewer pages");
-  } else if (args.pool_bytes == 0 && *args.host.shm_bytes < kShmEnough) {
+  } else if (args.shm_bytes == 0 && *args.host.shm_bytes < kShmEnough) {
     out.verdict = Verdict::kWarning;
     out.advice = "a CPU worker's pool lies there: docker --shm-size, an emptyDir of medium Memory";
   }

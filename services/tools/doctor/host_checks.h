@@ -14,8 +14,8 @@ namespace tandem {
 struct HostChecksArgs {
   const HostFacts& host;
   const std::vector<PciGpu>& pci;
-  // That the pools of the given decode configs take of /dev/shm; 0: none was given.
-  int64_t pool_bytes = 0;
+  // That the given decode configs take of /dev/shm; 0: none was given.
+  int64_t shm_bytes = 0;
 };
 Findings CheckHost(const HostChecksArgs& args);
 

@@ -53,21 +53,22 @@ std::string Chosen(const PlanText& text) {
                            text.request.gpus, Size(text.request.gpu_bytes));
   }
   const WorkerPlan& worker = text.plan.workers[static_cast<size_t>(text.plan.chosen)];
+  const std::string both = absl::StrFormat(
+      "worker { device: DEVICE_CUDA tensor_parallel: %d context_tokens_max: %d%s }", worker.ranks,
+      text.request.context, worker.prefill ? " weights: WEIGHTS_SHARED" : "");
   std::string out = absl::StrFormat(
       "chosen     %d GPUs a worker, the fewest that hold the weights and a sequence;\n"
       "           %s\n"
-      "decode     worker { device: DEVICE_CUDA tensor_parallel: %d context_tokens_max: %d }\n"
+      "decode     %s\n"
       "           pages: %d slots: %d\n",
       worker.ranks,
-      worker.prefill ? "prefill on the same ones, with weights of its own"
+      worker.prefill ? "prefill on the same ones, one copy of the weights for both"
                      : absl::StrFormat("prefill on %d others", worker.ranks),
-      worker.ranks, text.request.context, worker.pages, worker.slots);
-  absl::StrAppendFormat(
-      &out,
-      "prefill    worker { device: DEVICE_CUDA tensor_parallel: %d context_tokens_max: %d }\n"
-      "           chunk_tokens: %d kv_channel_kind: KV_CHANNEL_KIND_%s\n",
-      worker.ranks, text.request.context, text.request.chunk_tokens,
-      worker.prefill ? "SHARED" : "IPC");
+      both, worker.pages, worker.slots);
+  absl::StrAppendFormat(&out,
+                        "prefill    %s\n"
+                        "           chunk_tokens: %d kv_channel_kind: KV_CHANNEL_KIND_%s\n",
+                        both, text.request.chunk_tokens, worker.prefill ? "SHARED" : "IPC");
   return out;
 }
 

@@ -115,6 +115,15 @@ cases["workers/configmaps.yaml"] = () => {
     Object.values(find(render({ ci }), "ConfigMap", "t-tandem-prefill").data)[0])[1];
   assert.equal(kind("cpu"), "KV_CHANNEL_KIND_GRPC");
   assert.equal(kind("shared-pods"), "KV_CHANNEL_KIND_SHARED");
+  // Whose weights a worker has, of both that are on the same GPUs.
+  const weights = (ci, ...set) => configs(render({ ci, set })).filter((f) => f.role !== "router")
+    .map(({ role, text }) => `${role} ${/^ +weights: (\w+)/m.exec(text)?.[1]}`).sort();
+  assert.deepEqual(weights("shared-gpu"), ["decode WEIGHTS_SHARED", "prefill WEIGHTS_SHARED"]);
+  const none = ["decode undefined", "prefill undefined"];
+  assert.deepEqual(weights("shared-gpu", "prefill.config.worker.tensor_parallel=1"), none);
+  assert.deepEqual(weights("shared-gpu", 'prefill.config.worker.weights="WEIGHTS_OWN"'), ["decode undefined", "prefill WEIGHTS_OWN"]);
+  assert.deepEqual([...new Set(weights("shared-pods"))], none, "on CPUs");
+  assert.deepEqual([...new Set(weights("gpu-split"))], none, "in pods of their own");
 };
 
 cases["workers/split.yaml"] = () => {

@@ -11,7 +11,9 @@
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "services/runtime/base/clock.h"
 #include "services/runtime/base/thread.h"
+#include "services/runtime/rpc/channel.h"
 #include "services/runtime/rpc/status.h"
 #include "tests/e2e/workers/fake_gpu.h"
 #include "tests/e2e/workers/test_workers.h"
@@ -151,6 +153,48 @@ TEST_F(NcclTest, ATransferThatHangsCostsItsLinkAndNoPage) {
   nccl_.stuck = false;
   EXPECT_EQ(Ask(prefill, decode, AskFor(golden)).tokens, golden.answer);
   EXPECT_TRUE(decode.AllFreeWithin(absl::Seconds(10)));
+}
+
+// The decode worker is silent in the middle of a transfer, and its reader goes away: nobody else
+// has to wait for it.
+TEST_F(NcclTest, AHungTransferThatIsCancelledKeepsNobodyWaiting) {
+  TestDecode decode(Decode());
+  TestPrefill::Options options = Prefill();
+  options.nccl_limit = absl::Seconds(60);
+  TestPrefill prefill(options);
+  const Golden golden = TinyGolden("recall");
+  ASSERT_EQ(Ask(prefill, decode, AskFor(golden)).tokens, golden.answer);
+  const auto reservation = Reserve(decode, 1300);
+  ASSERT_TRUE(reservation.ok());
+  nccl_.stuck = true;
+  {
+    grpc::ClientContext context;
+    v1::PrefillRequest request;
+    for (const int32_t token : Long().prompt) request.add_token_ids(token);
+    *request.mutable_sampling() = Greedy();
+    *request.mutable_reservation() = *reservation;
+    const auto reader = prefill.stub().Prefill(&context, request);
+    v1::PrefillResponse response;
+    for (int i = 0; i < 5; ++i) reader->Read(&response);  // parts are under way
+    context.TryCancel();
+    (void)reader->Finish();
+    grpc::ClientContext release;
+    v1::ReleaseRequest given_back;
+    *given_back.mutable_reservation() = *reservation;
+    v1::ReleaseResponse ignored;
+    EXPECT_TRUE(decode.stub().Release(&release, given_back, &ignored).ok());
+  }
+  for (int i = 0; i < 10; ++i) {
+    grpc::ClientContext context;
+    SetDeadline(context, Clock::Real().Now() + absl::Seconds(10));
+    const auto refused = prefill.stub().Prefill(&context, v1::PrefillRequest());
+    EXPECT_EQ(refused->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    absl::SleepFor(absl::Milliseconds(50));
+  }
+  EXPECT_FALSE(decode.AllFreeWithin(absl::Milliseconds(100))) << "rows may still come";
+  nccl_.stuck = false;
+  EXPECT_TRUE(decode.AllFreeWithin(absl::Seconds(10)));
+  EXPECT_EQ(Ask(prefill, decode, AskFor(golden)).tokens, golden.answer) << "over the same link";
 }
 
 TEST_F(NcclTest, ADecodeWorkerThatGoesAwayMidwayEndsTheTransfer) {

@@ -20,6 +20,8 @@ class NcclChannel final : public StagedChannel {
  private:
   void Send(Transfer& transfer, const KvPart& part) override;
   void GiveUp(const LeaseKey& key) override { link_.GiveUpParts(key); }
+  // It receives what it has been asked for, wanted or not.
+  bool PeerKeepsLease() const override { return true; }
 
   LinkClient& link_;
 };

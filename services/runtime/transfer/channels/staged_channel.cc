@@ -47,6 +47,11 @@ void StagedChannel::Transfer::WhenIdle(std::function<void(absl::Status)> done) {
   done(std::move(result));
 }
 
+bool StagedChannel::Transfer::Over() const {
+  absl::MutexLock lock(&mutex_);
+  return Idle();
+}
+
 absl::StatusOr<KvPlace> StagedChannel::Open(const Grant& lease, int tokens) {
   ASSIGN_OR_RETURN(Allocation memory, staging_.pages.Allocate(KvLayout::PagesFor(tokens)));
   KvPlace place = staging_.PlaceOf(memory);
@@ -75,10 +80,21 @@ void StagedChannel::Fence(const LeaseKey& key, std::function<void(absl::Status)>
   transfers_.at(key.lease_id)->WhenIdle(std::move(done));
 }
 
-void StagedChannel::End(Transfers::iterator transfer) {
-  Allocation memory = std::move(transfer->second->memory_);
-  transfers_.erase(transfer);  // waits
+void StagedChannel::End(std::unique_ptr<Transfer> transfer) {
+  Allocation memory = std::move(transfer->memory_);
+  transfer.reset();  // waits
   staging_.pages.Free(std::move(memory));
+}
+
+void StagedChannel::Tend() {
+  for (auto it = closed_.begin(); it != closed_.end();) {
+    if ((*it)->Over()) {
+      End(std::move(*it));
+      it = closed_.erase(it);
+    } else {
+      ++it;
+    }
+  }
 }
 
 void StagedChannel::Close(const LeaseKey& key) {
@@ -86,11 +102,18 @@ void StagedChannel::Close(const LeaseKey& key) {
   if (it == transfers_.end()) return;
   it->second->cancelled_ = true;
   GiveUp(key);
-  End(it);
+  std::unique_ptr<Transfer> transfer = std::move(it->second);
+  transfers_.erase(it);
+  if (!PeerKeepsLease()) return End(std::move(transfer));
+  closed_.push_back(std::move(transfer));
+  Tend();
 }
 
 void StagedChannel::CloseAll() {
-  while (!transfers_.empty()) End(transfers_.begin());
+  for (auto& [lease, transfer] : transfers_) End(std::move(transfer));
+  for (std::unique_ptr<Transfer>& transfer : closed_) End(std::move(transfer));
+  transfers_.clear();
+  closed_.clear();
 }
 
 }  // namespace tandem

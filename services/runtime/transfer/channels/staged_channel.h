@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -39,6 +40,7 @@ class StagedChannel : public KvChannel {
   uint64_t Write(const LeaseKey& key, int tokens) override;
   void Fence(const LeaseKey& key, std::function<void(absl::Status)> done) override;
   void Close(const LeaseKey& key) override;
+  void Tend() override;
 
  protected:
   // One prompt's orders. The destructor gives up what has not begun and waits for the rest: then
@@ -62,6 +64,7 @@ class StagedChannel : public KvChannel {
    private:
     friend class StagedChannel;
     void WhenIdle(std::function<void(absl::Status)> done) ABSL_LOCKS_EXCLUDED(mutex_);
+    bool Over() const ABSL_LOCKS_EXCLUDED(mutex_);
     bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return orders_ == 0; }
 
     Allocation memory_;
@@ -84,13 +87,18 @@ class StagedChannel : public KvChannel {
   virtual void Send(Transfer& transfer, const KvPart& part) = 0;
   // One is closed: what it ordered and has not begun ends at once.
   virtual void GiveUp(const LeaseKey& /*key*/) {}
+  // Whether the decode worker keeps a lease for as long as such orders run. Then nobody waits for
+  // them here: they may take as long as the other side is silent.
+  virtual bool PeerKeepsLease() const { return false; }
 
  private:
   using Transfers = std::map<uint64_t, std::unique_ptr<Transfer>>;
-  void End(Transfers::iterator transfer);
+  // Waits, and gives its staging memory back.
+  void End(std::unique_ptr<Transfer> transfer);
 
   StagingPool& staging_;
-  Transfers transfers_;  // by lease id
+  Transfers transfers_;                            // by lease id
+  std::vector<std::unique_ptr<Transfer>> closed_;  // whose orders are not over
 };
 
 }  // namespace tandem

@@ -128,7 +128,8 @@ void Driver::Launch(StreamSpec spec) {
   auto stream = std::make_unique<LoadStream>(StreamParts{.start = parts_.start,
                                                          .recorder = parts_.recorder,
                                                          .news = news_,
-                                                         .connection = options_.connection},
+                                                         .connection = options_.connection,
+                                                         .loss_expected = options_.loss_expected},
                                              std::move(spec));
   LoadStream& started = *stream;
   streams_.emplace(started.spec().id, std::move(stream));
@@ -188,6 +189,7 @@ void Driver::Count(const LoadStream& stream) {
   if (stream.spec().planned.nasty.has_value() || cancelled_) return;
   const RequestRecord& record = stream.record();
   if (record.code == absl::StatusCode::kOk || IsOverload(record.code)) return;
+  if (options_.loss_expected && IsLoss(record.code, record.reason)) return;
   ++outcome_.errors;
   if (options_.errors_max.has_value() && outcome_.errors > *options_.errors_max) {
     outcome_.too_many_errors = true;

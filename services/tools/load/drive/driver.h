@@ -37,6 +37,7 @@ struct DriveOptions {
   absl::Duration warmup;
   uint64_t warmup_requests = 0;
   std::optional<uint64_t> errors_max;  // one more ends the run; overload is no error
+  bool loss_expected = false;          // workers are killed meanwhile: nor is what tells of that
   bool ignore_eos = true;
   float temperature = 0;
   uint32_t stream_interval = 0;
@@ -54,7 +55,7 @@ struct DriveParts {
 };
 
 struct DriveOutcome {
-  uint64_t errors = 0;  // honest requests that failed, but for overload
+  uint64_t errors = 0;  // honest requests that failed, but for overload and expected loss
   bool too_many_errors = false;
   bool interrupted = false;
 };

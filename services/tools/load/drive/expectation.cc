@@ -24,7 +24,7 @@ RequestKind KindOf(Nasty nasty) {
 
 bool Fits(const NastyEnd& end) {
   using Code = absl::StatusCode;
-  if (end.code == Code::kResourceExhausted) return true;
+  if (end.code == Code::kResourceExhausted || end.lost) return true;
   switch (end.nasty) {
     case Nasty::kCancelEarly:
     case Nasty::kCancelQueued:
@@ -46,6 +46,10 @@ bool Fits(const NastyEnd& end) {
 bool IsOverload(absl::StatusCode code) {
   return code == absl::StatusCode::kResourceExhausted ||
          code == absl::StatusCode::kDeadlineExceeded;
+}
+
+bool IsLoss(absl::StatusCode code, absl::string_view reason) {
+  return code == absl::StatusCode::kUnavailable && !reason.empty();
 }
 
 }  // namespace tandem

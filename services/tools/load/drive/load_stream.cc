@@ -197,6 +197,7 @@ void LoadStream::CheckEnd() {
   ++record_.checks;
   if (!Fits({.nasty = *spec_.planned.nasty,
              .twin = spec_.twin_of.has_value(),
+             .lost = parts_.loss_expected && IsLoss(record_.code, record_.reason),
              .code = record_.code})) {
     Fail("status");
   }

@@ -41,6 +41,7 @@ struct StreamParts {
   Recorder& recorder;
   BoundedQueue<News>& news;
   const Connection& connection;
+  bool loss_expected = false;  // as in DriveOptions
 };
 
 struct StreamSpec {

@@ -51,7 +51,7 @@ std::string LoadHelp(Mode mode) {
                   "\nTIME is 500ms, 10s, 2m, 8h. Exit code: 0 fine; 1 a failed check, an error, or "
                   "nothing completed\n(search: no rate keeps to the limits); 2 wrong flags. What "
                   "the server sheds under overload\n(RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED) is a "
-                  "result, not an error.\n");
+                  "result, not an error; so is, with --expect-loss,\nUNAVAILABLE with a reason.\n");
   return out;
 }
 

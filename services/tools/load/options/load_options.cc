@@ -31,6 +31,7 @@ std::vector<FlagSpec> DriveFlags() {
           {"timeout", "TIME", "deadline of a request (default 120s)"},
           {"max-inflight", "N", "streams at once in an open loop; more wait (default 10000)"},
           {"max-errors", "N", "one more ends the run; overload is no error"},
+          {"expect-loss", "", "workers are killed meanwhile: to be told of it is a result"},
           {"ready-timeout", "TIME", "wait until the target serves (default 10s)"},
           {"temperature", "X", "0 = greedy (default)"},
           {"stop-at-eos", "", "answers may end early; without it each has all its tokens"},
@@ -83,6 +84,7 @@ void ReadDrive(FlagReader& reader, LoadOptions& options) {
   drive.inflight_max = reader.Whole("max-inflight", {.low = 1, .high = kConcurrencyMax})
                            .value_or(drive.inflight_max);
   drive.errors_max = reader.Whole("max-errors", {.high = kRequestsMax});
+  drive.loss_expected = reader.Has("expect-loss");
   drive.temperature =
       static_cast<float>(reader.Number("temperature", {.low = 0, .high = 100}).value_or(0));
   drive.ignore_eos = !reader.Has("stop-at-eos");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: what is counted shows at /metrics under the names of series.h; a taken port is an error.
+// Goal: what is counted shows at /metrics under the names of series.h; a taken port is an error,
+// and the end is prompt.
 // Method: scrape text.
 #include "services/runtime/metrics/registry.h"
 
@@ -44,6 +45,16 @@ TEST(MetricsRegistryTest, TakenPortIsAnErrorWithTheAddress) {
                                .listen = absl::StrCat("127.0.0.1:", first->port())});
   ASSERT_FALSE(second.ok());
   EXPECT_THAT(std::string(second.status().message()), HasSubstr("metrics_listen: 127.0.0.1:"));
+}
+
+// A process that has drained ends; nobody waits for a server that sleeps.
+TEST(MetricsRegistryTest, ItsServerEndsAtOnce) {
+  for (const char* const listen : {"127.0.0.1:0", "0.0.0.0:0"}) {
+    auto registry = Make(ProcessRole::kRouter, listen);
+    const absl::Time begin = Clock::Real().Now();
+    registry.reset();
+    EXPECT_LT(Clock::Real().Now() - begin, absl::Seconds(1)) << listen;
+  }
 }
 
 TEST(MetricsRegistryTest, WorkerSeriesFollowStepsPagesAndAge) {

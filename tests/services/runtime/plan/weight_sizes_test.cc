@@ -5,6 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "services/runtime/loader/loaded_model.h"
 #include "services/runtime/loader/store/checkpoint.h"
 #include "services/runtime/plan/model_folder.h"
 
@@ -40,6 +41,26 @@ TEST(WeightSizesTest, ReleasedModels) {
   const auto pro = ModelConfig::FromFolder(kModels + "v4-pro");
   ASSERT_TRUE(pro.ok()) << pro.status();
   EXPECT_NEAR(static_cast<double>(SizesOf(*pro).checkpoint), 850.7e9, 0.05e9);
+}
+
+// With WEIGHTS_SHARED they lie in /dev/shm.
+TEST(WeightSizesTest, PreparedOnHostIsWhatTheLoaderTakes) {
+  const auto config = ModelConfig::FromFolder(kModels + "tiny-v4");
+  ASSERT_TRUE(config.ok()) << config.status();
+  for (const bool reference : {false, true}) {
+    const kernels::KernelTable& table =
+        reference ? kernels::kCpuReferenceKernels : kernels::kCpuKernels;
+    int64_t taken = 0;
+    for (const int rank : {0, 1}) {
+      const auto loaded = LoadedModel::Load(
+          {.folder = kModels + "tiny-v4", .kernels = table, .shard = {.rank = rank, .ranks = 2}});
+      ASSERT_TRUE(loaded.ok()) << loaded.status();
+      taken += (*loaded)->bytes();
+    }
+    EXPECT_EQ(PreparedOnHost(*config, {.ranks = 2, .reference = reference}).value(), taken);
+  }
+  EXPECT_EQ(PreparedOnHost(*config, {.ranks = 8}).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 TEST(WeightSizesTest, AFolderWithoutWeightsIsNone) {

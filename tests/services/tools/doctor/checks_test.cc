@@ -141,9 +141,9 @@ TEST(DoctorChecksTest, SharedMemory) {
   box.host.shm_bytes = 64 << 20;
   box.host.shm_free_bytes = 60 << 20;
   EXPECT_THAT(Complaints(CheckHost({.host = box.host, .pci = {}})), HasSubstr("--shm-size"));
-  const Findings tight = CheckHost({.host = box.host, .pci = {}, .pool_bytes = 244'000'000});
+  const Findings tight = CheckHost({.host = box.host, .pci = {}, .shm_bytes = 244'000'000});
   EXPECT_TRUE(AnyProblem(tight));
-  EXPECT_THAT(Complaints(tight), HasSubstr("the pools take 244 MB"));
+  EXPECT_THAT(Complaints(tight), HasSubstr("decode workers take 244 MB"));
   EXPECT_THAT(Complaints(tight), HasSubstr("give it 268 MB"));
   box.host.shm_bytes.reset();
   EXPECT_THAT(Complaints(CheckHost({.host = box.host, .pci = {}})), HasSubstr("mount a tmpfs"));

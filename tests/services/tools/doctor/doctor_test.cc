@@ -54,6 +54,25 @@ TEST(DoctorTest, EachProblemIsNamed) {
   EXPECT_THAT(said.out, HasSubstr("problem"));
 }
 
+TEST(DoctorTest, WhoSharesWeightsNeedsAHolder) {
+  const std::string model = kSource + "/deploy/models/tiny-v4";
+  const std::string shared =
+      Put("doctor-shared.textproto", Worker(model, "weights: WEIGHTS_SHARED"));
+  const std::string own = Put("doctor-own.textproto", Worker(model));
+  const std::string ranks =
+      Put("doctor-ranks.textproto", Worker(model, "weights: WEIGHTS_SHARED tensor_parallel: 2"));
+  const Said held = RunVerb(RunDoctor, {"--prefill", shared, "--decode", own, "--decode", shared});
+  EXPECT_THAT(held.out, HasSubstr("one copy for prefill and decode"));
+  for (const std::string& decode : {own, ranks}) {
+    const Said said = RunVerb(RunDoctor, {"--prefill", shared, "--decode", decode});
+    EXPECT_EQ(said.code, 1);
+    EXPECT_THAT(said.out, HasSubstr("prefill shares those of tiny-v4, and no decode worker holds"));
+  }
+  EXPECT_THAT(RunVerb(RunDoctor, {"--prefill", shared}).out, Not(HasSubstr("holds them")));
+  EXPECT_THAT(RunVerb(RunDoctor, {"--prefill", own, "--decode", own}).out,
+              Not(HasSubstr("holds them")));
+}
+
 TEST(DoctorTest, AnAddressThatTwoProcessesName) {
   const std::string model = kSource + "/deploy/models/tiny-v4";
   const std::string text = absl::StrCat("worker { listen: \"127.0.0.1:1\" model_dir: \"", model,

@@ -34,6 +34,21 @@ TEST(ExpectationTest, EveryKindHasItsEnds) {
   EXPECT_EQ(Fitting(Nasty::kDuplicate, /*twin=*/true), Codes({Code::kAlreadyExists}));
 }
 
+TEST(ExpectationTest, ALossFitsEveryKind) {
+  for (int i = 0; i < kNastyKinds; ++i) {
+    for (const bool twin : {false, true}) {
+      NastyEnd end{.nasty = static_cast<Nasty>(i), .twin = twin, .code = Code::kUnavailable};
+      EXPECT_EQ(Fits(end), end.nasty == Nasty::kVanish) << NameOf(end.nasty);
+      end.lost = true;
+      EXPECT_TRUE(Fits(end)) << NameOf(end.nasty);
+    }
+  }
+  EXPECT_TRUE(IsLoss(Code::kUnavailable, "WORKER_LOST"));
+  EXPECT_FALSE(IsLoss(Code::kUnavailable, "")) << "the router itself is gone";
+  EXPECT_FALSE(IsLoss(Code::kInternal, "WORKER_LOST"));
+  EXPECT_FALSE(IsLoss(Code::kOk, ""));
+}
+
 TEST(ExpectationTest, OverloadIsNoError) {
   EXPECT_TRUE(IsOverload(Code::kResourceExhausted));
   EXPECT_TRUE(IsOverload(Code::kDeadlineExceeded));

@@ -139,6 +139,7 @@ class FakeInference::Service final : public v1::InferenceService::Service {
       if (sent > 0 && script.fault == Fault::kError) {
         return grpc::Status(grpc::StatusCode::INTERNAL, "broken");
       }
+      if (sent > 0 && script.fault == Fault::kLost) return Ended(WorkerLost({.message = "gone"}));
       v1::GenerateResponse delta;
       const bool skip = sent > 0 && script.fault == Fault::kSkipIndex;
       delta.mutable_delta()->set_first_index(sent + (skip ? 1 : 0));

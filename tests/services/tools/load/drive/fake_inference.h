@@ -30,6 +30,7 @@ enum class Fault {
   kNoFinished,
   kAcceptedLate,  // after the first token
   kError,         // INTERNAL in the answer
+  kLost,          // WORKER_LOST there
 };
 
 struct InferenceScript {

@@ -51,6 +51,25 @@ TEST_P(NastyTest, MeetsItsEndAndDisturbsNobody) {
   EXPECT_EQ(server.cancels(), static_cast<int>(cancels));
 }
 
+// In a soak that kills workers it is a result, to whomever it happens; else it is a failure.
+TEST(WorkerLossTest, CountsAsTheRunExpects) {
+  const FakeInference server({.first_token = absl::Milliseconds(5),
+                              .gap = absl::Milliseconds(5),
+                              .fault = Fault::kLost,
+                              .fault_every = 2});
+  PlanSpec plan = Requests(60);
+  plan.nasty_share = 0.5;
+  plan.nasty_kinds = {Nasty::kCancelMidway, Nasty::kCancelById, Nasty::kSlow, Nasty::kDuplicate};
+  for (const bool expected : {false, true}) {
+    const Driven driven =
+        Carry(server, {.options = {.concurrency = 4, .loss_expected = expected}, .plan = plan});
+    ASSERT_EQ(driven.result.errors.size(), 1U);
+    EXPECT_EQ(driven.result.errors[0].reason, "WORKER_LOST");
+    EXPECT_EQ(driven.outcome.errors, expected ? 0 : driven.result.errors[0].count);
+    EXPECT_EQ(FailedChecks(driven.result).empty(), expected);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Kinds, NastyTest, testing::Range(0, kNastyKinds), [](const auto& info) {
   std::string name = NameOf(static_cast<Nasty>(info.param));
   name.erase(std::remove(name.begin(), name.end(), '-'), name.end());

@@ -38,6 +38,8 @@ TEST(LoadOptionsTest, ClosedLoopHasDefaults) {
   EXPECT_EQ(options.duration, absl::Seconds(30));
   EXPECT_TRUE(options.drive.ignore_eos);
   EXPECT_EQ(options.drive.temperature, 0);
+  EXPECT_FALSE(options.drive.loss_expected);
+  EXPECT_TRUE(Parsed(Mode::kSoak, "--concurrency 7 --expect-loss").drive.loss_expected);
   EXPECT_THAT(options.given, ElementsAre(std::make_pair("concurrency", "7")));
 }
 
