@@ -80,6 +80,11 @@ prometheus::Histogram::BucketBoundaries Bounds(std::span<const double> bounds) {
   return {bounds.begin(), bounds.end()};
 }
 
+std::span<const double> Either(const google::protobuf::RepeatedField<double>& own,
+                               std::span<const double> usual) {
+  return own.empty() ? usual : std::span<const double>(own.data(), own.size());
+}
+
 // The HTTP library throws where it cannot bind; nothing past this function does.
 std::unique_ptr<prometheus::Exposer> Listen(const std::string& address) {
   try {
@@ -94,6 +99,7 @@ std::unique_ptr<prometheus::Exposer> Listen(const std::string& address) {
 struct MetricsRegistry::Impl {
   ProcessRole role;
   v1::MetricsCompat compat;
+  v1::HistogramBounds bounds;
   prometheus::Labels labels;
   prometheus::Labels alias_labels;
   // Exposer wants to watch it by weak pointer; nobody else shares it.
@@ -106,6 +112,7 @@ absl::StatusOr<std::unique_ptr<MetricsRegistry>> MetricsRegistry::Create(
   auto impl = std::make_unique<Impl>();
   impl->role = options.role;
   impl->compat = options.compat;
+  impl->bounds = options.bounds;
   impl->labels = {{"role", NameOf(options.role)}, {"model_name", options.model_name}};
   impl->alias_labels = {{"model_name", options.model_name}, {"engine", "0"}};
   if (!options.listen.empty()) {
@@ -128,6 +135,19 @@ MetricsRegistry::~MetricsRegistry() = default;
 
 ProcessRole MetricsRegistry::role() const {
   return impl_->role;
+}
+
+std::span<const double> MetricsRegistry::TtftBounds() const {
+  return Either(impl_->bounds.ttft(), series::kTtftBounds);
+}
+std::span<const double> MetricsRegistry::TokenBounds() const {
+  return Either(impl_->bounds.tpot(), series::kTokenBounds);
+}
+std::span<const double> MetricsRegistry::E2eBounds() const {
+  return Either(impl_->bounds.e2e(), series::kTtftBounds);
+}
+std::span<const double> MetricsRegistry::StageBounds() const {
+  return Either(impl_->bounds.stage(), series::kStageBounds);
 }
 
 prometheus::Family<prometheus::Counter>& MetricsRegistry::Counters(const series::Series& series) {
