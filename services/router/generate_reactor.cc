@@ -68,12 +68,12 @@ void GenerateReactor::OnCancelled() {
 }
 
 void GenerateReactor::OnFinished() {
-  strand_.PostLast([this] {
-    if (accepted_ && end_status_.ok()) {
-      parts_.metrics.stages.send.Observe(absl::ToDoubleSeconds(Now() - closed_at_));
-    }
-    delete this;
-  });
+  // Not on the strand: it may outlive the metrics, which wait for the call alone. What is read here
+  // does not change after Close.
+  if (accepted_ && code() == absl::StatusCode::kOk) {
+    parts_.metrics.stages.send.Observe(absl::ToDoubleSeconds(Now() - closed_at_));
+  }
+  strand_.PostLast([this] { delete this; });
 }
 
 void GenerateReactor::Begin() {
