@@ -9,6 +9,8 @@ from panels import dashboard, panel, query, share, variable
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TAIL = (0.5, 0.9, 0.99)
+# Stages that are parts of other stages.
+INNER = "kv_alloc_wait|decode_queue|first_decode_step|detokenize"
 
 
 def headline():
@@ -37,6 +39,12 @@ def headline():
     ]
 
 
+def mean_by_stage(which):
+    total, count = (f"sum by (stage) (rate(tandem_stage_seconds_{part}{{MODEL, {which}}}[RATE]))"
+                    for part in ("sum", "count"))
+    return [query(f"{total} / {count}", "{{stage}}")]
+
+
 def overview():
     return dashboard("tandem-overview", "Tandem / Overview", "Where requests are.", [
         *headline(),
@@ -47,14 +55,16 @@ def overview():
               [query("sum by (stage) (tandem_requests_inflight{MODEL})", "{{stage}}")],
               unit="short", stack=True),
         panel("Queues", "What waits or runs, by process kind and queue. requests: admitted by a "
-              "router; waiting: no step yet.",
+              "router; waiting: no step yet; handing: read by prefill, rows on their way.",
               [query("sum by (role, queue) (tandem_queue_depth{MODEL})", "{{role}} {{queue}}")],
               unit="short"),
-        panel("Mean time by stage", "Their sum is the mean request: the tallest is where to look.",
-              [query("sum by (stage) (rate(tandem_stage_seconds_sum{MODEL}[RATE])) / "
-                     "sum by (stage) (rate(tandem_stage_seconds_count{MODEL}[RATE]))",
-                     "{{stage}}")],
-              unit="s", stack=True),
+        panel("Mean time by stage", "One after another: their sum is the mean request, and the "
+              "tallest is where to look.", mean_by_stage(f'stage!~"{INNER}"'), unit="s",
+              stack=True),
+        panel("Inside of stages", "Means. kv_alloc_wait: of prefill_queue, for pages of the "
+              "prefill worker's own; decode_queue: of decode, for a turn in a step; "
+              "first_decode_step: that step; detokenize: of decode, all of an answer's tokens.",
+              mean_by_stage(f'stage=~"{INNER}"'), unit="s"),
         panel("p99 by stage", "The slowest hundredth of each stage.",
               share("tandem_stage_seconds", (0.99,), by="stage", legend="{{stage}} "), unit="s"),
         panel("Oldest waiting prompt", "The best sign of overload: grows as long as more comes in "
@@ -92,8 +102,8 @@ def requests():
         panel("Codes", "gRPC codes of requests that did not end with OK.",
               [query('sum by (code) (rate(tandem_requests_total{MODEL, code!="OK"}[RATE]))',
                      "{{code}}")], unit="reqps", stack=True),
-        panel("Refused", "Before any work, by reason. QUEUE_FULL and KV_BUDGET: more comes than "
-              "fits; the client is told when to try again.",
+        panel("Refused", "Before a token was read, by reason. QUEUE_FULL and KV_BUDGET: more comes "
+              "than fits; the client is told when to try again.",
               [query("sum by (reason) (rate(tandem_admission_rejected_total{MODEL}[RATE]))",
                      "{{reason}}")], unit="reqps", stack=True),
         panel("Time to first token", "From arrival to the first token, queueing included.",
@@ -121,8 +131,21 @@ def requests():
         panel("Slow readers", "Streams ended because their client did not read.",
               [query("sum by (instance) (rate(tandem_slow_reader_aborts_total{MODEL}[RATE]))",
                      "{{instance}}")], unit="reqps", warn=0.1),
-        panel("Tokenize p99", "Rendering the chat and tokenising, on the router.",
-              share("tandem_stage_seconds", (0.99,), labels='MODEL, stage="tokenize"'), unit="s"),
+        panel("Waiting for clients", "Seconds a second for which answers were ready and their "
+              "clients had not taken what was sent before; one a stream at most.",
+              [query("sum by (instance) (rate(tandem_stream_backpressure_seconds_total{MODEL}"
+                     "[RATE]))", "{{instance}}")], unit="short"),
+        panel("Tool calls", "parsed: as the format has them; repaired: out of place, and taken; "
+              "malformed: blocks that broke the format or were cut off.",
+              [query(f"sum(rate(tandem_tool_call_{what}_total{{MODEL}}[RATE]))", what)
+               for what in ("parsed", "repaired", "malformed")], unit="ops"),
+        panel("Retries", "Asked again of another worker because one drains.",
+              [query("sum by (stage, result) (rate(tandem_retries_total{MODEL}[RATE]))",
+                     "{{stage}} {{result}}")], unit="ops"),
+        panel("Before Reserve p99", "On the router: rendering a chat (template), tokenising, "
+              "choosing workers (route).",
+              share("tandem_stage_seconds", (0.99,), by="stage", legend="{{stage}} ",
+                    labels='MODEL, stage=~"template|tokenize|route"'), unit="s"),
         panel("Reserve p99", "Asking a decode worker for memory: it answers between two steps.",
               share("tandem_stage_seconds", (0.99,), labels='MODEL, stage="reserve"'), unit="s"),
     ])
@@ -132,7 +155,7 @@ def kv_handoff():
     return dashboard("tandem-kv", "Tandem / KV and hand-off",
                      "The decode workers' pools, and how prompts get into them.", [
         panel("Pages by state", "Of 256 tokens; their sum is the pools. leased_out: reserved, not "
-              "yet an answer; quarantined: a writer may still write.",
+              "yet an answer; receiving: prefill writes; quarantined: a writer may still write.",
               [query("sum by (state) (tandem_kv_blocks{MODEL})", "{{state}}")],
               unit="short", stack=True),
         panel("Use of each pool", "Reserve refuses with KV_BUDGET when a prompt and its whole "
@@ -170,6 +193,10 @@ def kv_handoff():
         panel("Hand-off bytes", "0 where rows are written in place.",
               [query("sum by (transport) (rate(tandem_kv_transfer_bytes_sum{MODEL}[RATE]))",
                      "{{transport}}")], unit="Bps"),
+        panel("Descriptors of a hand-off", "Copies, or runs of bytes; 0 where rows are written in "
+              "place. More for the same bytes: pages that lie apart.",
+              share("tandem_kv_transfer_descriptors", (0.5, 0.99), by="transport",
+                    legend="{{transport}} "), unit="short"),
         panel("Failed hand-offs", "By reason; downgrade: a link took bytes where shared memory was "
               "wanted.",
               [query("sum by (reason) (rate(tandem_kv_transfer_failures_total{MODEL}[RATE]))",

@@ -234,7 +234,8 @@ void DecodeLoop::Handle(WriteKvCommand& command) {
 void DecodeLoop::BeginStep() {
   running_.emplace(Running{.begin = Clock::Real().Now(), .batch = scheduler_.Next(), .chunks = {}});
   for (const SequenceId id : running_->batch) {
-    const Sequence& sequence = sequences_.at(id);
+    Sequence& sequence = sequences_.at(id);
+    sequence.stepped = std::min(sequence.stepped, running_->begin);
     running_->chunks.push_back({.tokens = {&sequence.token, 1},
                                 .start = sequence.position,
                                 .slot = sequence.memory.slot,
@@ -285,6 +286,9 @@ void DecodeLoop::Tell(const Written& written) {
   if (it == sequences_.end()) return;  // cancelled meanwhile
   Sequence& sequence = it->second;
   if (!sequence.stopped.ok()) return End(written.id, sequence.stopped);
+  if (sequence.last_token == sequence.begun) {
+    metrics_.OnFirstToken({.begun = sequence.begun, .step = sequence.stepped, .end = sample_.end});
+  }
   metrics_.inter_token_gap.Add(absl::ToDoubleSeconds(sample_.end - sequence.last_token));
   sequence.last_token = sample_.end;
 
@@ -342,10 +346,10 @@ void DecodeLoop::PublishState(absl::Time now) {
   state.set_draining(draining_);
   state.set_context_tokens_max(options_.context_tokens_max);
   watch_.Publish(state);
-  const int committed_pages = counts.pages_held - counts.pages_uncommitted;
   metrics_.SetPages({.free = pool.pages_free(),
-                     .leased_out = counts.pages_uncommitted - counts.pages_quarantined,
-                     .active = committed_pages,
+                     .leased_out = counts.pages_leased_out,
+                     .receiving = counts.pages_writing,
+                     .active = counts.pages_committed,
                      .quarantined = counts.pages_quarantined,
                      .page_tokens = kPageTokens});
   metrics_.SetLeases({.granted = counts.granted,

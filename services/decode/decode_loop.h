@@ -80,6 +80,7 @@ class DecodeLoop {
     int64_t position = 0;  // of the token to be read next
     int32_t token = 0;     // that token
     absl::Time begun;
+    absl::Time stepped = absl::InfiniteFuture();  // its first step began
     absl::Time last_token;
     absl::Status stopped;  // not OK: ends so when the step that it is in does
   };

@@ -57,7 +57,8 @@ absl::StatusOr<std::unique_ptr<MetricsRegistry>> MakeMetrics(const v1::DecodeCon
                                   .listen = config.worker().metrics_listen(),
                                   .version = Version(),
                                   .config_hash = ConfigHash(config),
-                                  .compat = config.worker().metrics_compat()});
+                                  .compat = config.worker().metrics_compat(),
+                                  .bounds = config.worker().histogram_bounds()});
 }
 
 absl::Status Run(const v1::DecodeConfig& config) {

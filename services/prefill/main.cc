@@ -92,7 +92,8 @@ absl::Status Run(const v1::PrefillConfig& config) {
                                             .listen = config.worker().metrics_listen(),
                                             .version = Version(),
                                             .config_hash = ConfigHash(config),
-                                            .compat = config.worker().metrics_compat()}));
+                                            .compat = config.worker().metrics_compat(),
+                                            .bounds = config.worker().histogram_bounds()}));
   PrefillMetrics metrics(*registry);
   WatchService watch;
   ASSIGN_OR_RETURN(PrefillLoop::Options options, LoopOptions(config, worker));

@@ -20,12 +20,6 @@ namespace {
 constexpr absl::Duration kIdleWait = absl::Milliseconds(50);
 constexpr absl::Duration kPublishInterval = absl::Milliseconds(200);
 
-PrefillMetrics::Transfer& TransferOf(PrefillMetrics& metrics, v1::KvChannelKind kind) {
-  if (kind == v1::KV_CHANNEL_KIND_SHARED) return metrics.shared;
-  if (kind == v1::KV_CHANNEL_KIND_IPC) return metrics.ipc;
-  return kind == v1::KV_CHANNEL_KIND_NCCL ? metrics.nccl : metrics.grpc;
-}
-
 }  // namespace
 
 PrefillLoop::PrefillLoop(const Options& options, Parts parts)
@@ -169,12 +163,12 @@ void PrefillLoop::On(Peer& peer, LeaseVerdict& verdict) {
   }
   if (!verdict.memory.has_value())
     return Drop(it->first, LeaseLost("the decode worker does not know the reservation any more"));
-  it->second.stage = Staging{.memory = *std::move(verdict.memory)};
+  it->second.stage = Staging{.memory = *std::move(verdict.memory), .since = Clock::Real().Now()};
   Begin(it->first, it->second, peer);
 }
 
 void PrefillLoop::Begin(SequenceId id, Prompt& prompt, Peer& peer) {
-  const Grant& memory = std::get<Staging>(prompt.stage).memory;
+  const auto& [memory, since] = std::get<Staging>(prompt.stage);
   const int tokens = static_cast<int>(prompt.tokens.size());
   if (const int64_t room = static_cast<int64_t>(memory.pages.size()) * kPageTokens; tokens > room) {
     return Drop(
@@ -189,6 +183,7 @@ void PrefillLoop::Begin(SequenceId id, Prompt& prompt, Peer& peer) {
                                   " pages of ", kPageTokens, " tokens, got ", tokens, " tokens")}));
   }
   if (!place.ok()) return Drop(id, place.status());
+  metrics_.stage_kv_alloc_wait.Observe(absl::ToDoubleSeconds(Clock::Real().Now() - since));
   const PoolId pool = place->pool;
   prompt.stage = Reading{.place = *std::move(place)};
   scheduler_.Submit(id, tokens, pool);
@@ -270,7 +265,7 @@ void PrefillLoop::HandOver(SequenceId id, Prompt& prompt, absl::Time now) {
   metrics_.prompt_time.Observe(absl::ToDoubleSeconds(now - prompt.begun));
   prompt.stage = Handing{.begin = now};
   KvChannel& channel = *peers_.Find(prompt.link)->channel;
-  prompt.bytes = channel.Write(prompt.key, static_cast<int>(prompt.tokens.size()));
+  prompt.travel = channel.Write(prompt.key, static_cast<int>(prompt.tokens.size()));
   channel.Fence(prompt.key, [this, id](absl::Status status) {
     PostAlways(FencePassed{.id = id, .status = std::move(status)});
   });
@@ -298,8 +293,10 @@ void PrefillLoop::Finish(SequenceId id) {
   KvChannel& channel = *peers_.Find(prompt.link)->channel;
   channel.Close(prompt.key);
   const absl::Duration transfer = Clock::Real().Now() - prompt.handed;
-  TransferOf(metrics_, channel.kind()).Observe(static_cast<double>(prompt.bytes), transfer);
-  metrics_.transfer_exposed.Observe(absl::ToDoubleSeconds(transfer));
+  metrics_.OnTransfer({.kind = channel.kind(),
+                       .bytes = prompt.travel.bytes,
+                       .descriptors = prompt.travel.descriptors,
+                       .took = transfer});
   *prompt.done.mutable_kv_transfer() = ToProto(transfer);
   v1::PrefillResponse response;
   *response.mutable_done() = std::move(prompt.done);
@@ -356,27 +353,27 @@ void PrefillLoop::PublishState(absl::Time now) {
   state.set_draining(draining_);
   state.set_context_tokens_max(options_.admission.context_tokens_max);
   watch_.Publish(state);
-  PublishWaiting(now);
+  PublishQueues(now);
   const int pages = staging_.pages.pages_total();
   metrics_.staging.Set({.pages_used = pages - staging_.pages.pages_free(),
                         .pages_total = pages,
                         .page_tokens = kPageTokens});
-  metrics_.engine.queue_waiting.Set(state.waiting());
-  metrics_.engine.queue_running.Set(state.running());
   peers_.ShowLinks();
   metrics_.engine.SetBusy(Busy());
 }
 
-void PrefillLoop::PublishWaiting(absl::Time now) {
-  absl::Time oldest = now;
-  double tokens = 0;
+void PrefillLoop::PublishQueues(absl::Time now) {
+  PrefillMetrics::Queues queues;
   for (const auto& [id, prompt] : prompts_) {
-    if (prompt.begun != absl::InfinitePast()) continue;
-    oldest = std::min(oldest, prompt.arrived);
-    tokens += static_cast<double>(prompt.tokens.size());
+    if (prompt.begun != absl::InfinitePast()) {
+      ++(std::holds_alternative<Reading>(prompt.stage) ? queues.running : queues.handing);
+      continue;
+    }
+    ++queues.waiting;
+    queues.oldest_waiting = std::max(queues.oldest_waiting, now - prompt.arrived);
+    queues.tokens_waiting += static_cast<double>(prompt.tokens.size());
   }
-  metrics_.oldest_waiting.Set(absl::ToDoubleSeconds(now - oldest));
-  metrics_.tokens_waiting.Set(tokens);
+  metrics_.SetQueues(queues);
 }
 
 void PrefillLoop::Stop() {

@@ -71,6 +71,7 @@ class PrefillLoop {
   struct Asking {};
   struct Staging {
     Grant memory;  // of the decode worker, as it says itself
+    absl::Time since;
   };
   struct Reading {
     KvPlace place;
@@ -90,8 +91,8 @@ class PrefillLoop {
     absl::Time begun = absl::InfinitePast();  // first chunk
     absl::Time handed;                        // first token sampled
     v1::PrefillDone done;
-    int read = 0;        // tokens
-    uint64_t bytes = 0;  // that were handed over
+    int read = 0;     // tokens
+    KvTravel travel;  // of the hand-off
     std::variant<Linking, Asking, Staging, Reading, Handing, Ending> stage = Linking{};
   };
   using Prompts = std::map<SequenceId, Prompt>;
@@ -140,7 +141,7 @@ class PrefillLoop {
   void Tend(absl::Time now);
   bool Busy() const { return scheduler_.running() + scheduler_.waiting() > 0; }
   void PublishState(absl::Time now);
-  void PublishWaiting(absl::Time now);
+  void PublishQueues(absl::Time now);
   void Stop();
 
   const Options options_;

@@ -20,7 +20,8 @@ void ChoiceReport::Enter(prometheus::Gauge* stage) {
   if (inflight_ != nullptr) inflight_->Increment();
 }
 
-void ChoiceReport::OnTokenized(absl::Time now) {
+void ChoiceReport::OnPlaced(const Preparation& parts, absl::Time now) {
+  preparation_ = parts;
   *timing_.mutable_tokenize() = ToProto(now - arrival_);
   stage_begin_ = now;
   Enter(&metrics_.inflight_reserve);
@@ -54,9 +55,9 @@ void ChoiceReport::OnDelta(absl::Time now) {
   last_delta_ = now;
 }
 
-v1::Timing ChoiceReport::OnEnded(uint32_t completion_tokens, v1::FinishReason reason,
-                                 absl::Time now) {
+v1::Timing ChoiceReport::OnEnded(const Answer& answer, v1::FinishReason reason, absl::Time now) {
   Enter(nullptr);
+  const uint32_t completion_tokens = answer.completion_tokens();
   *timing_.mutable_total() = ToProto(now - arrival_);
   if (first_token_ != absl::InfinitePast()) {
     *timing_.mutable_decode() = ToProto(now - stage_begin_);
@@ -69,8 +70,16 @@ v1::Timing ChoiceReport::OnEnded(uint32_t completion_tokens, v1::FinishReason re
   metrics_.e2e.Observe(absl::ToDoubleSeconds(now - arrival_));
   metrics_.answer_tokens.Observe(completion_tokens);
   Observe(timing_);
+  CountToolCalls(answer.tool_calls(), /*cut=*/!answer.finished().has_value());
   JudgeEnd(reason, now - arrival_);
   return timing_;
+}
+
+// What was cut off from outside is no fault of the model's.
+void ChoiceReport::CountToolCalls(const ToolCallCounts& calls, bool cut) {
+  if (calls.parsed > 0) metrics_.tool_calls_parsed.Increment(calls.parsed);
+  if (calls.repaired > 0) metrics_.tool_calls_repaired.Increment(calls.repaired);
+  if (calls.malformed > 0 && !cut) metrics_.tool_calls_malformed.Increment(calls.malformed);
 }
 
 void ChoiceReport::JudgeEnd(v1::FinishReason reason, absl::Duration took) {
@@ -82,16 +91,25 @@ void ChoiceReport::JudgeEnd(v1::FinishReason reason, absl::Duration took) {
 }
 
 void ChoiceReport::Observe(const v1::Timing& timing) {
-  const auto observe = [](prometheus::Histogram& stage, const google::protobuf::Duration& time) {
-    stage.Observe(absl::ToDoubleSeconds(FromProto(time)));
+  const auto add = [](prometheus::Histogram& stage, absl::Duration time) {
+    stage.Observe(absl::ToDoubleSeconds(time));
   };
-  if (timing.has_tokenize()) observe(metrics_.stage_tokenize, timing.tokenize());
-  if (timing.has_reserve()) observe(metrics_.stage_reserve, timing.reserve());
+  const auto observe = [add](prometheus::Histogram& stage, const google::protobuf::Duration& time) {
+    add(stage, FromProto(time));
+  };
+  if (timing.has_tokenize()) {
+    const auto& [render, route] = preparation_;
+    if (render > absl::ZeroDuration()) add(metrics_.stages.render, render);
+    add(metrics_.stages.tokenize, FromProto(timing.tokenize()) - render - route);
+    add(metrics_.stages.route, route);
+  }
+  if (timing.has_reserve()) observe(metrics_.stages.reserve, timing.reserve());
   if (!timing.has_prefill()) return;
-  observe(metrics_.stage_prefill_queue, timing.prefill_queue());
-  observe(metrics_.stage_prefill, timing.prefill());
-  observe(metrics_.stage_kv_transfer, timing.kv_transfer());
-  observe(metrics_.stage_decode, timing.decode());
+  observe(metrics_.stages.prefill_queue, timing.prefill_queue());
+  observe(metrics_.stages.prefill, timing.prefill());
+  observe(metrics_.stages.kv_transfer, timing.kv_transfer());
+  observe(metrics_.stages.decode, timing.decode());
+  add(metrics_.stages.detokenize, detokenize_);
   const absl::Duration waited = FromProto(timing.reserve()) + FromProto(timing.prefill_queue());
   metrics_.queue_time.Observe(absl::ToDoubleSeconds(waited));
   const absl::Duration worked =

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "services/router/answer/answer.h"
 #include "services/runtime/metrics/router_metrics.h"
 #include "tandem/v1/inference.pb.h"
 #include "tandem/v1/worker.pb.h"
@@ -21,13 +22,20 @@ class ChoiceReport {
   ChoiceReport(const ChoiceReport&) = delete;
   ChoiceReport& operator=(const ChoiceReport&) = delete;
 
-  void OnTokenized(absl::Time now);  // Reserve begins
+  // Parts of what lies between the arrival and Reserve; the rest is the tokeniser's.
+  struct Preparation {
+    absl::Duration render;  // of a chat; zero without
+    absl::Duration route;   // its workers were chosen
+  };
+  void OnPlaced(const Preparation& parts, absl::Time now);  // Reserve begins
   void OnReserved(absl::Time now);
   void OnPrefillBegins();
   void OnPrefilled(const v1::PrefillDone& done, absl::Time now);
+  // So long took tokens that came to become text; any number of times.
+  void OnRead(absl::Duration took) { detokenize_ += took; }
   void OnDelta(absl::Time now);
   // Once: the times of the whole choice.
-  v1::Timing OnEnded(uint32_t completion_tokens, v1::FinishReason reason, absl::Time now);
+  v1::Timing OnEnded(const Answer& answer, v1::FinishReason reason, absl::Time now);
 
   v1::Stage stage() const { return stage_; }
   // reserve, prefill or decode: for messages.
@@ -36,6 +44,7 @@ class ChoiceReport {
  private:
   void Enter(prometheus::Gauge* stage);
   void Observe(const v1::Timing& timing);
+  void CountToolCalls(const ToolCallCounts& calls, bool cut);
   void JudgeEnd(v1::FinishReason reason, absl::Duration took);
 
   RouterMetrics& metrics_;
@@ -45,6 +54,8 @@ class ChoiceReport {
   absl::Time last_delta_ = absl::InfinitePast();
   v1::Stage stage_ = v1::STAGE_PREFILL;
   prometheus::Gauge* inflight_ = nullptr;  // the stage that it counts in
+  Preparation preparation_;
+  absl::Duration detokenize_;
   v1::Timing timing_;
 };
 

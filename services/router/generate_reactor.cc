@@ -7,6 +7,7 @@
 #include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "absl/types/span.h"
 #include "services/runtime/base/clock.h"
 #include "services/runtime/base/log.h"
 #include "services/runtime/base/status_macros.h"
@@ -20,10 +21,6 @@ absl::Time Now() {
   return Clock::Real().Now();
 }
 
-uint32_t ChoicesOf(const v1::GenerateRequest& request) {
-  return request.sampling().has_n() ? request.sampling().n() : 1;
-}
-
 std::string RandomHex() {
   absl::BitGen bits;
   return absl::StrCat(absl::Hex(absl::Uniform<uint64_t>(bits), absl::kZeroPad16));
@@ -32,17 +29,6 @@ std::string RandomHex() {
 AnswerForm FormOf(const v1::GenerateRequest& request) {
   if (!request.has_chat()) return AnswerForm::kPlain;
   return request.thinking() == v1::THINKING_ON ? AnswerForm::kThinking : AnswerForm::kChat;
-}
-
-std::vector<uint32_t> StopIdsOf(const v1::GenerateRequest& request, uint32_t eos) {
-  std::vector<uint32_t> ids(request.stop_token_ids().begin(), request.stop_token_ids().end());
-  if (!request.ignore_eos()) ids.push_back(eos);
-  return ids;
-}
-
-// Of prompt and answer, as far as it can be told without a look at the prompt.
-uint32_t TokensAtLeast(const v1::GenerateRequest& request) {
-  return std::max(1, request.token_ids().ids_size()) + std::max(1U, request.max_tokens());
 }
 
 }  // namespace
@@ -70,16 +56,7 @@ bool GenerateReactor::Coalesce(v1::GenerateResponse& last, v1::GenerateResponse&
   if (next.has_heartbeat()) return true;  // What waits already shows life.
   if (!last.has_delta() || !next.has_delta()) return false;
   if (last.delta().choice() != next.delta().choice()) return false;
-  // Keeps its own first_index; lists and texts are appended, in which protobuf leaves strings to
-  // us.
-  v1::Delta& into = *last.mutable_delta();
-  v1::Delta& from = *next.mutable_delta();
-  into.mutable_text()->append(from.text());
-  into.mutable_reasoning()->append(from.reasoning());
-  from.clear_text();
-  from.clear_reasoning();
-  from.set_first_index(into.first_index());
-  into.MergeFrom(from);
+  Join(*last.mutable_delta(), *next.mutable_delta());
   return true;
 }
 
@@ -91,6 +68,11 @@ void GenerateReactor::OnCancelled() {
 }
 
 void GenerateReactor::OnFinished() {
+  // Not on the strand: it may outlive the metrics, which wait for the call alone. What is read here
+  // does not change after Close.
+  if (accepted_ && code() == absl::StatusCode::kOk) {
+    parts_.metrics.stages.send.Observe(absl::ToDoubleSeconds(Now() - closed_at_));
+  }
   strand_.PostLast([this] { delete this; });
 }
 
@@ -104,8 +86,9 @@ void GenerateReactor::Begin() {
   if (status.ok()) status = MakeChoices();
   if (!status.ok()) return EndAll(std::move(status), v1::FINISH_REASON_ERROR);
   ArmTimer();
+  const absl::Time now = Now();
   for (const auto& choice : choices_) {
-    choice->report->OnTokenized(Now());
+    choice->report->OnPlaced({.render = prompt_.rendering, .route = now - tokenized_}, now);
     choice->session->Reserve();
   }
 }
@@ -135,7 +118,8 @@ absl::StatusOr<Prompt> GenerateReactor::Tokenize() const {
   }
   if (request_.stop_size() > 0) RETURN_IF_ERROR(parts_.model.NeedTokenizer("stop"));
   const auto& ids = request_.token_ids().ids();
-  return Prompt{.text = "", .token_ids = std::vector<uint32_t>(ids.begin(), ids.end())};
+  return Prompt{
+      .text = "", .token_ids = std::vector<uint32_t>(ids.begin(), ids.end()), .rendering = {}};
 }
 
 absl::Status GenerateReactor::MakeChoices() {
@@ -143,7 +127,8 @@ absl::Status GenerateReactor::MakeChoices() {
   prompt_.text.clear();
   ASSIGN_OR_RETURN(tokens_max_,
                    AnswerTokensMax(request_, prompt_.token_ids.size(), parts_.Limits()));
-  if (Now() >= deadline_) return DeadlinePassed("tokenize");
+  tokenized_ = Now();
+  if (tokenized_ >= deadline_) return DeadlinePassed("tokenize");
   v1::SamplingParams sampling = ResolveSampling(
       request_,
       {.temperature = parts_.model.default_temperature(), .top_p = parts_.model.default_top_p()});
@@ -192,6 +177,7 @@ absl::StatusOr<std::unique_ptr<Session>> GenerateReactor::MakeSession(
 void GenerateReactor::OnSession(uint32_t index, SessionEvent event) {
   Choice& choice = *choices_[index];
   if (std::holds_alternative<Reserved>(event)) OnReserved(choice);
+  if (const auto* retried = std::get_if<Retried>(&event)) parts_.metrics.CountRetry(retried->ok);
   if (const auto* progress = std::get_if<Progress>(&event)) {
     choice.prefilled_tokens = progress->tokens;
   }
@@ -210,7 +196,7 @@ void GenerateReactor::OnReserved(Choice& choice) {
   message.mutable_accepted()->set_request_id(id_);
   message.mutable_accepted()->set_prompt_tokens(static_cast<uint32_t>(prompt_.token_ids.size()));
   accepted_ = true;
-  Send(std::move(message));
+  Send(std::move(message), Now());
   parts_.metrics.prompt_tokens.Observe(static_cast<double>(prompt_.token_ids.size()));
   parts_.metrics.params_n.Observe(static_cast<double>(choices_.size()));
   parts_.metrics.params_max_tokens.Observe(tokens_max_);
@@ -220,33 +206,41 @@ void GenerateReactor::OnReserved(Choice& choice) {
   }
 }
 
+template <typename Tokens>
+void GenerateReactor::Read(Choice& choice, const Tokens& tokens) {
+  const absl::Time begin = Now();
+  for (const v1::SampledToken& token : tokens) choice.answer->Push(token);
+  choice.report->OnRead(Now() - begin);
+}
+
 void GenerateReactor::OnPrefilled(Choice& choice, const v1::PrefillDone& done) {
   choice.prefilled_tokens = static_cast<uint32_t>(prompt_.token_ids.size());
   choice.report->OnPrefilled(done, Now());
   if (!done.prompt_logprobs().empty()) choice.answer->SetPromptLogprobs(done.prompt_logprobs());
-  choice.answer->Push(done.first());
+  Read(choice, absl::MakeConstSpan(&done.first(), 1));
   if (!choice.answer->finished().has_value()) choice.session->Generate();
   Deliver(choice);
 }
 
 void GenerateReactor::OnGenerated(Choice& choice,
                                   const v1::DecodeServiceGenerateResponse& message) {
-  for (const v1::SampledToken& token : message.tokens()) choice.answer->Push(token);
+  Read(choice, message.tokens());
   Deliver(choice);
 }
 
 void GenerateReactor::Deliver(Choice& choice) {
   if (choice.answer->Ready()) {
-    choice.report->OnDelta(Now());
+    const absl::Time now = Now();
+    choice.report->OnDelta(now);
     v1::GenerateResponse message;
     *message.mutable_delta() = choice.answer->Take();
-    Send(std::move(message));
+    Send(std::move(message), now);
   }
   if (choice.answer->finished().has_value()) choice.session->Stop();
 }
 
-void GenerateReactor::Send(v1::GenerateResponse message) {
-  last_sent_ = Now();
+void GenerateReactor::Send(v1::GenerateResponse message, absl::Time now) {
+  last_sent_ = now;
   if (closed_ || Write(std::move(message))) return;
   // A client that is gone is told apart by OnCancelled, which comes too: nobody reads this status
   // then.
@@ -295,6 +289,7 @@ void GenerateReactor::MaybeClose() {
   }
   if (pending_ > 0) return;
   closed_ = true;
+  closed_at_ = Now();
   Log();
   if (ReasonOf(end_status_) == "SLOW_READER") return CloseNow(end_status_);
   Close(end_status_);
@@ -313,9 +308,10 @@ void GenerateReactor::SendFinished(uint32_t index) {
   finished.mutable_usage()->set_prompt_tokens(static_cast<uint32_t>(prompt_.token_ids.size()));
   finished.mutable_usage()->set_completion_tokens(tokens);
   finished.mutable_usage()->set_reasoning_tokens(choice.answer->reasoning_tokens());
-  *finished.mutable_timing() = choice.report->OnEnded(tokens, finished.reason(), Now());
+  const absl::Time now = Now();
+  *finished.mutable_timing() = choice.report->OnEnded(*choice.answer, finished.reason(), now);
   finished.set_stop_text(choice.answer->stop_text());
-  Send(std::move(message));
+  Send(std::move(message), now);
 }
 
 void GenerateReactor::ArmTimer() {
@@ -357,22 +353,24 @@ void GenerateReactor::SendHeartbeat() {
   v1::GenerateResponse message;
   message.mutable_heartbeat()->set_stage((*behind)->report->stage());
   message.mutable_heartbeat()->set_prefilled_tokens((*behind)->prefilled_tokens);
-  Send(std::move(message));
+  Send(std::move(message), Now());
 }
 
 void GenerateReactor::Log() const {
   uint64_t completion = 0;
+  uint64_t read = 0;
   v1::FinishReason reason = end_reason_.value_or(v1::FINISH_REASON_STOP);
   for (const auto& choice : choices_) {
     completion += choice->answer->completion_tokens();
+    read += choice->prefilled_tokens;
     if (!end_reason_.has_value()) reason = *choice->answer->finished();
   }
   const std::string outcome = OutcomeOf(end_status_, reason);
   const std::string code = absl::StatusCodeToString(end_status_.code());
   const std::string why = ReasonOf(end_status_);
   parts_.metrics.CountRequest({.outcome = outcome, .code = code, .tenant = key_name_});
-  // A worker without room refuses as well, before any work.
-  const bool refused = choices_.empty() || (!accepted_ && outcome == "rejected");
+  // A worker without room, or with too long a queue, refuses as well, before any work.
+  const bool refused = choices_.empty() || (read == 0 && outcome == "rejected");
   if (refused && !end_status_.ok()) parts_.metrics.CountRejected(why.empty() ? code : why);
   if (why == "SLOW_READER") parts_.metrics.slow_reader_aborts.Increment();
   LogInfo("request", {{"id", id_},

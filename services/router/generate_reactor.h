@@ -71,6 +71,9 @@ class GenerateReactor final : public StreamWriter<v1::GenerateResponse> {
   ~GenerateReactor() override = default;
   size_t Weight(const v1::GenerateResponse& message) const override;
   bool Coalesce(v1::GenerateResponse& last, v1::GenerateResponse& next) override;
+  void OnWaited(absl::Duration waited) override {
+    parts_.metrics.stream_backpressure.Increment(absl::ToDoubleSeconds(waited));
+  }
   void OnCancelled() override;
   void OnFinished() override;
 
@@ -86,9 +89,12 @@ class GenerateReactor final : public StreamWriter<v1::GenerateResponse> {
   void OnPrefilled(Choice& choice, const v1::PrefillDone& done);
   void OnGenerated(Choice& choice, const v1::DecodeServiceGenerateResponse& message);
   void OnEnded(uint32_t index, const absl::Status& status);
+  // Tokens become text.
+  template <typename Tokens>
+  void Read(Choice& choice, const Tokens& tokens);
   // Writes what is due, and stops the session of an answer that is complete.
   void Deliver(Choice& choice);
-  void Send(v1::GenerateResponse message);
+  void Send(v1::GenerateResponse message, absl::Time now);
   void SendFinished(uint32_t index);
 
   // The first reason wins; every session stops.
@@ -116,6 +122,8 @@ class GenerateReactor final : public StreamWriter<v1::GenerateResponse> {
   bool admitted_ = false;  // stands in the request table
   bool accepted_ = false;  // Accepted was sent
   bool closed_ = false;
+  absl::Time tokenized_;
+  absl::Time closed_at_;
   // Set once the request ends for all choices at once.
   std::optional<v1::FinishReason> end_reason_;
   absl::Status end_status_;

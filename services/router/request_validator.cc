@@ -174,6 +174,16 @@ absl::Status ValidateDetokenize(const v1::DetokenizeRequest& request, const Requ
   return out.ToStatus();
 }
 
+std::vector<uint32_t> StopIdsOf(const v1::GenerateRequest& request, uint32_t eos) {
+  std::vector<uint32_t> ids(request.stop_token_ids().begin(), request.stop_token_ids().end());
+  if (!request.ignore_eos()) ids.push_back(eos);
+  return ids;
+}
+
+uint32_t TokensAtLeast(const v1::GenerateRequest& request) {
+  return std::max(1, request.token_ids().ids_size()) + std::max(1U, request.max_tokens());
+}
+
 absl::StatusOr<uint32_t> AnswerTokensMax(const v1::GenerateRequest& request, uint64_t prompt_tokens,
                                          const RequestLimits& limits) {
   if (prompt_tokens == 0) return InvalidField("input", "the prompt has 0 tokens; it needs 1");

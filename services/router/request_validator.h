@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -32,6 +33,15 @@ struct SamplingDefaults {
 absl::Status ValidateRequest(const v1::GenerateRequest& request, const RequestLimits& limits);
 absl::Status ValidateTokenize(const v1::TokenizeRequest& request);
 absl::Status ValidateDetokenize(const v1::DetokenizeRequest& request, const RequestLimits& limits);
+
+// Completions that are asked for.
+inline uint32_t ChoicesOf(const v1::GenerateRequest& request) {
+  return request.sampling().has_n() ? request.sampling().n() : 1;
+}
+// Tokens that end an answer; `eos`: the model's.
+std::vector<uint32_t> StopIdsOf(const v1::GenerateRequest& request, uint32_t eos);
+// Of prompt and answer, as far as it can be told without a look at the prompt.
+uint32_t TokensAtLeast(const v1::GenerateRequest& request);
 
 // Tokens of the answer at most. PROMPT_TOO_LONG when there is no room for one; INVALID_FIELD when
 // the request's own max_tokens does not fit, or the prompt is empty.

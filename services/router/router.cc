@@ -40,7 +40,8 @@ absl::StatusOr<std::unique_ptr<Router>> Router::Create(const v1::RouterConfig& c
                                             .listen = config.metrics_listen(),
                                             .version = Version(),
                                             .config_hash = ConfigHash(config),
-                                            .compat = config.metrics_compat()}));
+                                            .compat = config.metrics_compat(),
+                                            .bounds = config.histogram_bounds()}));
   router->metrics_ = std::make_unique<RouterMetrics>(
       *router->metrics_registry_, router->model_->context_tokens_max(), LimitsOf(config.slo()));
   ASSIGN_OR_RETURN(ServerCredentials credentials, ListenCredentials("tls", config));

@@ -236,6 +236,7 @@ void Session::Reserve() {
 void Session::OnReserve(const absl::Status& status, const v1::ReserveResponse& response) {
   reserve_.reset();
   if (ReasonOf(status) == "KV_BUDGET") workers_->Refused();
+  if (places_ > 1) on_event_(Retried{.ok = status.ok()});
   if (ReasonOf(status) == "DRAINING" && !over_ && PlaceAnew()) return Reserve();
   if (status.ok()) {
     reservation_ = response.reservation();

@@ -27,6 +27,9 @@ namespace tandem {
 
 // What a session tells its owner.
 struct Reserved {};
+struct Retried {
+  bool ok = false;  // whether another decode worker has taken what one that drains did not
+};
 struct Progress {
   uint32_t tokens = 0;  // of the prompt, read
 };
@@ -39,7 +42,7 @@ struct Generated {
 struct Ended {
   absl::Status status;  // OK after Stop, and after Generate's own end
 };
-using SessionEvent = std::variant<Reserved, Progress, Prefilled, Generated, Ended>;
+using SessionEvent = std::variant<Reserved, Retried, Progress, Prefilled, Generated, Ended>;
 
 struct SessionOptions {
   std::string request_id;

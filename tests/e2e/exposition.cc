@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "services/runtime/base/status_macros.h"
 #include "services/tools/load/check/scrape.h"
 
 namespace tandem {
@@ -145,9 +146,10 @@ Exposition ParseExposition(const std::string& text) {
   return Reader().Read(text);
 }
 
-absl::StatusOr<std::string> ScrapeMetrics(int port) {
-  return HttpGet({.host = "127.0.0.1", .port = absl::StrCat(port), .path = "/metrics"},
-                 absl::Seconds(10));
+absl::StatusOr<Exposition> ScrapeMetrics(const std::string& endpoint) {
+  ASSIGN_OR_RETURN(const MetricsUrl url, ParseMetricsUrl(endpoint));
+  ASSIGN_OR_RETURN(const std::string text, HttpGet(url, absl::Seconds(10)));
+  return ParseExposition(text);
 }
 
 }  // namespace tandem

@@ -34,7 +34,7 @@ struct Exposition {
 
 Exposition ParseExposition(const std::string& text);
 
-// GET http://127.0.0.1:port/metrics. The body; UNAVAILABLE if it is not 200.
-absl::StatusOr<std::string> ScrapeMetrics(int port);
+// GET http://endpoint/metrics, read; UNAVAILABLE if it is not 200.
+absl::StatusOr<Exposition> ScrapeMetrics(const std::string& endpoint);
 
 }  // namespace tandem

@@ -4,7 +4,6 @@
 // a form that Prometheus reads. Method: scrape before and after, through both kinds of channel.
 #include <set>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
@@ -23,14 +22,11 @@ namespace vllm = series::vllm;
 constexpr int kTokens = 12;
 
 Exposition Scrape(const Cluster& cluster, const std::string& name) {
-  const std::string endpoint = cluster.metrics_endpoint(name);
-  int port = 0;
-  EXPECT_TRUE(absl::SimpleAtoi(endpoint.substr(endpoint.rfind(':') + 1), &port));
-  const absl::StatusOr<std::string> text = ScrapeMetrics(port);
-  EXPECT_TRUE(text.ok()) << text.status();
-  const Exposition out = ParseExposition(text.value_or("\n"));
-  EXPECT_THAT(out.faults, testing::IsEmpty()) << name;
-  return out;
+  absl::StatusOr<Exposition> out = ScrapeMetrics(cluster.metrics_endpoint(name));
+  EXPECT_TRUE(out.ok()) << out.status();
+  if (!out.ok()) return {};
+  EXPECT_THAT(out->faults, testing::IsEmpty()) << name;
+  return *std::move(out);
 }
 
 // What a request must add to a sum.
@@ -80,8 +76,17 @@ Expectation OfTheRouter(double prompt_tokens) {
                     {vllm::kParamsMaxTokens, "_sum", {}, kTokens},
                     {series::kTpot, "_count", {}, 1},
                     {series::kE2e, "_count", {}, 1},
-                    {series::kStage, "_count", {{"stage", "decode"}}, 1}},
-          .present = {{series::kQueueDepth, "", {{"queue", "requests"}}},
+                    {series::kStage, "_count", {{"stage", "template"}}, 1},
+                    {series::kStage, "_count", {{"stage", "tokenize"}}, 1},
+                    {series::kStage, "_count", {{"stage", "route"}}, 1},
+                    {series::kStage, "_count", {{"stage", "reserve"}}, 1},
+                    {series::kStage, "_count", {{"stage", "decode"}}, 1},
+                    {series::kStage, "_count", {{"stage", "detokenize"}}, 1},
+                    {series::kStage, "_count", {{"stage", "send"}}, 1}},
+          // What moves the first two: router_metrics_test.cc, slow_reader_test.cc.
+          .present = {{series::kRetries, "", {{"stage", "reserve"}, {"result", "ok"}}},
+                      {series::kStreamBackpressure, "", {}},
+                      {series::kQueueDepth, "", {{"queue", "requests"}}},
                       {series::kSlowReaderAborts, "", {}},
                       {series::kWorkersUp, "", {{"kind", "prefill"}}},
                       {series::kWorkersUp, "", {{"kind", "decode"}}},
@@ -99,8 +104,11 @@ Expectation OfPrefill(const std::string& transport, double prompt_tokens) {
                     {vllm::kPromptTokensBySource, "", {}, prompt_tokens},
                     {vllm::kPrefillTime, "_count", {}, 1},
                     {series::kKvTransfer, "_count", handed, 1},
-                    {series::kKvTransferBytes, "_count", handed, 1}},
+                    {series::kKvTransferBytes, "_count", handed, 1},
+                    {series::kKvTransferDescriptors, "_count", handed, 1},
+                    {series::kStage, "_count", {{"stage", "kv_alloc_wait"}}, 1}},
           .present = {{series::kQueueDepth, "", {{"queue", "waiting"}}},
+                      {series::kQueueDepth, "", {{"queue", "handing"}}},
                       {series::kStep, "_count", {{"phase", "prefill"}}},
                       {series::kQueueOldestAge, "", {{"queue", "waiting"}}},
                       {series::kQueueCost, "", {{"queue", "waiting"}}},
@@ -124,10 +132,13 @@ Expectation OfDecode(const std::string& transport, double prompt_tokens) {
                     {vllm::kDecodeTime, "_count", {}, 1},
                     {vllm::kExternalHits, "", {}, prompt_tokens},
                     {series::kGraphSteps, "", {{"hit", "false"}}, kTokens - 1},
+                    {series::kStage, "_count", {{"stage", "decode_queue"}}, 1},
+                    {series::kStage, "_count", {{"stage", "first_decode_step"}}, 1},
                     {series::kTokens, "", {{"kind", "wasted"}}, 0},
                     {series::kKvBlocks, "", {}, 0}},
           .present = {{series::kQueueDepth, "", {{"queue", "running"}}},
                       {series::kKvBlocks, "", {{"state", "free"}}},
+                      {series::kKvBlocks, "", {{"state", "receiving"}}},
                       {series::kStepLaunches, "", {{"batch", "1"}}},
                       {series::kKvBytes, "", {{"pool", "compressed"}}},
                       {series::kKvQuarantine, "", {}},
@@ -177,15 +188,44 @@ TEST_P(MetricsTest, OneRequestMovesTheSeriesOfAllThreeProcesses) {
     ExpectSoon(cluster, want, before.at(want.process));
   }
   // Rows that are written in place do not travel.
-  const double bytes =
-      Scrape(cluster, "prefill-0")
-          .Sum(absl::StrCat(series::kKvTransferBytes.name, "_sum"), {{"transport", GetParam()}});
-  if (GetParam() == "grpc") {
-    EXPECT_GT(bytes, 0);
-  } else {
-    EXPECT_EQ(bytes, 0);
+  const Exposition prefill = Scrape(cluster, "prefill-0");
+  for (const series::Series& each : {series::kKvTransferBytes, series::kKvTransferDescriptors}) {
+    const double moved = prefill.Sum(absl::StrCat(each.name, "_sum"), {{"transport", GetParam()}});
+    if (GetParam() == "grpc") {
+      EXPECT_GT(moved, 0) << each.name;
+    } else {
+      EXPECT_EQ(moved, 0) << each.name;
+    }
   }
   EXPECT_EQ(before.at("decode-0").Sum(series::kKvBlocks.name), kDecodePages);
+}
+
+// An answer of the simulated engine repeats the user's words: here blocks of calls, of which the
+// first is as the format has it, the second is out of place, the third is broken.
+TEST(MetricsToolCallsTest, AnswersWithCallsMoveAllThree) {
+  const Cluster cluster({.worker_extra = "engine: ENGINE_SIM sim { decode_step { nanos: 1000 } }"});
+  ASSERT_TRUE(cluster.WaitReady(absl::Seconds(100)).ok());
+  const Exposition before = Scrape(cluster, "router");
+  const std::string call = "<｜DSML｜invoke name=\"f\">\n\n</｜DSML｜invoke>\n";
+  const std::string close = "</｜DSML｜tool_calls>";
+  const std::string block = "\n\n<｜DSML｜tool_calls>\n" + call + close;
+  v1::GenerateRequest request =
+      GreedyChat(block + block + "\n\n<｜DSML｜tool_calls>\nf(x)" + close, false, 1);
+  const Outcome asked = Generate(*cluster.NewClient(), request);
+  ASSERT_TRUE(asked.status.ok()) << asked.status;
+  // Once through the prompt, and no further.
+  request.set_max_tokens(asked.prompt_tokens - 1);
+  request.set_ignore_eos(true);
+  const Outcome outcome = Generate(*cluster.NewClient(), request);
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  EXPECT_EQ(outcome.only().tool_calls.size(), 2U);
+  ExpectSoon(cluster,
+             {.process = "router",
+              .moved = {{series::kToolCallParsed, "", {}, 1},
+                        {series::kToolCallRepaired, "", {}, 1},
+                        {series::kToolCallMalformed, "", {}, 1}},
+              .present = {}},
+             before);
 }
 
 TEST(MetricsLabelsTest, EverySeriesSaysRoleAndModel) {

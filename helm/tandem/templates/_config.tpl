@@ -1,6 +1,7 @@
 {{/* SPDX-License-Identifier: Apache-2.0
 The three configs in the services' own text format. Values mirror the messages of config.proto, so
-one recursion renders them all: a map is a message, a string an enum's name, a number a number. */}}
+one recursion renders them all: a map is a message, a string an enum's name, a number a number, a
+list of numbers a repeated field. */}}
 
 {{- define "tandem.message" -}}
 {{- range $name, $value := . }}
@@ -10,6 +11,8 @@ one recursion renders them all: a map is a message, a string an enum's name, a n
 }
 {{- else if kindIs "string" $value }}
 {{ $name }}: {{ $value }}
+{{- else if kindIs "slice" $value }}
+{{ $name }}: {{ toJson $value }}
 {{- else if not (kindIs "invalid" $value) }}
 {{ $name }}: {{ int64 $value }}
 {{- end }}

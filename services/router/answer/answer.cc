@@ -30,6 +30,17 @@ std::optional<StreamParser> ParserOf(AnswerForm form) {
 
 }  // namespace
 
+void Join(v1::Delta& into, v1::Delta& from) {
+  // Keeps its own first_index; lists and texts are appended, in which protobuf leaves strings to
+  // us.
+  into.mutable_text()->append(from.text());
+  into.mutable_reasoning()->append(from.reasoning());
+  from.clear_text();
+  from.clear_reasoning();
+  from.set_first_index(into.first_index());
+  into.MergeFrom(from);
+}
+
 Answer::Answer(const AnswerOptions& options)
     : options_(options),
       detokenizer_(DetokenizerOf(options.tokenizer)),

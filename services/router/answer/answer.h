@@ -36,6 +36,9 @@ struct AnswerOptions {
   std::string tool_call_prefix;  // of the ids of tool calls; their index follows
 };
 
+// Two deltas of a choice as one: `from`, which is used up, follows `into`.
+void Join(v1::Delta& into, v1::Delta& from);
+
 class Answer {
  public:
   explicit Answer(const AnswerOptions& options);
@@ -58,6 +61,10 @@ class Answer {
 
   uint32_t completion_tokens() const { return completion_tokens_; }
   uint32_t reasoning_tokens() const { return reasoning_tokens_; }
+  // As StreamParser has them, after the end.
+  ToolCallCounts tool_calls() const {
+    return parser_.has_value() ? parser_->calls() : ToolCallCounts();
+  }
   // The stop text met; empty without.
   std::string stop_text() const;
 

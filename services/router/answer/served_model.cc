@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "services/runtime/base/clock.h"
 #include "services/runtime/base/log.h"
 #include "services/runtime/base/status_macros.h"
 #include "services/runtime/rpc/status.h"
@@ -118,18 +119,20 @@ absl::Status ServedModel::NeedTokenizer(absl::string_view field) const {
 absl::StatusOr<Prompt> ServedModel::FromText(absl::string_view text) const {
   RETURN_IF_ERROR(NeedTokenizer("text"));
   ASSIGN_OR_RETURN(const std::vector<int32_t> ids, tokenizer_->Encode(text));
-  return Prompt{.text = std::string(text), .token_ids = Unsigned(ids)};
+  return Prompt{.text = std::string(text), .token_ids = Unsigned(ids), .rendering = {}};
 }
 
 absl::StatusOr<Prompt> ServedModel::FromChat(const ChatRendering& rendering) const {
   RETURN_IF_ERROR(NeedTokenizer("chat"));
+  const absl::Time begin = Clock::Real().Now();
   ASSIGN_OR_RETURN(std::vector<Message> messages, MessagesOf(rendering.chat));
   RETURN_IF_ERROR(Attach(rendering.chat, messages));
   auto rendered = EncodeChat(messages, EncodingOf(rendering));
   if (!rendered.ok()) return InField("chat.messages", rendered.status());
+  const absl::Duration took = Clock::Real().Now() - begin;
   ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
                    tokenizer_->Encode(rendered->text, {.plain = rendered->user_text}));
-  return Prompt{.text = std::move(rendered->text), .token_ids = Unsigned(ids)};
+  return Prompt{.text = std::move(rendered->text), .token_ids = Unsigned(ids), .rendering = took};
 }
 
 }  // namespace tandem

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "services/runtime/model/config/model_config.h"
 #include "services/runtime/text/tokenizer.h"
 #include "tandem/v1/inference.pb.h"
@@ -19,6 +20,7 @@ namespace tandem {
 struct Prompt {
   std::string text;
   std::vector<uint32_t> token_ids;
+  absl::Duration rendering;  // of a chat, before it was tokenised
 };
 
 struct ChatRendering {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/runtime/config/field_check.h"
 
+#include <cmath>
+
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -40,6 +42,22 @@ void FieldCheck::Positive(absl::string_view field, const google::protobuf::Durat
   const absl::Duration max = absl::Hours(24) * 365;
   if (duration > absl::ZeroDuration() && duration <= max) return;
   Fail(field, absl::StrCat(absl::FormatDuration(duration), " is not above 0 and at most a year"));
+}
+
+void FieldCheck::Rising(absl::string_view field,
+                        const google::protobuf::RepeatedField<double>& values) {
+  constexpr int kMost = 64;
+  if (values.size() > kMost) {
+    Fail(field, absl::StrCat("at most ", kMost, " bounds, got ", values.size()));
+  }
+  double before = 0;
+  for (const double value : values) {
+    // Written so that NaN fails.
+    if (!(value > before) || !std::isfinite(value)) {
+      return Fail(field, absl::StrCat(value, " is not finite and above ", before));
+    }
+    before = value;
+  }
 }
 
 void FieldCheck::UpTo(absl::string_view field, const google::protobuf::Duration& value,

@@ -10,6 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "google/protobuf/duration.pb.h"
+#include "google/protobuf/repeated_field.h"
 
 namespace tandem {
 
@@ -28,6 +29,8 @@ class FieldCheck {
   void Positive(absl::string_view field, const google::protobuf::Duration& value);
   // From zero to `max`, well-formed.
   void UpTo(absl::string_view field, const google::protobuf::Duration& value, absl::Duration max);
+  // Finite, above zero, each above the one before, at most 64; none is fine.
+  void Rising(absl::string_view field, const google::protobuf::RepeatedField<double>& values);
   // host:port or [v6]:port with a port to connect to: 1 to 65535.
   void Endpoint(absl::string_view field, absl::string_view value);
   // As Endpoint; port 0 = any free one.

@@ -43,6 +43,11 @@ void CheckMetrics(const Config& config, FieldCheck& check) {
   if (!v1::MetricsCompat_IsValid(config.metrics_compat())) {
     check.Fail("metrics_compat", "is no known system");
   }
+  const v1::HistogramBounds& bounds = config.histogram_bounds();
+  check.Rising("histogram_bounds.ttft", bounds.ttft());
+  check.Rising("histogram_bounds.tpot", bounds.tpot());
+  check.Rising("histogram_bounds.e2e", bounds.e2e());
+  check.Rising("histogram_bounds.stage", bounds.stage());
 }
 
 template <typename Config>

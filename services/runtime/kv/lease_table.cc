@@ -183,17 +183,16 @@ LeaseTable::Counts LeaseTable::counts() const {
   for (const auto& [id, lease] : leases_) {
     const int pages = static_cast<int>(lease.memory.pages.size());
     out.pages_held += pages;
-    if (std::holds_alternative<Granted>(lease.state)) ++out.granted;
-    if (std::holds_alternative<Writing>(lease.state)) ++out.writing;
-    if (std::holds_alternative<Filled>(lease.state)) ++out.filled;
-    if (std::holds_alternative<Committed>(lease.state)) {
-      ++out.committed;
-    } else {
-      out.pages_uncommitted += pages;
-    }
+    const auto add = [pages](int& leases, int& of_pages) {
+      ++leases;
+      of_pages += pages;
+    };
+    if (std::holds_alternative<Granted>(lease.state)) add(out.granted, out.pages_leased_out);
+    if (std::holds_alternative<Writing>(lease.state)) add(out.writing, out.pages_writing);
+    if (std::holds_alternative<Filled>(lease.state)) add(out.filled, out.pages_leased_out);
+    if (std::holds_alternative<Committed>(lease.state)) add(out.committed, out.pages_committed);
     if (std::holds_alternative<Quarantined>(lease.state)) {
-      ++out.quarantined;
-      out.pages_quarantined += pages;
+      add(out.quarantined, out.pages_quarantined);
     }
   }
   return out;

@@ -95,9 +95,9 @@ class LeaseTable {
 
   struct Counts {
     int granted = 0, writing = 0, filled = 0, committed = 0, quarantined = 0;
-    int pages_held = 0;         // sum over all leases
-    int pages_uncommitted = 0;  // of those, not (or no longer) a running sequence's
-    int pages_quarantined = 0;  // of those, waiting for their writer
+    int pages_held = 0;        // sum over all leases: of those
+    int pages_leased_out = 0;  // granted or filled
+    int pages_writing = 0, pages_committed = 0, pages_quarantined = 0;
     int64_t expired_total = 0;
   };
   Counts counts() const;

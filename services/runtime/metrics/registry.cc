@@ -85,6 +85,11 @@ auto& Register(Builder make, const series::Series& series, const prometheus::Lab
   return make.Name(series.name).Help(series.help).Labels(labels).Register(registry);
 }
 
+std::span<const double> Either(const google::protobuf::RepeatedField<double>& own,
+                               std::span<const double> usual) {
+  return own.empty() ? usual : std::span<const double>(own.data(), own.size());
+}
+
 // Connects, and lets go again; does not wait.
 void Knock(const addrinfo& address) {
   const int fd = socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -148,6 +153,7 @@ prometheus::Histogram::BucketBoundaries Bounds(std::span<const double> bounds) {
 struct MetricsRegistry::Impl {
   ProcessRole role;
   v1::MetricsCompat compat;
+  v1::HistogramBounds bounds;
   prometheus::Labels labels;
   prometheus::Labels alias_labels;
   // Exposer wants to watch it by weak pointer; nobody else shares it.
@@ -160,6 +166,7 @@ absl::StatusOr<std::unique_ptr<MetricsRegistry>> MetricsRegistry::Create(
   auto impl = std::make_unique<Impl>();
   impl->role = options.role;
   impl->compat = options.compat;
+  impl->bounds = options.bounds;
   impl->labels = {{"role", NameOf(options.role)}, {"model_name", options.model_name}};
   impl->alias_labels = {{"model_name", options.model_name}, {"engine", "0"}};
   if (!options.listen.empty()) {
@@ -182,6 +189,19 @@ MetricsRegistry::~MetricsRegistry() = default;
 
 ProcessRole MetricsRegistry::role() const {
   return impl_->role;
+}
+
+std::span<const double> MetricsRegistry::TtftBounds() const {
+  return Either(impl_->bounds.ttft(), series::kTtftBounds);
+}
+std::span<const double> MetricsRegistry::TokenBounds() const {
+  return Either(impl_->bounds.tpot(), series::kTokenBounds);
+}
+std::span<const double> MetricsRegistry::E2eBounds() const {
+  return Either(impl_->bounds.e2e(), series::kTtftBounds);
+}
+std::span<const double> MetricsRegistry::StageBounds() const {
+  return Either(impl_->bounds.stage(), series::kStageBounds);
 }
 
 prometheus::Family<prometheus::Counter>& MetricsRegistry::Counters(const series::Series& series) {

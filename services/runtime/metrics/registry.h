@@ -30,6 +30,7 @@ struct MetricsOptions {
   std::string config_hash;  // of the effective configuration
   // What of vllm_series.h is shown as well.
   v1::MetricsCompat compat = v1::METRICS_COMPAT_NONE;
+  v1::HistogramBounds bounds;  // instead of series.h's
 };
 
 class MetricsRegistry {
@@ -43,12 +44,23 @@ class MetricsRegistry {
   prometheus::Family<prometheus::Counter>& Counters(const series::Series& series);
   prometheus::Family<prometheus::Gauge>& Gauges(const series::Series& series);
 
+  // The config's, else series.h's. They live as long as the registry.
+  std::span<const double> TtftBounds() const;
+  std::span<const double> TokenBounds() const;
+  std::span<const double> E2eBounds() const;
+  std::span<const double> StageBounds() const;
+
   struct HistogramSpec {
     const series::Series& series;
     std::span<const double> bounds;
     prometheus::Labels labels = {};
   };
   prometheus::Histogram& Histogram(const HistogramSpec& spec);
+  // tandem_stage_seconds of one stage.
+  prometheus::Histogram& Stage(const std::string& stage) {
+    return Histogram(
+        {.series = series::kStage, .bounds = StageBounds(), .labels = {{"stage", stage}}});
+  }
 
   // Aliases: null where they are not shown, or where this role owns none of that name.
   prometheus::Counter* AliasCounter(const series::Series& series,

@@ -14,9 +14,8 @@ prometheus::Gauge& Inflight(MetricsRegistry& registry, const std::string& stage)
   return registry.Gauges(series::kRequestsInflight).Add({{"stage", stage}});
 }
 
-prometheus::Histogram& Stage(MetricsRegistry& registry, const std::string& stage) {
-  return registry.Histogram(
-      {.series = series::kStage, .bounds = series::kStageBounds, .labels = {{"stage", stage}}});
+prometheus::Counter& Retries(MetricsRegistry& registry, const std::string& result) {
+  return registry.Counters(series::kRetries).Add({{"stage", "reserve"}, {"result", result}});
 }
 
 // A native histogram and its alias.
@@ -65,11 +64,15 @@ RouterMetrics::RouterMetrics(MetricsRegistry& registry, double tokens_max, const
       beats_refused(registry.Counters(series::kWorkerBeats).Add({{"outcome", "refused"}})),
       beats_missed(registry.Counters(series::kWorkerBeats).Add({{"outcome", "missed"}})),
       slow_reader_aborts(registry.Counters(series::kSlowReaderAborts).Add({})),
-      ttft(Twins(registry, {.series = series::kTtft, .bounds = series::kTtftBounds},
+      stream_backpressure(registry.Counters(series::kStreamBackpressure).Add({})),
+      tool_calls_parsed(registry.Counters(series::kToolCallParsed).Add({})),
+      tool_calls_repaired(registry.Counters(series::kToolCallRepaired).Add({})),
+      tool_calls_malformed(registry.Counters(series::kToolCallMalformed).Add({})),
+      ttft(Twins(registry, {.series = series::kTtft, .bounds = registry.TtftBounds()},
                  {.series = vllm::kTtft, .bounds = vllm::kTtftBounds})),
-      tpot(Twins(registry, {.series = series::kTpot, .bounds = series::kTokenBounds},
+      tpot(Twins(registry, {.series = series::kTpot, .bounds = registry.TokenBounds()},
                  {.series = vllm::kTpot, .bounds = vllm::kTokenBounds})),
-      e2e(Twins(registry, {.series = series::kE2e, .bounds = series::kTtftBounds},
+      e2e(Twins(registry, {.series = series::kE2e, .bounds = registry.E2eBounds()},
                 {.series = vllm::kE2e, .bounds = vllm::kRequestBounds})),
       prompt_tokens(
           Twins(registry, {.series = series::kPromptLength, .bounds = series::kTokenCountBounds},
@@ -77,14 +80,9 @@ RouterMetrics::RouterMetrics(MetricsRegistry& registry, double tokens_max, const
       answer_tokens(
           Twins(registry, {.series = series::kAnswerLength, .bounds = series::kTokenCountBounds},
                 {.series = vllm::kAnswerLength, .bounds = vllm::TokenCountBounds(tokens_max)})),
-      chunk_gap(
-          registry.Histogram({.series = series::kStreamChunkGap, .bounds = series::kTokenBounds})),
-      stage_tokenize(Stage(registry, "tokenize")),
-      stage_reserve(Stage(registry, "reserve")),
-      stage_prefill_queue(Stage(registry, "prefill_queue")),
-      stage_prefill(Stage(registry, "prefill")),
-      stage_kv_transfer(Stage(registry, "kv_transfer")),
-      stage_decode(Stage(registry, "decode")),
+      chunk_gap(registry.Histogram(
+          {.series = series::kStreamChunkGap, .bounds = registry.TokenBounds()})),
+      stages(registry),
       queue_time(
           {registry.AliasHistogram({.series = vllm::kQueueTime, .bounds = vllm::kRequestBounds})}),
       inference_time({registry.AliasHistogram(
@@ -98,6 +96,8 @@ RouterMetrics::RouterMetrics(MetricsRegistry& registry, double tokens_max, const
       slo_e2e(registry, {.name = "e2e", .most = slo.e2e}),
       requests_(registry.Counters(series::kRequests)),
       rejected_(registry.Counters(series::kAdmissionRejected)),
+      retries_ok_(Retries(registry, "ok")),
+      retries_failed_(Retries(registry, "failed")),
       success_stop_(Success(registry, "stop")),
       success_length_(Success(registry, "length")),
       success_abort_(Success(registry, "abort")),

@@ -40,6 +40,32 @@ class SloCounter {
   prometheus::Counter* bad_ = nullptr;
 };
 
+// tandem_stage_seconds, as far as a router tells of it.
+struct RouterStages {
+  explicit RouterStages(MetricsRegistry& registry)
+      : render(registry.Stage("template")),
+        tokenize(registry.Stage("tokenize")),
+        route(registry.Stage("route")),
+        reserve(registry.Stage("reserve")),
+        prefill_queue(registry.Stage("prefill_queue")),
+        prefill(registry.Stage("prefill")),
+        kv_transfer(registry.Stage("kv_transfer")),
+        decode(registry.Stage("decode")),
+        detokenize(registry.Stage("detokenize")),
+        send(registry.Stage("send")) {}
+
+  prometheus::Histogram& render;
+  prometheus::Histogram& tokenize;
+  prometheus::Histogram& route;
+  prometheus::Histogram& reserve;
+  prometheus::Histogram& prefill_queue;
+  prometheus::Histogram& prefill;
+  prometheus::Histogram& kv_transfer;
+  prometheus::Histogram& decode;
+  prometheus::Histogram& detokenize;
+  prometheus::Histogram& send;
+};
+
 struct RouterMetrics {
   // `tokens_max`: prompt and answer at most, where the bounds of the aliases end.
   RouterMetrics(MetricsRegistry& registry, double tokens_max, const SloLimits& slo = {});
@@ -51,6 +77,8 @@ struct RouterMetrics {
   };
   void CountRequest(const RequestEnd& end) ABSL_LOCKS_EXCLUDED(mutex_);
   void CountRejected(const std::string& reason);
+  // Of Reserve.
+  void CountRetry(bool ok) { (ok ? retries_ok_ : retries_failed_).Increment(); }
 
   prometheus::Gauge& inflight_reserve;
   prometheus::Gauge& inflight_prefill;
@@ -64,18 +92,17 @@ struct RouterMetrics {
   prometheus::Counter& beats_refused;
   prometheus::Counter& beats_missed;
   prometheus::Counter& slow_reader_aborts;
+  prometheus::Counter& stream_backpressure;  // seconds
+  prometheus::Counter& tool_calls_parsed;
+  prometheus::Counter& tool_calls_repaired;
+  prometheus::Counter& tool_calls_malformed;
   TwinHistogram ttft;
   TwinHistogram tpot;
   TwinHistogram e2e;
   TwinHistogram prompt_tokens;  // a request
   TwinHistogram answer_tokens;  // a choice
   prometheus::Histogram& chunk_gap;
-  prometheus::Histogram& stage_tokenize;
-  prometheus::Histogram& stage_reserve;
-  prometheus::Histogram& stage_prefill_queue;
-  prometheus::Histogram& stage_prefill;
-  prometheus::Histogram& stage_kv_transfer;
-  prometheus::Histogram& stage_decode;
+  RouterStages stages;
   // Aliases of sums of stages, and of what a request asks for.
   TwinHistogram queue_time;
   TwinHistogram inference_time;
@@ -90,6 +117,8 @@ struct RouterMetrics {
   LabelCap tenants_ ABSL_GUARDED_BY(mutex_);
   prometheus::Family<prometheus::Counter>& requests_;
   prometheus::Family<prometheus::Counter>& rejected_;
+  prometheus::Counter& retries_ok_;
+  prometheus::Counter& retries_failed_;
   TwinCounter success_stop_;
   TwinCounter success_length_;
   TwinCounter success_abort_;

@@ -29,6 +29,9 @@ inline constexpr double kStageBounds[] = {.0001, .00025, .0005, .001, .0025, .00
                                           5,     10,     25,    60,   120,   600};
 inline constexpr double kTransferBounds[] = {.0001, .00025, .0005, .001, .0025, .005, .01, .025,
                                              .05,   .1,     .25,   .5,   1,     2.5,  5};
+// Copies, or runs of bytes.
+inline constexpr double kDescriptorBounds[] = {1,   4,    16,   64,    128,   256,
+                                               512, 1024, 4096, 16384, 65536, 262144};
 // Bytes.
 inline constexpr double kBytesBounds[] = {1 << 16, 1 << 18, 1 << 20, 1 << 22,
                                           1 << 24, 1 << 26, 1 << 28, 1 << 30};
@@ -64,19 +67,38 @@ inline constexpr Series kTpot = {"tandem_request_tpot_seconds",
                                  Owner::kRouter};
 inline constexpr Series kE2e = {"tandem_request_e2e_seconds", "From a request's arrival to its end",
                                 Owner::kRouter};
-inline constexpr Series kStage = {
-    "tandem_stage_seconds",
-    "Time of a choice by stage (tokenize, reserve, prefill_queue, prefill, kv_transfer, decode)",
-    Owner::kRouter};
 inline constexpr Series kStreamChunkGap = {"tandem_stream_chunk_gap_seconds",
                                            "Between two deltas of a choice", Owner::kRouter};
-inline constexpr Series kAdmissionRejected = {"tandem_admission_rejected_total",
-                                              "Requests refused before any work, by reason",
-                                              Owner::kRouter};
+inline constexpr Series kAdmissionRejected = {
+    "tandem_admission_rejected_total",
+    "Requests refused before a token of them was read, by reason, whichever process refused",
+    Owner::kRouter};
+inline constexpr Series kRetries = {
+    "tandem_retries_total",
+    "Calls made again on another worker because one drains, by stage (reserve) and result (ok, "
+    "failed); nothing else is tried twice",
+    Owner::kRouter};
+inline constexpr Series kToolCallParsed = {"tandem_tool_call_parsed_total",
+                                           "Tool calls of answers, written as the format has it",
+                                           Owner::kRouter};
+inline constexpr Series kToolCallRepaired = {
+    "tandem_tool_call_repaired_total",
+    "Tool calls that stood where none may (inside the reasoning, in a second block, without a "
+    "block or the blank line before it) and were taken all the same",
+    Owner::kRouter};
+inline constexpr Series kToolCallMalformed = {
+    "tandem_tool_call_malformed_total",
+    "Blocks of tool calls that broke the format, or whose answer ended before they did: what came "
+    "after is lost",
+    Owner::kRouter};
 inline constexpr Series kPromptLength = {
     "tandem_request_prompt_tokens", "Tokens of a prompt, one sample a request", Owner::kRouter};
 inline constexpr Series kAnswerLength = {
     "tandem_request_generation_tokens", "Tokens of an answer, one sample a choice", Owner::kRouter};
+inline constexpr Series kStreamBackpressure = {
+    "tandem_stream_backpressure_seconds_total",
+    "Time for which answers were ready and their clients had not taken what was sent before",
+    Owner::kRouter};
 inline constexpr Series kSlowReaderAborts = {
     "tandem_slow_reader_aborts_total",
     "Streams that were ended because their client did not read them", Owner::kRouter};
@@ -123,7 +145,8 @@ inline constexpr Series kInterTokenGap = {"tandem_inter_token_gap_seconds",
                                           "Between two tokens of a sequence", Owner::kDecode};
 inline constexpr Series kKvBlocks = {
     "tandem_kv_blocks",
-    "Pages of 256 tokens by state (free, leased_out, active, quarantined); their sum is the pool",
+    "Pages of 256 tokens by state (free, leased_out, receiving, active, quarantined); their sum is "
+    "the pool",
     Owner::kDecode};
 inline constexpr Series kKvBytes = {
     "tandem_kv_bytes", "Bytes of the pool by what they hold (compressed, indexer, window, states)",
@@ -148,6 +171,11 @@ inline constexpr Series kKvTransfer = {
 inline constexpr Series kKvTransferBytes = {"tandem_kv_transfer_bytes",
                                             "Bytes of one hand-off, by transport and direction",
                                             Owner::kPrefill};
+inline constexpr Series kKvTransferDescriptors = {
+    "tandem_kv_transfer_descriptors",
+    "Copies (ipc) or runs of bytes (nccl, grpc) of one hand-off once neighbours are joined, by "
+    "transport and direction; in place there are none",
+    Owner::kPrefill};
 inline constexpr Series kKvTransferThroughput = {
     "tandem_kv_transfer_throughput_bytes_per_second",
     "Bytes of one hand-off over its seconds, by transport and direction; in place there are none",
@@ -175,9 +203,21 @@ inline constexpr Series kPeerLink = {
     "stands, 2 = stands with a slower transport than asked for",
     Owner::kPrefill};
 
-// All.
-inline constexpr Series kQueueDepth = {"tandem_queue_depth", "Entries of a bounded queue, by queue",
-                                       Owner::kAll};
+// All, or each a part.
+// A stage belongs to the process that measures it (README.md).
+inline constexpr Series kStage = {
+    "tandem_stage_seconds",
+    "Time by stage. Router, one after another: template, tokenize, route, reserve, prefill_queue, "
+    "prefill, kv_transfer, decode (a choice), send (a request). Inside of those: detokenize "
+    "(router, of decode), kv_alloc_wait (prefill worker, of prefill_queue), decode_queue and "
+    "first_decode_step (decode worker, of decode)",
+    Owner::kAll};
+inline constexpr Series kQueueDepth = {
+    "tandem_queue_depth",
+    "Entries of a bounded queue, by queue: requests (router: admitted, not ended); waiting and "
+    "running (workers: before and from the first step on); handing (prefill: read, rows on their "
+    "way)",
+    Owner::kAll};
 inline constexpr Series kConfigInfo = {
     "tandem_config_info", "Always 1; label hash, of the effective configuration", Owner::kAll};
 inline constexpr Series kBuildInfo = {"tandem_build_info", "Always 1; label version", Owner::kAll};

@@ -19,16 +19,11 @@ prometheus::Gauge& GaugeOf(MetricsRegistry& registry, const series::Series& seri
   return registry.Gauges(series).Add(labels);
 }
 
-PrefillMetrics::Transfer TransferOf(MetricsRegistry& registry, const std::string& transport) {
-  const prometheus::Labels labels = {{"transport", transport}, {"direction", "write"}};
-  return {
-      .seconds = registry.Histogram(
-          {.series = series::kKvTransfer, .bounds = series::kTransferBounds, .labels = labels}),
-      .bytes = registry.Histogram(
-          {.series = series::kKvTransferBytes, .bounds = series::kBytesBounds, .labels = labels}),
-      .throughput = registry.Histogram({.series = series::kKvTransferThroughput,
-                                        .bounds = series::kThroughputBounds,
-                                        .labels = labels})};
+MetricsRegistry::HistogramSpec HandOff(const std::string& transport, const series::Series& series,
+                                       std::span<const double> bounds) {
+  return {.series = series,
+          .bounds = bounds,
+          .labels = {{"transport", transport}, {"direction", "write"}}};
 }
 
 }  // namespace
@@ -57,8 +52,9 @@ EngineMetrics::EngineMetrics(MetricsRegistry& registry, const std::string& phase
                         {.series = series::kStepTokens, .bounds = series::kTokenCountBounds}),
                     registry.AliasHistogram(
                         {.series = vllm::kIterationTokens, .bounds = vllm::kIterationBounds})}),
-      step_(registry.Histogram(
-          {.series = series::kStep, .bounds = series::kStageBounds, .labels = {{"phase", phase}}})),
+      step_(registry.Histogram({.series = series::kStep,
+                                .bounds = registry.StageBounds(),
+                                .labels = {{"phase", phase}}})),
       last_step_age_(GaugeOf(registry, series::kLastStepAge, {})),
       last_step_(Clock::Real().Now()) {
   (void)registry.AliasCounter(vllm::kPreemptions);
@@ -105,19 +101,29 @@ void CacheMetrics::Set(const Use& use) {
   info.Set(1);
 }
 
+PrefillMetrics::Transfer::Transfer(MetricsRegistry& registry, const std::string& transport)
+    : seconds(registry.Histogram(HandOff(transport, series::kKvTransfer, series::kTransferBounds))),
+      bytes(registry.Histogram(HandOff(transport, series::kKvTransferBytes, series::kBytesBounds))),
+      descriptors(registry.Histogram(
+          HandOff(transport, series::kKvTransferDescriptors, series::kDescriptorBounds))),
+      throughput(registry.Histogram(
+          HandOff(transport, series::kKvTransferThroughput, series::kThroughputBounds))) {}
+
 PrefillMetrics::PrefillMetrics(MetricsRegistry& registry)
     : engine(registry, "prefill"),
-      shared(TransferOf(registry, "shared")),
-      ipc(TransferOf(registry, "ipc")),
-      nccl(TransferOf(registry, "nccl")),
-      grpc(TransferOf(registry, "grpc")),
-      transfer_exposed(registry.Histogram(
-          {.series = series::kKvTransferExposed, .bounds = series::kTransferBounds})),
+      stage_kv_alloc_wait(registry.Stage("kv_alloc_wait")),
       staging(registry),
-      oldest_waiting(GaugeOf(registry, series::kQueueOldestAge, {{"queue", "waiting"}})),
-      tokens_waiting(GaugeOf(registry, series::kQueueCost, {{"queue", "waiting"}})),
       prompt_time({registry.AliasHistogram(
           {.series = vllm::kPrefillTime, .bounds = vllm::kRequestBounds})}),
+      shared_(registry, "shared"),
+      ipc_(registry, "ipc"),
+      nccl_(registry, "nccl"),
+      grpc_(registry, "grpc"),
+      transfer_exposed_(registry.Histogram(
+          {.series = series::kKvTransferExposed, .bounds = series::kTransferBounds})),
+      handing_(GaugeOf(registry, series::kQueueDepth, {{"queue", "handing"}})),
+      oldest_waiting_(GaugeOf(registry, series::kQueueOldestAge, {{"queue", "waiting"}})),
+      tokens_waiting_(GaugeOf(registry, series::kQueueCost, {{"queue", "waiting"}})),
       failures_(registry.Counters(series::kKvTransferFailures)),
       links_(registry.Gauges(series::kPeerLink)) {
   (void)registry.AliasCounter(vllm::kPromptTokensCached);
@@ -129,12 +135,29 @@ PrefillMetrics::PrefillMetrics(MetricsRegistry& registry)
   }
 }
 
-void PrefillMetrics::Transfer::Observe(double transfer_bytes, absl::Duration took) {
-  seconds.Observe(absl::ToDoubleSeconds(took));
-  bytes.Observe(transfer_bytes);
-  if (transfer_bytes > 0 && took > absl::ZeroDuration()) {
-    throughput.Observe(transfer_bytes / absl::ToDoubleSeconds(took));
-  }
+PrefillMetrics::Transfer& PrefillMetrics::TransferBy(v1::KvChannelKind kind) {
+  if (kind == v1::KV_CHANNEL_KIND_SHARED) return shared_;
+  if (kind == v1::KV_CHANNEL_KIND_IPC) return ipc_;
+  return kind == v1::KV_CHANNEL_KIND_NCCL ? nccl_ : grpc_;
+}
+
+void PrefillMetrics::OnTransfer(const Moved& moved) {
+  Transfer& by = TransferBy(moved.kind);
+  const double seconds = absl::ToDoubleSeconds(moved.took);
+  const auto bytes = static_cast<double>(moved.bytes);
+  by.seconds.Observe(seconds);
+  transfer_exposed_.Observe(seconds);
+  by.bytes.Observe(bytes);
+  by.descriptors.Observe(static_cast<double>(moved.descriptors));
+  if (bytes > 0 && seconds > 0) by.throughput.Observe(bytes / seconds);
+}
+
+void PrefillMetrics::SetQueues(const Queues& queues) {
+  engine.queue_waiting.Set(queues.waiting);
+  engine.queue_running.Set(queues.running);
+  handing_.Set(queues.handing);
+  oldest_waiting_.Set(absl::ToDoubleSeconds(queues.oldest_waiting));
+  tokens_waiting_.Set(queues.tokens_waiting);
 }
 
 void PrefillMetrics::SetLink(const Link& link) {
@@ -156,8 +179,8 @@ void PrefillMetrics::CountTransferFailure(const std::string& reason) {
 DecodeMetrics::DecodeMetrics(MetricsRegistry& registry)
     : engine(registry, "decode"),
       inter_token_gap({{.histogram = &registry.Histogram(
-                            {.series = series::kInterTokenGap, .bounds = series::kTokenBounds}),
-                        .bounds = series::kTokenBounds},
+                            {.series = series::kInterTokenGap, .bounds = registry.TokenBounds()}),
+                        .bounds = registry.TokenBounds()},
                        {.histogram = registry.AliasHistogram(
                             {.series = vllm::kInterTokenLatency, .bounds = vllm::kTokenBounds}),
                         .bounds = vllm::kTokenBounds},
@@ -169,6 +192,8 @@ DecodeMetrics::DecodeMetrics(MetricsRegistry& registry)
       lease_expired(registry.Counters(series::kKvLeaseExpired).Add({})),
       wasted(registry.Counters(series::kTokens).Add({{"kind", "wasted"}})),
       cache(registry),
+      stage_decode_queue_(registry.Stage("decode_queue")),
+      stage_first_decode_step_(registry.Stage("first_decode_step")),
       first_tokens_({registry.AliasCounter(vllm::kGenerationTokens)}),
       prompt_tokens_({registry.AliasCounter(vllm::kExternalQueries),
                       registry.AliasCounter(vllm::kExternalHits)}),
@@ -185,9 +210,10 @@ DecodeMetrics::DecodeMetrics(MetricsRegistry& registry)
 void DecodeMetrics::SetPages(const Pages& pages) {
   blocks_.Add({{"state", "free"}}).Set(pages.free);
   blocks_.Add({{"state", "leased_out"}}).Set(pages.leased_out);
+  blocks_.Add({{"state", "receiving"}}).Set(pages.receiving);
   blocks_.Add({{"state", "active"}}).Set(pages.active);
   blocks_.Add({{"state", "quarantined"}}).Set(pages.quarantined);
-  const int used = pages.leased_out + pages.active + pages.quarantined;
+  const int used = pages.leased_out + pages.receiving + pages.active + pages.quarantined;
   cache.Set(
       {.pages_used = used, .pages_total = used + pages.free, .page_tokens = pages.page_tokens});
 }
@@ -197,6 +223,11 @@ void DecodeMetrics::SetPoolBytes(const PoolBytes& bytes) {
   bytes_.Add({{"pool", "indexer"}}).Set(static_cast<double>(bytes.indexer));
   bytes_.Add({{"pool", "window"}}).Set(static_cast<double>(bytes.window));
   bytes_.Add({{"pool", "states"}}).Set(static_cast<double>(bytes.states));
+}
+
+void DecodeMetrics::OnFirstToken(const FirstToken& token) {
+  stage_decode_queue_.Observe(absl::ToDoubleSeconds(token.step - token.begun));
+  stage_first_decode_step_.Observe(absl::ToDoubleSeconds(token.end - token.step));
 }
 
 void DecodeMetrics::OnAnswer(int prompt_tokens) {

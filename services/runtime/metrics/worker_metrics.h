@@ -98,12 +98,23 @@ class CacheMetrics {
 struct PrefillMetrics {
   explicit PrefillMetrics(MetricsRegistry& registry);
 
-  struct Transfer {
-    prometheus::Histogram& seconds;
-    prometheus::Histogram& bytes;
-    prometheus::Histogram& throughput;
-    void Observe(double transfer_bytes, absl::Duration took);
+  struct Moved {
+    v1::KvChannelKind kind = v1::KV_CHANNEL_KIND_UNSPECIFIED;
+    uint64_t bytes = 0;
+    uint64_t descriptors = 0;
+    absl::Duration took;  // not hidden behind prefill
   };
+  void OnTransfer(const Moved& moved);
+  // Prompts by where they are.
+  struct Queues {
+    int waiting = 0;  // for their first chunk
+    int running = 0;
+    int handing = 0;  // read, and their rows are on their way
+    absl::Duration oldest_waiting;
+    double tokens_waiting = 0;
+  };
+  void SetQueues(const Queues& queues);
+
   struct Link {
     std::string peer;
     std::string transport;  // of a link that is lost: any
@@ -114,17 +125,28 @@ struct PrefillMetrics {
   void CountTransferFailure(const std::string& reason);
 
   EngineMetrics engine;
-  Transfer shared;  // kind SHARED
-  Transfer ipc;     // kind IPC
-  Transfer nccl;    // kind NCCL
-  Transfer grpc;    // kind GRPC
-  prometheus::Histogram& transfer_exposed;
+  prometheus::Histogram& stage_kv_alloc_wait;
   CacheMetrics staging;
-  prometheus::Gauge& oldest_waiting;  // seconds
-  prometheus::Gauge& tokens_waiting;
   TwinHistogram prompt_time;  // first chunk to first token
 
  private:
+  struct Transfer {
+    Transfer(MetricsRegistry& registry, const std::string& transport);
+    prometheus::Histogram& seconds;
+    prometheus::Histogram& bytes;
+    prometheus::Histogram& descriptors;
+    prometheus::Histogram& throughput;
+  };
+  Transfer& TransferBy(v1::KvChannelKind kind);
+
+  Transfer shared_;
+  Transfer ipc_;
+  Transfer nccl_;
+  Transfer grpc_;
+  prometheus::Histogram& transfer_exposed_;
+  prometheus::Gauge& handing_;
+  prometheus::Gauge& oldest_waiting_;
+  prometheus::Gauge& tokens_waiting_;
   prometheus::Family<prometheus::Counter>& failures_;
   prometheus::Family<prometheus::Gauge>& links_;
   LabelCap peers_;
@@ -137,6 +159,7 @@ struct DecodeMetrics {
   struct Pages {
     int free = 0;
     int leased_out = 0;
+    int receiving = 0;
     int active = 0;
     int quarantined = 0;
     int page_tokens = 0;
@@ -161,6 +184,14 @@ struct DecodeMetrics {
   };
   void SetPoolBytes(const PoolBytes& bytes);
 
+  // A sequence's first token here.
+  struct FirstToken {
+    absl::Time begun;  // the answer was asked for
+    absl::Time step;   // its first step began
+    absl::Time end;    // and ended
+  };
+  void OnFirstToken(const FirstToken& token);
+
   // An answer starts, with so many tokens of its prompt here.
   void OnAnswer(int prompt_tokens);
 
@@ -175,6 +206,8 @@ struct DecodeMetrics {
   CacheMetrics cache;
 
  private:
+  prometheus::Histogram& stage_decode_queue_;
+  prometheus::Histogram& stage_first_decode_step_;
   TwinCounter first_tokens_;  // of answers: the alias counts them with the others
   TwinCounter prompt_tokens_;
   prometheus::Counter& replayed_;

@@ -21,8 +21,10 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "grpcpp/support/server_callback.h"
 #include "services/runtime/base/check.h"
+#include "services/runtime/base/clock.h"
 #include "services/runtime/rpc/status.h"
 
 namespace tandem {
@@ -86,6 +88,10 @@ class StreamWriter : public grpc::ServerWriteReactor<Message> {
   // sets intent: the owner stops its work and calls Close if it has not.
   virtual void OnCancelled() = 0;
 
+  // For so long messages have waited for the peer to take an earlier one: told in parts, as they
+  // are moved on, added to or dropped. Called with the lock held.
+  virtual void OnWaited(absl::Duration /*waited*/) {}
+
   // What Close was given; for OnFinished.
   absl::StatusCode code() const ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
@@ -137,6 +143,15 @@ class StreamWriter : public grpc::ServerWriteReactor<Message> {
   void DropWaiting() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     waiting_.clear();
     waiting_weight_ = 0;
+    TellWaited();
+  }
+
+  // After every change of what waits. Reads the clock only where something did or does.
+  void TellWaited() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (waiting_.empty() && !waiting_since_.has_value()) return;
+    const absl::Time now = Clock::Real().Now();
+    if (waiting_since_.has_value()) OnWaited(now - *waiting_since_);
+    waiting_since_ = waiting_.empty() ? std::nullopt : std::make_optional(now);
   }
 
   void Enqueue(Message message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -153,12 +168,16 @@ class StreamWriter : public grpc::ServerWriteReactor<Message> {
   // The decision falls together with the change that causes it, under one lock: two threads can
   // never both decide, and a thread that decides nothing does not touch the object again.
   Action Next() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (in_flight_ || finished_) return Nothing{};
+    if (in_flight_ || finished_) {
+      TellWaited();
+      return Nothing{};
+    }
     if (!waiting_.empty()) {
       waiting_weight_ -= Weight(waiting_.front());
       current_ = std::move(waiting_.front());
       waiting_.pop_front();
       in_flight_ = true;
+      TellWaited();
       return StartNextWrite{};
     }
     if (!closing_.has_value()) return Nothing{};
@@ -178,6 +197,7 @@ class StreamWriter : public grpc::ServerWriteReactor<Message> {
   mutable absl::Mutex mutex_;
   std::deque<Message> waiting_ ABSL_GUARDED_BY(mutex_);
   size_t waiting_weight_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::optional<absl::Time> waiting_since_ ABSL_GUARDED_BY(mutex_);
   bool in_flight_ ABSL_GUARDED_BY(mutex_) = false;
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;

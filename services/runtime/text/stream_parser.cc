@@ -79,12 +79,14 @@ class StreamParser::Machine final {
       if (state_ == State::kReasoning) Fault("the reasoning has no end");
     } else if (state_ != State::kDone) {
       Fault("it ends inside DSML markup");
+      if (InBlock()) ++calls_.malformed;
     }
   }
 
   bool in_reasoning() const { return state_ == State::kReasoning; }
   bool saw_eos() const { return state_ == State::kDone; }
   const std::string& fault() const { return fault_; }
+  const ToolCallCounts& calls() const { return calls_; }
 
  private:
   enum class State {
@@ -105,6 +107,7 @@ class StreamParser::Machine final {
     kDone
   };
 
+  bool InBlock() const { return state_ >= State::kBlockOpened && state_ <= State::kCallClosed; }
   bool IsText() const { return state_ == State::kReasoning || state_ == State::kContent; }
 
   void Fault(absl::string_view what) {
@@ -185,9 +188,11 @@ class StreamParser::Machine final {
     const std::string name = std::exchange(pending_, "");
     const bool is_block = tag_start_ != kDsmlEndStart && name == "tool_calls";
     const bool is_call = tag_start_ != kDsmlEndStart && name == "invoke";
-    if (!is_block || tag_start_ != kBlankLineDsml) Fault("DSML markup out of place");
+    const bool bare = !is_block || tag_start_ != kBlankLineDsml;
+    if (bare) Fault("DSML markup out of place");
     if (text_state_ == State::kReasoning) Fault("tool calls inside the reasoning");
     if (after_block_) Fault("a second block of tool calls");
+    misplaced_ = bare || text_state_ == State::kReasoning || after_block_;
     if (is_block || is_call) {
       text_state_ = State::kContent;
       state_ = is_block ? State::kBlockOpened : State::kInvokeHead;
@@ -245,7 +250,10 @@ class StreamParser::Machine final {
 
   void Enter(State next) {
     if (state_ == State::kCallOrEnd && next == State::kContent) after_block_ = true;
-    if (next == State::kCallClosed) EmitArguments("}");
+    if (next == State::kCallClosed) {
+      EmitArguments("}");
+      ++(misplaced_ ? calls_.repaired : calls_.parsed);
+    }
     pending_.clear();
     state_ = next;
   }
@@ -253,6 +261,7 @@ class StreamParser::Machine final {
   // What is pending may hold the start of the block's end.
   void Break(absl::string_view why) {
     Fault(why);
+    ++calls_.malformed;
     state_ = State::kBroken;
     broken_ = MultiMatchStream(BrokenMarkers());
     const std::string again = std::exchange(pending_, "");
@@ -333,6 +342,8 @@ class StreamParser::Machine final {
   std::string pending_;
   TextMarker tag_start_ = kDsmlStart;
   bool after_block_ = false;
+  bool misplaced_ = false;  // the block that is read, or the last one
+  ToolCallCounts calls_;
   int call_ = -1;
   absl::flat_hash_set<std::string> parameters_;  // Of the call.
   bool value_is_string_ = false;
@@ -364,6 +375,9 @@ bool StreamParser::saw_eos() const {
 }
 const std::string& StreamParser::fault() const {
   return machine_->fault();
+}
+const ToolCallCounts& StreamParser::calls() const {
+  return machine_->calls();
 }
 
 }  // namespace tandem

@@ -36,6 +36,13 @@ struct CompletionDelta {
   std::vector<ToolCallDelta> tool_calls;  // At most one an index.
 };
 
+// Calls that are whole, and what came of the rest.
+struct ToolCallCounts {
+  int parsed = 0;     // as the grammar has them
+  int repaired = 0;   // out of place, and taken
+  int malformed = 0;  // blocks that broke the grammar, or ended too early
+};
+
 class StreamParser final {
  public:
   explicit StreamParser(ThinkingMode mode);
@@ -52,6 +59,8 @@ class StreamParser final {
   bool saw_eos() const;
   // The first breach of the grammar; empty if there was none. A missing EOS is none.
   const std::string& fault() const;
+  // Whole only after Finish.
+  const ToolCallCounts& calls() const;
 
  private:
   class Machine;

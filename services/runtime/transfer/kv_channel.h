@@ -30,6 +30,12 @@ struct KvPlace {
   std::vector<int> pages;
 };
 
+// What a hand-off moves.
+struct KvTravel {
+  uint64_t bytes = 0;
+  uint64_t descriptors = 0;  // copies, or runs of bytes, neighbours joined
+};
+
 class KvChannel {
  public:
   virtual ~KvChannel() = default;
@@ -43,8 +49,9 @@ class KvChannel {
   // The first `tokens` rows are computed, and more will be: they may travel already.
   virtual void Advance(const LeaseKey& /*key*/, int /*tokens*/) {}
 
-  // All `tokens` rows are computed: bring them over. Returns the bytes that travel.
-  virtual uint64_t Write(const LeaseKey& key, int tokens) = 0;
+  // All `tokens` rows are computed: bring them over. Returns what travels, with all that did
+  // before.
+  virtual KvTravel Write(const LeaseKey& key, int tokens) = 0;
 
   // `done` is called once when every byte is where it must be, or can never get there.
   virtual void Fence(const LeaseKey& key, std::function<void(absl::Status)> done) = 0;

@@ -45,6 +45,8 @@ cases["router/configmap.yaml"] = () => {
   // A number above a million stays a number.
   const all = find(render({ ci: "all-on" }), "ConfigMap", "t-llm-router").data["router.textproto"];
   assert.match(all, /^stream_tokens_max: 16777216$/m);
+  // And one with a point keeps it.
+  assert.match(all, /^ {2}ttft: \[0\.05,0\.5,2\.5,1000\]$/m);
 };
 
 cases["router/deployment.yaml"] = () => {

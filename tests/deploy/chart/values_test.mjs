@@ -64,9 +64,11 @@ test("two processes of a pod with one port are refused", () => {
 const schema = JSON.parse(read("helm/tandem/values.schema.json"));
 const proto = read("proto/tandem/v1/config.proto") + read("proto/tandem/v1/link.proto");
 const bounds = read("services/runtime/config/service_config.cc");
+const boundsMost = Number(/void FieldCheck::Rising[^]*?kMost = (\d+)/.exec(read("services/runtime/config/field_check.cc"))[1]);
 // The message of each definition.
 const messages = { routerConfig: "RouterConfig", workerConfig: "WorkerConfig", prefillConfig: "PrefillConfig",
-  decodeConfig: "DecodeConfig", simConfig: "SimConfig", sloConfig: "SloConfig" };
+  decodeConfig: "DecodeConfig", simConfig: "SimConfig", sloConfig: "SloConfig",
+  histogramBounds: "HistogramBounds" };
 const definitionOf = (message) => Object.keys(messages).find((name) => messages[name] === message);
 // Addresses, the model, Secrets: the chart's own affair. A pod's GPUs are numbered from 0.
 const chartFills = ["listen", "metrics_listen", "model_dir", "model_name", "prefill_workers", "decode_workers",
@@ -107,7 +109,10 @@ for (const [definition, message] of Object.entries(messages)) {
       const duration = { SimConfig: "simDuration", SloConfig: "sloDuration" }[message] ?? "duration";
       if (type === "google.protobuf.Duration") assert.equal($ref, `#/definitions/${duration}`, name);
       else if (definitionOf(type)) assert.equal($ref, `#/definitions/${definitionOf(type)}`, name);
-      else if (type === "uint32") assert.deepEqual([said.minimum, said.maximum], rangeOf(message, name), name);
+      else if (type === "double") {
+        assert.equal($ref, "#/definitions/bounds", name);
+        assert.equal(said.maxItems, boundsMost);
+      } else if (type === "uint32") assert.deepEqual([said.minimum, said.maximum], rangeOf(message, name), name);
       else assert.deepEqual(said.enum, enumValues(type), name);
     }
   });

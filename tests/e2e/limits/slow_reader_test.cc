@@ -20,6 +20,7 @@
 #include "services/runtime/rpc/status.h"
 #include "tests/e2e/client.h"
 #include "tests/e2e/cluster.h"
+#include "tests/e2e/exposition.h"
 
 namespace tandem {
 namespace {
@@ -86,6 +87,12 @@ class SlowReaderTest : public ::testing::Test {
     return false;
   }
 
+  double Backpressure() const {
+    const auto metrics = ScrapeMetrics(cluster_.metrics_endpoint("router"));
+    EXPECT_TRUE(metrics.ok()) << metrics.status();
+    return metrics.ok() ? metrics->Sum("tandem_stream_backpressure_seconds_total") : 0;
+  }
+
   Cluster cluster_;
 };
 
@@ -116,6 +123,7 @@ TEST_F(SlowReaderTest, LosesItsAnswerAndNobodyElseNotices) {
     over = true;
   }
   EXPECT_GT(answered, 3);
+  EXPECT_GT(Backpressure(), 0);
   // It has not read on yet, and holds nothing but its call.
   const absl::Status free = cluster_.WaitAllFree("decode-0", absl::Seconds(10));
   EXPECT_TRUE(free.ok()) << free;

@@ -105,19 +105,22 @@ class FakeWorker::Prefilling final : public StreamWriter<v1::PrefillResponse> {
       ++seen.prefilling;
       seen.prefill_requests.push_back(request);
     });
+    // Refused, as by admission: nothing was read.
+    if (!script.prefill_error.ok()) {
+      CloseOnce(script.prefill_error);
+      return;
+    }
     v1::PrefillResponse progress;
     progress.mutable_progress()->set_tokens(request.token_ids_size() / 2);
     (void)Write(progress);
     if (script.hang_prefill) return;
-    if (script.prefill_error.ok()) {
-      v1::PrefillResponse done;
-      *done.mutable_done()->mutable_first() = Sampled(script.tokens[0], request.sampling());
-      for (int i = 0; request.prompt_logprobs() && i < request.token_ids_size(); ++i) {
-        done.mutable_done()->add_prompt_logprobs(-static_cast<float>(i));
-      }
-      (void)Write(done);
+    v1::PrefillResponse done;
+    *done.mutable_done()->mutable_first() = Sampled(script.tokens[0], request.sampling());
+    for (int i = 0; request.prompt_logprobs() && i < request.token_ids_size(); ++i) {
+      done.mutable_done()->add_prompt_logprobs(-static_cast<float>(i));
     }
-    CloseOnce(script.prefill_error);
+    (void)Write(done);
+    CloseOnce(absl::OkStatus());
   }
 
  private:

@@ -12,14 +12,6 @@ namespace {
 
 constexpr char kStory[] = "Tom has 3 red apples and 4 green ones. He has 7 apples in all.";
 
-v1::GenerateRequest ChatRequest(const std::string& question) {
-  v1::GenerateRequest request;
-  auto* message = request.mutable_chat()->add_messages();
-  message->set_role("user");
-  message->set_content(question);
-  return request;
-}
-
 TEST(RouterAnswerTest, TextArrivesWholeWithUsageAndTiming) {
   RouterHarness harness;
   harness.stage().Set({.tokens = harness.Script(kStory)});

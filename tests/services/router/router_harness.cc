@@ -3,7 +3,10 @@
 
 #include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "services/runtime/base/check.h"
 #include "services/runtime/base/clock.h"
@@ -99,11 +102,40 @@ Outcome RouterHarness::Generate(const v1::GenerateRequest& request, absl::Durati
   return out;
 }
 
+double MetricOf(const Router& router, const std::string& name, const std::string& label) {
+  double sum = 0;
+  const std::string text = router.MetricsText();
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    if (!absl::StartsWith(line, name + "{") || !absl::StrContains(line, label)) continue;
+    double value = 0;
+    CHECK(absl::SimpleAtod(line.substr(line.rfind(' ') + 1), &value));
+    sum += value;
+  }
+  return sum;
+}
+
+bool Becomes(const Router& router, const WantedMetric& wanted) {
+  const absl::Time end = absl::Now() + absl::Seconds(10);
+  while (MetricOf(router, wanted.name, wanted.label) != wanted.value) {
+    if (absl::Now() > end) return false;
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  return true;
+}
+
 v1::GenerateRequest TextRequest(const std::string& text) {
   v1::GenerateRequest request;
   request.set_text(text);
   request.mutable_sampling()->set_temperature(0);
   request.set_max_tokens(100);
+  return request;
+}
+
+v1::GenerateRequest ChatRequest(const std::string& question) {
+  v1::GenerateRequest request;
+  auto* message = request.mutable_chat()->add_messages();
+  message->set_role("user");
+  message->set_content(question);
   return request;
 }
 

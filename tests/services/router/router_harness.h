@@ -69,7 +69,19 @@ class RouterHarness {
   std::unique_ptr<Channel> channel_;
 };
 
+// A series of a router, or the sum of those that carry the label (`name="value"`; empty = any).
+struct WantedMetric {
+  std::string name;
+  std::string label;
+  double value = 0;
+};
+double MetricOf(const Router& router, const std::string& name, const std::string& label);
+// Within 10 s: what a client has read may be counted a moment later.
+bool Becomes(const Router& router, const WantedMetric& wanted);
+
 // A request for a text, greedy.
 v1::GenerateRequest TextRequest(const std::string& text);
+// A request with one message of a user.
+v1::GenerateRequest ChatRequest(const std::string& question);
 
 }  // namespace tandem

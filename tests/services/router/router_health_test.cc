@@ -5,9 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "services/router/router.h"
@@ -64,18 +62,9 @@ class RouterHealthTest : public testing::Test {
   }
   // As /metrics shows it.
   bool SeesUp(const std::string& kind, int count) {
-    const absl::Time end = absl::Now() + absl::Seconds(10);
-    while (absl::Now() < end) {
-      for (const auto line : absl::StrSplit(router_->MetricsText(), '\n')) {
-        if (absl::StartsWith(line, "tandem_workers_up{") &&
-            absl::StrContains(line, absl::StrCat("kind=\"", kind, "\"")) &&
-            absl::EndsWith(line, absl::StrCat("} ", count))) {
-          return true;
-        }
-      }
-      absl::SleepFor(absl::Milliseconds(20));
-    }
-    return false;
+    return Becomes(*router_, {.name = "tandem_workers_up",
+                              .label = absl::StrCat("kind=\"", kind, "\""),
+                              .value = static_cast<double>(count)});
   }
 
   const std::string decode_endpoint_ = absl::StrCat("127.0.0.1:", FreePort());

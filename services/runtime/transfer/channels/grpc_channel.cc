@@ -36,7 +36,7 @@ class GrpcChannel::Call final : public grpc::ClientWriteReactor<v1::WriteKvReque
     ended_.WaitForNotification();
   }
 
-  uint64_t bytes() const { return bytes_; }
+  KvTravel travel() const { return {.bytes = bytes_, .descriptors = extents_.size()}; }
 
   void WhenDone(std::function<void(absl::Status)> done) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::Status result;
@@ -122,12 +122,12 @@ absl::StatusOr<KvPlace> GrpcChannel::Open(const Grant& lease, int tokens) {
   return place;
 }
 
-uint64_t GrpcChannel::Write(const LeaseKey& key, int tokens) {
+KvTravel GrpcChannel::Write(const LeaseKey& key, int tokens) {
   Transfer& transfer = transfers_.at(key.lease_id);
   const KvPlacement placement{.slot = transfer.memory.slot, .pages = transfer.memory.pages};
   transfer.call = std::make_unique<Call>(stub_, key, tokens, *staging_.storage,
                                          staging_.storage->layout().Extents(placement, tokens));
-  return transfer.call->bytes();
+  return transfer.call->travel();
 }
 
 void GrpcChannel::Fence(const LeaseKey& key, std::function<void(absl::Status)> done) {

@@ -29,9 +29,10 @@ void IpcChannel::Send(Transfer& transfer, const KvPart& part) {
       .to = &mapped_->layout(),
       .to_place = {.slot = transfer.lease().slot, .pages = transfer.lease().pages}};
   std::vector<KvCopy> copies = CopiesOf(route, part);
-  uint64_t bytes = 0;
-  for (const KvCopy& copy : copies) bytes += copy.bytes * rows.backends().size();
-  transfer.Begin(bytes);
+  const size_t ranks = rows.backends().size();
+  KvTravel travel{.descriptors = copies.size() * ranks};
+  for (const KvCopy& copy : copies) travel.bytes += copy.bytes * ranks;
+  transfer.Begin(travel);
   copier_.Copy({.from = &rows,
                 .to = mapped_.get(),
                 .copies = std::move(copies),

@@ -9,9 +9,9 @@ void NcclChannel::Send(Transfer& transfer, const KvPart& part) {
   const KvStorage& rows = *staging().storage;
   std::vector<KvExtent> extents = rows.layout().Extents(
       {.slot = transfer.memory().slot, .pages = transfer.memory().pages}, part);
-  uint64_t bytes = 0;
-  for (const KvExtent& extent : extents) bytes += extent.bytes;
-  transfer.Begin(bytes);
+  KvTravel travel{.descriptors = extents.size()};
+  for (const KvExtent& extent : extents) travel.bytes += extent.bytes;
+  transfer.Begin(travel);
   link_.SendPart({.key = transfer.lease().key, .part = part},
                  {.storage = &rows,
                   .extents = std::move(extents),

@@ -21,8 +21,8 @@ absl::StatusOr<KvPlace> SharedChannel::Open(const Grant& lease, int tokens) {
   return KvPlace{.pool = pool_, .view = mapped_->view(), .slot = lease.slot, .pages = lease.pages};
 }
 
-uint64_t SharedChannel::Write(const LeaseKey& /*key*/, int /*tokens*/) {
-  return 0;
+KvTravel SharedChannel::Write(const LeaseKey& /*key*/, int /*tokens*/) {
+  return {};
 }
 
 void SharedChannel::Fence(const LeaseKey& /*key*/, std::function<void(absl::Status)> done) {

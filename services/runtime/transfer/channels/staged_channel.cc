@@ -12,10 +12,11 @@ StagedChannel::Transfer::~Transfer() {
   mutex_.Await(absl::Condition(this, &Transfer::Idle));
 }
 
-void StagedChannel::Transfer::Begin(uint64_t bytes) {
+void StagedChannel::Transfer::Begin(const KvTravel& travel) {
   absl::MutexLock lock(&mutex_);
   ++orders_;
-  bytes_ += bytes;
+  travel_.bytes += travel.bytes;
+  travel_.descriptors += travel.descriptors;
 }
 
 void StagedChannel::Transfer::End(const absl::Status& status) {
@@ -69,11 +70,11 @@ void StagedChannel::Advance(const LeaseKey& key, int tokens) {
   transfer.pages_sent_ = full;
 }
 
-uint64_t StagedChannel::Write(const LeaseKey& key, int tokens) {
+KvTravel StagedChannel::Write(const LeaseKey& key, int tokens) {
   Transfer& transfer = *transfers_.at(key.lease_id);
   Send(transfer, {.tokens = tokens, .first_page = transfer.pages_sent_});
   absl::MutexLock lock(&transfer.mutex_);
-  return transfer.bytes_;
+  return transfer.travel_;
 }
 
 void StagedChannel::Fence(const LeaseKey& key, std::function<void(absl::Status)> done) {

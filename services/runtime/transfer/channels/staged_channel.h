@@ -37,7 +37,7 @@ class StagedChannel : public KvChannel {
  public:
   absl::StatusOr<KvPlace> Open(const Grant& lease, int tokens) override;
   void Advance(const LeaseKey& key, int tokens) override;
-  uint64_t Write(const LeaseKey& key, int tokens) override;
+  KvTravel Write(const LeaseKey& key, int tokens) override;
   void Fence(const LeaseKey& key, std::function<void(absl::Status)> done) override;
   void Close(const LeaseKey& key) override;
   void Tend() override;
@@ -57,8 +57,8 @@ class StagedChannel : public KvChannel {
     // Set once it is given up.
     const std::atomic<bool>* cancelled() const { return &cancelled_; }
 
-    // An order is made, which `bytes` travel for; it has ended, from any thread.
-    void Begin(uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+    // An order is made, for which so much travels; it has ended, from any thread.
+    void Begin(const KvTravel& travel) ABSL_LOCKS_EXCLUDED(mutex_);
     void End(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
 
    private:
@@ -73,7 +73,7 @@ class StagedChannel : public KvChannel {
     std::atomic<bool> cancelled_ = false;
     mutable absl::Mutex mutex_;
     int orders_ ABSL_GUARDED_BY(mutex_) = 0;  // not done yet
-    uint64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+    KvTravel travel_ ABSL_GUARDED_BY(mutex_);
     absl::Status status_ ABSL_GUARDED_BY(mutex_);
     std::function<void(absl::Status)> done_ ABSL_GUARDED_BY(mutex_);
   };

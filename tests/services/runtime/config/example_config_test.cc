@@ -43,6 +43,7 @@ const std::set<std::string>& UnsetByDefault() {
                                                               "health_listen",
                                                               "api_keys_file",
                                                               "gpus",
+                                                              "histogram_bounds",
                                                               "queue_wait_max",
                                                               "registry",
                                                               "registration",

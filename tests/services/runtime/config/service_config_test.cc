@@ -5,8 +5,10 @@
 
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "services/runtime/config/duration.h"
@@ -57,6 +59,26 @@ TEST(ServiceConfigTest, DefaultsAreTheContracts) {
   EXPECT_THAT(std::string(never.status().message()), HasSubstr("queue_wait_max: 0 is not above 0"));
 }
 
+// "1, 2, 3" and so on.
+std::string Rising(int count) {
+  std::vector<std::string> out;
+  for (int i = 1; i <= count; ++i) out.push_back(absl::StrCat(i));
+  return absl::StrJoin(out, ", ");
+}
+
+TEST(ServiceConfigTest, BoundsOfHistogramsAreTakenAsTheyStand) {
+  const auto router = LoadRouterConfig(Write(
+      std::string(kRouter) + "histogram_bounds { ttft: [0.5, 1e3] stage: [" + Rising(64) + "] }"));
+  ASSERT_TRUE(router.ok()) << router.status();
+  EXPECT_THAT(router->histogram_bounds().ttft(), testing::ElementsAre(0.5, 1000));
+  EXPECT_EQ(router->histogram_bounds().stage_size(), 64);
+  EXPECT_TRUE(router->histogram_bounds().e2e().empty());
+  const auto worker = LoadDecodeConfig(
+      Write("worker { listen: \"h:4\" model_dir: \"m\" histogram_bounds { tpot: [2, 1] } }"));
+  EXPECT_THAT(std::string(worker.status().message()),
+              HasSubstr("worker.histogram_bounds.tpot: 1 is not finite and above 2"));
+}
+
 TEST(ServiceConfigTest, EachErrorNamesFieldLimitAndValue) {
   const std::string base = kRouter;
   const std::vector<std::pair<std::string, std::vector<std::string>>> cases = {
@@ -76,6 +98,13 @@ TEST(ServiceConfigTest, EachErrorNamesFieldLimitAndValue) {
       {base + "choices_max: 5000000000", {"5000000000"}},
       {base + "slo { tpot { nanos: 0 } }", {"slo.tpot", "0", "above 0"}},
       {base + "slo { ttft { seconds: 1 } e2e { seconds: -1 } }", {"slo.e2e", "-1s"}},
+      {base + "histogram_bounds { ttft: [0.5, 1, 1] }",
+       {"histogram_bounds.ttft", "1 is not finite and above 1"}},
+      {base + "histogram_bounds { tpot: [-0.1] }", {"histogram_bounds.tpot", "-0.1", "above 0"}},
+      {base + "histogram_bounds { e2e: [1, inf] }", {"histogram_bounds.e2e", "inf is not finite"}},
+      {base + "histogram_bounds { stage: nan }", {"histogram_bounds.stage", "nan"}},
+      {base + "histogram_bounds { stage: [" + Rising(65) + "] }",
+       {"histogram_bounds.stage", "at most 64 bounds, got 65"}},
       {base + "registry {}", {"registry.listen", "required"}},
       {base + "registry { listen: \"h:1\" tls { cert_file: \"c\" } }", {"registry.tls.ca_file"}},
       {base + "registry { listen: \"h:1\" worker_ttl { nanos: 1 } }",

@@ -81,13 +81,16 @@ TEST_F(LeaseTableTest, AnotherNumberOfTokensThanWereFilledEndsTheLease) {
 
 TEST_F(LeaseTableTest, TimeAloneNeverFreesWhatAnInPlaceWriterCanReach) {
   const Grant grant = MustGrant();
+  EXPECT_EQ(table_.counts().pages_writing, 0);
   ASSERT_TRUE(table_.BeginWrite(grant.key, kLink, /*in_place=*/true).ok());
+  EXPECT_EQ(table_.counts().pages_writing, 2);
   clock_.Advance(absl::Seconds(11));
   const auto revoked = table_.Expire(clock_.Now());
   ASSERT_EQ(revoked.size(), 1U);
   EXPECT_EQ(revoked[0].link, kLink);
   EXPECT_FALSE(AllFree());
   EXPECT_EQ(table_.counts().pages_quarantined, 2);
+  EXPECT_EQ(table_.counts().pages_writing, 0);
   table_.LinkLost(kLink);
   EXPECT_FALSE(AllFree()) << "a lost connection is not a dead process";
   table_.LinkDead(kLink);

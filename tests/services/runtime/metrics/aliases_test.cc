@@ -20,6 +20,8 @@
 namespace tandem {
 namespace {
 
+using testing::AnyOf;
+using testing::ElementsAre;
 using testing::ElementsAreArray;
 using testing::HasSubstr;
 using testing::Not;
@@ -28,10 +30,10 @@ constexpr double kTokensMax = 4096;
 
 // The three processes' metrics, as their main() makes them.
 struct Processes {
-  explicit Processes(v1::MetricsCompat compat)
-      : router_registry(Make(ProcessRole::kRouter, compat)),
-        prefill_registry(Make(ProcessRole::kPrefill, compat)),
-        decode_registry(Make(ProcessRole::kDecode, compat)),
+  explicit Processes(v1::MetricsCompat compat, const v1::HistogramBounds& bounds = {})
+      : router_registry(Make(ProcessRole::kRouter, compat, bounds)),
+        prefill_registry(Make(ProcessRole::kPrefill, compat, bounds)),
+        decode_registry(Make(ProcessRole::kDecode, compat, bounds)),
         router(*router_registry, kTokensMax),
         prefill(*prefill_registry),
         decode(*decode_registry) {
@@ -39,12 +41,14 @@ struct Processes {
     decode.SetPages({.free = 3, .leased_out = 1, .active = 4, .page_tokens = 256});
     decode.SetLeases({.granted = 1, .committed = 4}, absl::UnixEpoch());
   }
-  static std::unique_ptr<MetricsRegistry> Make(ProcessRole role, v1::MetricsCompat compat) {
+  static std::unique_ptr<MetricsRegistry> Make(ProcessRole role, v1::MetricsCompat compat,
+                                               const v1::HistogramBounds& bounds) {
     auto registry = MetricsRegistry::Create({.role = role,
                                              .model_name = "tiny",
                                              .version = "1.2.3",
                                              .config_hash = "00ff",
-                                             .compat = compat});
+                                             .compat = compat,
+                                             .bounds = bounds});
     EXPECT_TRUE(registry.ok()) << registry.status();
     return *std::move(registry);
   }
@@ -80,7 +84,7 @@ std::vector<double> BoundsOf(const std::string& text, const std::string& name) {
   std::vector<double> out;
   for (const std::string& line : Lines(text)) {
     if (!line.starts_with(name + "_bucket{")) continue;
-    const size_t at = line.find("le=\"") + 4;
+    const size_t at = line.rfind("le=\"") + 4;  // after role="…"
     double bound = 0;
     const bool finite = absl::SimpleAtod(line.substr(at, line.find('"', at) - at), &bound);
     if (finite && bound < 1e12) out.push_back(bound);
@@ -173,6 +177,7 @@ TEST(AliasesTest, NoNameIsShownByTwoRolesButTheStateOfEach) {
                                       "tandem_kv_cache_usage_ratio",
                                       "tandem_transport_info",
                                       "tandem_queue_depth",
+                                      "tandem_stage_seconds",
                                       "tandem_build_info",
                                       "tandem_config_info"};
   std::map<std::string, std::vector<std::string>> roles;
@@ -181,6 +186,57 @@ TEST(AliasesTest, NoNameIsShownByTwoRolesButTheStateOfEach) {
   }
   for (const auto& [family, shown] : roles) {
     EXPECT_EQ(shown.size() > 1, both.contains(family)) << family << " by " << shown.size();
+  }
+}
+
+// tandem_stage_seconds is shown by all three, but each of its stages by one.
+TEST(AliasesTest, AStageIsShownByOneRole) {
+  std::map<std::string, std::vector<std::string>> roles;
+  for (const auto& [role, text] : Processes(v1::METRICS_COMPAT_VLLM).Texts()) {
+    for (const std::string& line : Lines(text)) {
+      if (!line.starts_with("tandem_stage_seconds_count{")) continue;
+      const size_t at = line.find("stage=\"") + 7;
+      roles[line.substr(at, line.find('"', at) - at)].push_back(role);
+    }
+  }
+  for (const auto& [stage, shown] : roles) {
+    EXPECT_EQ(shown.size(), 1U) << stage << " by " << shown[0] << " and others";
+  }
+  EXPECT_EQ(roles.size(), 13U);
+}
+
+TEST(AliasesTest, BoundsOfTheConfigAreOursAlone) {
+  v1::HistogramBounds bounds;
+  for (const double bound : {0.5, 1.0}) {
+    bounds.add_ttft(bound);
+    bounds.add_tpot(bound / 10);
+    bounds.add_e2e(bound * 10);
+    bounds.add_stage(bound * 2);
+  }
+  Processes processes(v1::METRICS_COMPAT_VLLM, bounds);
+  processes.decode.inter_token_gap.Add(0.07);
+  processes.decode.OnStep({.end = absl::UnixEpoch(), .sequences = 1, .tokens_generated = 1});
+  const auto texts = processes.Texts();
+  const std::string& router = texts.at("router");
+  const std::string& decode = texts.at("decode");
+  EXPECT_THAT(BoundsOf(router, "tandem_request_ttft_seconds"), ElementsAre(0.5, 1));
+  EXPECT_THAT(BoundsOf(router, "tandem_request_tpot_seconds"), ElementsAre(0.05, 0.1));
+  EXPECT_THAT(BoundsOf(router, "tandem_stream_chunk_gap_seconds"), ElementsAre(0.05, 0.1));
+  EXPECT_THAT(BoundsOf(router, "tandem_request_e2e_seconds"), ElementsAre(5, 10));
+  EXPECT_THAT(BoundsOf(decode, "tandem_inter_token_gap_seconds"), ElementsAre(0.05, 0.1));
+  EXPECT_THAT(BoundsOf(decode, "tandem_step_seconds"), ElementsAre(1, 2));
+  EXPECT_EQ(ValueOf(decode,
+                    "tandem_inter_token_gap_seconds_bucket{model_name=\"tiny\",role=\"decode\","
+                    "le=\"0.05\"}"),
+            0);
+  EXPECT_EQ(ValueOf(decode, "tandem_inter_token_gap_seconds_count"), 1);
+  for (const std::string& line : Lines(router)) {
+    if (!line.starts_with("tandem_stage_seconds_bucket{")) continue;
+    EXPECT_THAT(line, AnyOf(HasSubstr("le=\"1\""), HasSubstr("le=\"2\""), HasSubstr("+Inf")));
+  }
+  for (const Bounds& want : kVllmBounds) {
+    EXPECT_THAT(BoundsOf(texts.at(want.role), want.name), ElementsAreArray(want.bounds))
+        << want.name;
   }
 }
 

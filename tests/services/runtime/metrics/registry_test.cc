@@ -121,8 +121,12 @@ TEST(MetricsRegistryTest, LinksAndHandOffsOfAPrefillWorker) {
   metrics.SetLink({.peer = "d:1", .transport = "grpc", .state = State::kDowngraded});
   metrics.SetLink({.peer = "d:2", .transport = "grpc", .state = State::kStands});
   metrics.SetLink({.peer = "d:2", .transport = "", .state = State::kLost});
-  metrics.grpc.Observe(4e9, absl::Seconds(2));
-  metrics.shared.Observe(0, absl::Seconds(1));
+  metrics.OnTransfer({.kind = v1::KV_CHANNEL_KIND_GRPC,
+                      .bytes = 4'000'000'000,
+                      .descriptors = 70,
+                      .took = absl::Seconds(2)});
+  metrics.OnTransfer({.kind = v1::KV_CHANNEL_KIND_SHARED, .took = absl::Seconds(1)});
+  metrics.SetQueues({.waiting = 3, .running = 2, .handing = 1});
   const std::string text = registry->Text();
   EXPECT_THAT(text, HasSubstr("peer=\"d:1\",transport=\"shared\"} 0"));
   EXPECT_THAT(text, HasSubstr("peer=\"d:1\",transport=\"grpc\"} 2"));
@@ -131,6 +135,13 @@ TEST(MetricsRegistryTest, LinksAndHandOffsOfAPrefillWorker) {
   const std::string labels = "{model_name=\"tiny\",role=\"prefill\",direction=\"write\",";
   EXPECT_THAT(text, HasSubstr(sum + "sum" + labels + "transport=\"grpc\"} 2000000000"));
   EXPECT_THAT(text, HasSubstr(sum + "count" + labels + "transport=\"shared\"} 0"));
+  const std::string descriptors = "tandem_kv_transfer_descriptors_";
+  EXPECT_THAT(text, HasSubstr(descriptors + "sum" + labels + "transport=\"grpc\"} 70"));
+  EXPECT_THAT(text, HasSubstr(descriptors + "count" + labels + "transport=\"shared\"} 1"));
+  for (const char* queue :
+       {"queue=\"waiting\"} 3", "queue=\"running\"} 2", "queue=\"handing\"} 1"}) {
+    EXPECT_THAT(text, HasSubstr(queue));
+  }
 }
 
 TEST(MetricsRegistryTest, QuarantineGraphsAndBytesOfADecodeWorker) {

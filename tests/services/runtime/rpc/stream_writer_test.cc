@@ -34,6 +34,7 @@ class Stream final : public StreamWriter<v1::WatchResponse> {
     ++alive_;
   }
   bool cancelled() const { return cancelled_; }
+  absl::Duration waited() const { return absl::Nanoseconds(waited_.load()); }
 
  private:
   ~Stream() override { --alive_; }
@@ -41,11 +42,13 @@ class Stream final : public StreamWriter<v1::WatchResponse> {
     if (merges_) last = next;
     return merges_;
   }
+  void OnWaited(absl::Duration waited) override { waited_ += absl::ToInt64Nanoseconds(waited); }
   void OnCancelled() override { cancelled_ = true; }
 
   std::atomic<int>& alive_;
   const bool merges_;
   std::atomic<bool> cancelled_{false};
+  std::atomic<int64_t> waited_{0};
 };
 
 class StreamService final : public v1::WorkerService::CallbackService {
@@ -122,6 +125,36 @@ TEST_F(StreamWriterTest, SlowReaderIsRefusedAtTheBoundAndCloseNowDropsTheRest) {
   EXPECT_LT(read, taken);
   EXPECT_EQ(ReasonOf(FromGrpcStatus(reader->Finish())), "SLOW_READER");
   EXPECT_TRUE(service_.AwaitNoneAlive());
+}
+
+TEST_F(StreamWriterTest, TimeThatMessagesWaitIsToldOnce) {
+  service_.merges = true;
+  grpc::ClientContext context;
+  const auto reader = stub_->Watch(&context, v1::WatchRequest());
+  Stream* stream = service_.Take();
+  v1::WatchResponse message;
+  ASSERT_TRUE(stream->Write(Numbered(1)));
+  ASSERT_TRUE(reader->Read(&message));
+  absl::SleepFor(absl::Milliseconds(100));
+  EXPECT_LT(stream->waited(), absl::Milliseconds(100)) << "nothing waits";
+
+  // More than what gRPC takes in unread, so that the last one waits.
+  const absl::Time begin = absl::Now();
+  uint32_t last = 1;
+  for (; last < 500 && stream->waited() < absl::Milliseconds(200); ++last) {
+    ASSERT_TRUE(stream->Write(Numbered(last + 1, /*padding=*/1 << 20)));
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  const absl::Duration before = stream->waited();
+  EXPECT_GE(before, absl::Milliseconds(200)) << "each message tells of what has waited";
+  absl::SleepFor(absl::Milliseconds(200));
+  while (message.running() < last) ASSERT_TRUE(reader->Read(&message));
+  EXPECT_GE(stream->waited(), before + absl::Milliseconds(200)) << "and so does its way on";
+  EXPECT_LE(stream->waited(), absl::Now() - begin);
+  stream->Close(absl::OkStatus());
+  while (reader->Read(&message)) {
+  }
+  EXPECT_TRUE(reader->Finish().ok());
 }
 
 TEST_F(StreamWriterTest, MergedStatesLoseNothingButTheOldOnes) {

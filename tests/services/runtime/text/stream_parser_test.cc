@@ -138,6 +138,45 @@ TEST(StreamParserTest, LeaksNothingWhereMarkupIsOutOfPlace) {
   EXPECT_EQ(Parse({"r\n\n" + block}, ThinkingMode::kThinking).calls, "\n0 f {\"a\": \"v\"}");
 }
 
+std::vector<int> CallsOf(const std::string& text, ThinkingMode mode) {
+  StreamParser parser(mode);
+  // Byte by byte: what is pending is looked at again where a block breaks.
+  for (const char byte : text) parser.Append(std::string(1, byte));
+  parser.Finish();
+  const ToolCallCounts& calls = parser.calls();
+  return {calls.parsed, calls.repaired, calls.malformed};
+}
+
+TEST(StreamParserTest, CountsCallsByWhatBecameOfThem) {
+  const std::string call =
+      "<｜DSML｜invoke name=\"f\">\n<｜DSML｜parameter name=\"a\" "
+      "string=\"true\">v</｜DSML｜parameter>\n</｜DSML｜invoke>\n";
+  const std::string open = "<｜DSML｜tool_calls>\n";
+  const std::string close = "</｜DSML｜tool_calls>";
+  struct Case {
+    std::string text;
+    std::vector<int> counts;  // parsed, repaired, malformed
+    ThinkingMode mode = ThinkingMode::kChat;
+  };
+  const std::vector<Case> cases = {
+      {"a, no call", {0, 0, 0}},
+      {"a\n\n" + open + call + call + close, {2, 0, 0}},
+      {"a" + open + call + close, {0, 1, 0}},
+      {"a" + call + close, {0, 1, 0}},
+      {"r\n\n" + open + call + close, {0, 1, 0}, ThinkingMode::kThinking},
+      {"r</think>\n\n" + open + call + close, {1, 0, 0}, ThinkingMode::kThinking},
+      {"a\n\n" + open + call + close + "\n\n" + open + call + close, {1, 1, 0}},
+      // One block is one breach, whatever it held; the calls before it are whole.
+      {"a\n\n" + open + call + "what?" + call + close, {1, 0, 1}},
+      {"a\n\n" + open + "what?" + close, {0, 0, 1}},
+      {"a\n\n" + open + call.substr(0, call.size() / 2), {0, 0, 1}},
+      {"a\n\n" + open + call, {1, 0, 1}},
+      // Never a block.
+      {"a</｜DSML｜invoke>b<｜DSML｜x y=\"z\">c", {0, 0, 0}},
+      {"a\n\n<｜DSML｜tool_", {0, 0, 0}}};
+  for (const Case& each : cases) EXPECT_EQ(CallsOf(each.text, each.mode), each.counts) << each.text;
+}
+
 TEST(StreamParserTest, HoldsBackOnlyWhatMayBeMarkup) {
   StreamParser parser(ThinkingMode::kThinking);
   EXPECT_EQ(parser.Append("think\n").reasoning, "think");

@@ -8,6 +8,7 @@
 
 #include "absl/time/time.h"
 #include "services/runtime/base/check.h"
+#include "services/runtime/base/clock.h"
 #include "services/runtime/metrics/router_metrics.h"
 #include "services/runtime/metrics/vllm_series.h"
 #include "services/runtime/metrics/worker_metrics.h"
@@ -59,6 +60,13 @@ void ObserveEachGap(benchmark::State& state) {
 }
 BENCHMARK(ObserveEachGap)->Threads(1)->Threads(4);
 
+// What a time costs that a stage or a wait is told from: two to four a delta, two a message that
+// waits for its client.
+void ReadClock(benchmark::State& state) {
+  for (auto _ : state) benchmark::DoNotOptimize(Clock::Real().Now());
+}
+BENCHMARK(ReadClock);
+
 // Many requests at once share the router's histograms.
 void RouterDelta(benchmark::State& state) {
   static auto* const kMetrics =
@@ -81,8 +89,10 @@ void RouterRequest(benchmark::State& state) {
       each->Observe(0.05);
     }
     for (prometheus::Histogram* stage :
-         {&metrics.stage_tokenize, &metrics.stage_reserve, &metrics.stage_prefill_queue,
-          &metrics.stage_prefill, &metrics.stage_kv_transfer, &metrics.stage_decode}) {
+         {&metrics.stages.render, &metrics.stages.tokenize, &metrics.stages.route,
+          &metrics.stages.reserve, &metrics.stages.prefill_queue, &metrics.stages.prefill,
+          &metrics.stages.kv_transfer, &metrics.stages.decode, &metrics.stages.detokenize,
+          &metrics.stages.send}) {
       stage->Observe(0.05);
     }
     metrics.CountRequest({.outcome = "stop", .code = "OK"});

@@ -121,8 +121,11 @@ TEST_F(IpcChannelTest, RowsArriveWholeAheadOrAtTheEnd) {
   ASSERT_TRUE(place.ok()) << place.status();
   EXPECT_EQ(place->pool, 4U);
   for (const int tokens : {100, 300, 301, 800}) channel_->Advance(lease.key, tokens);
-  EXPECT_GT(channel_->Write(lease.key, 900), 900U * 500 / 4);
+  const KvTravel travel = channel_->Write(lease.key, 900);
+  EXPECT_GT(travel.bytes, 900U * 500 / 4);
   EXPECT_TRUE(AwaitFence(lease.key).ok());
+  // What went ahead counts as well.
+  EXPECT_EQ(travel.descriptors, static_cast<uint64_t>(device_.copied()));
   const auto from =
       staging_.storage->layout().Extents({.slot = place->slot, .pages = place->pages}, 900);
   const auto to = pool_->layout().Extents({.slot = lease.slot, .pages = lease.pages}, 900);
