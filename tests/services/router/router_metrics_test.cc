@@ -95,11 +95,11 @@ TEST(RouterMetricsTest, WhatADrainingWorkerPassesOnIsARetry) {
   EXPECT_EQ(retries("ok"), 1);
   EXPECT_EQ(retries("failed"), 0);
 
-  // The other one drains as well: whoever is asked second does not help.
-  harness.stage().Set({.reserve_error = Draining({.message = "going down as well"})});
+  // Whoever is asked second does not help.
+  harness.stage().Set({.reserve_error = absl::InternalError("broken")});
   for (int i = 0; i < 500 && retries("failed") == 0; ++i) {
     const absl::Status status = harness.Generate(TextRequest("Tell me")).status;
-    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+    EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
     absl::SleepFor(absl::Milliseconds(20));
   }
   EXPECT_GE(retries("failed"), 1);
