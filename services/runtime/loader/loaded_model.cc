@@ -71,6 +71,7 @@ absl::StatusOr<uint8_t*> LoadedModel::Take(const LoadOptions& options, const Wei
   }
   const WeightCopy::Wanted wanted{
       .model = options.model_name,
+      .shard = options.shard,
       .identity = IdentityOf(
           {.store = *store_, .plan = plan, .shard = options.shard, .table = options.kernels.table}),
       .bytes = plan.bytes,

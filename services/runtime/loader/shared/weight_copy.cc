@@ -30,6 +30,8 @@ struct Label {
   std::atomic<State> state;
   uint32_t handle_bytes;
   int64_t bytes;
+  int32_t rank;
+  int32_t ranks;
   char model[256];
   char identity[1024];
   char handle[512];
@@ -78,6 +80,7 @@ class WeightCopy::Search {
       std::unique_ptr<SharedMemory> object = Open(name, kLabelBytes);
       if (object == nullptr || !IsMeant(*object)) continue;
       there_ = true;
+      if (IsAnotherRanks(LabelOf(*object))) continue;
       if (absl::Status same = Compare(LabelOf(*object)); !same.ok()) {
         refused = std::move(same);
         continue;
@@ -103,6 +106,10 @@ class WeightCopy::Search {
            std::memcmp(label.magic, kMagic, sizeof kMagic) == 0 &&
            Read(label.model) == wanted_.model && wanted_.backend.Holds(HandleOf(label)) &&
            (label.handle_bytes == 0) == wanted_.backend.ReadsHost();
+  }
+
+  bool IsAnotherRanks(const Label& label) const {
+    return label.ranks == wanted_.shard.ranks && label.rank != wanted_.shard.rank;
   }
 
   absl::Status Compare(const Label& label) const {
@@ -140,6 +147,8 @@ absl::StatusOr<std::unique_ptr<WeightCopy>> WeightCopy::Hold(const Wanted& wante
   }
   std::memcpy(label.magic, kMagic, sizeof kMagic);
   label.bytes = wanted.bytes;
+  label.rank = wanted.shard.rank;
+  label.ranks = wanted.shard.ranks;
   Write(wanted.model, label.model);
   Write(wanted.identity, label.identity);
   std::memcpy(label.handle, handle.data(), handle.size());

@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "kernels/common/backend/memory.h"
 #include "services/runtime/kv/shared_memory.h"
+#include "services/runtime/model/config/shard.h"
 
 namespace tandem {
 
@@ -23,6 +24,8 @@ class WeightCopy {
  public:
   struct Wanted {
     std::string model;  // its name
+    // Other ranks of as many have copies of their own, on one device as well: they are passed over.
+    Shard shard;
     // All that must be equal for two copies to be one (weight_identity.h); for a log.
     std::string identity;
     int64_t bytes = 0;

@@ -55,14 +55,16 @@ std::string Name() {
                       testing::UnitTest::GetInstance()->current_test_info()->name());
 }
 
-absl::StatusOr<std::unique_ptr<WeightCopy>> Hold(kernels::Backend& backend, int64_t bytes = 4096) {
+absl::StatusOr<std::unique_ptr<WeightCopy>> Hold(kernels::Backend& backend,
+                                                 const Shard& shard = {}) {
   return WeightCopy::Hold(
-      {.model = Name(), .identity = "these", .bytes = bytes, .backend = backend});
+      {.model = Name(), .shard = shard, .identity = "these", .bytes = 4096, .backend = backend});
 }
 absl::StatusOr<std::unique_ptr<WeightCopy>> Follow(kernels::Backend& backend,
-                                                   const std::string& identity = "these") {
+                                                   const std::string& identity = "these",
+                                                   const Shard& shard = {}) {
   return WeightCopy::Follow(
-      {.model = Name(), .identity = identity, .bytes = 4096, .backend = backend},
+      {.model = Name(), .shard = shard, .identity = identity, .bytes = 4096, .backend = backend},
       absl::Milliseconds(100));
 }
 
@@ -96,6 +98,26 @@ TEST(WeightCopyTest, OtherWeightsAreRefusedWithBothNamed) {
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(refused.message()), HasSubstr("holds these, 4096 bytes"));
   EXPECT_THAT(std::string(refused.message()), HasSubstr("needs those, 4096 bytes"));
+}
+
+// Ranks of one device: each comes in its own time.
+TEST(WeightCopyTest, AnotherRanksCopyIsPassedOver) {
+  FakeGpu gpu;
+  auto first = Hold(gpu, {.rank = 0, .ranks = 2});
+  ASSERT_TRUE(first.ok());
+  (*first)->Publish();
+  auto second = absl::StatusOr<std::unique_ptr<WeightCopy>>(absl::UnknownError("not yet"));
+  const Thread late("late", [&] {
+    absl::SleepFor(absl::Milliseconds(300));
+    second = Hold(gpu, {.rank = 1, .ranks = 2});
+    (*second)->Publish();
+  });
+  const auto followed = Follow(gpu, "these", {.rank = 1, .ranks = 2});
+  ASSERT_TRUE(followed.ok()) << followed.status();
+  EXPECT_NE((*followed)->memory(), (*first)->memory());
+  // Of another number of ranks there will be none.
+  EXPECT_EQ(Follow(gpu, "those", {.rank = 1, .ranks = 4}).status().code(),
+            absl::StatusCode::kFailedPrecondition);
 }
 
 TEST(WeightCopyTest, AnotherDevicesCopyIsNone) {
