@@ -1,11 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the indexer's score kernel wants of a query: its codes as signed bytes in the order of the
-// matrix product's fragments, its weights, and whether it is regular.
+// What the indexer's score kernel wants of a query: its codes in the order of the matrix product's
+// fragments, its weights and scales, and whether it is regular.
 //
-// E2M1 times two is a small integer: 0 1 2 3 4 6 8 12. A row (a head of a query, or a key) whose
-// four scales lie within 2^3 of the least one is *regular*: shifted by its scale's distance, every
-// code fits a byte (at most 96), and the dot product of two rows is an exact 32-bit integer times
-// one power of two. An irregular head is kept unshifted, with its scales beside it.
+// A row (a head of a query, or a key) whose four scales lie within 2^3 of the least one is
+// *regular*: with codes taken times 2^distance from that, the dot product of two rows is an exact
+// integer below 2^21 times one power of two. The products that there are, stateless types:
+//
+//   IndexerBytes  (indexer_bytes.cuh) codes as shifted bytes; every machine has the product
+//   IndexerMx     (indexer_mx.cuh) codes and scales as they are, in the block-scaled product of
+//                 sm_120f; elsewhere that is emulated, slowly, for tests
+//
+//   kSteps, kScalesGroups     products of a tile of 16 heads; whether group_scale is wanted
+//   kShrink                   of a product, so that a saturating FMA is a ReLU
+//   Query<kTiles>             a query's operands in a warp's registers
+//   SumOfHead, PutHead        what PrepareQuery wants of a head, by its two threads; writes of it
+//   FragmentOf                of a step, rows `row` and row + 8; zeros where there is no such head
+//   LoadHead, LoadOthers      what Query has beside fragments and weights
+//   StagePlace, LoadStage     where a lane's 16 bytes of a tile of eight keys go in shared memory;
+//   LoadKeys                  the operand of a tile from there, and from device memory
+//   RegularScales, UnitScales scales of a regular unit's rows; those of the unit, for a lane
+//   ScoreRegular, ScoreIrregular   sums over this lane's heads for columns 2c, 2c + 1 of a tile
 //
 // Internal to kernels/attention.
 #pragma once
@@ -17,7 +31,6 @@
 #include "kernels/common/cuda/launch.h"
 #include "kernels/common/cuda/reduce.cuh"
 #include "kernels/ptx/grid_dependency.cuh"
-#include "kernels/ptx/mma_int8.cuh"
 
 namespace tandem::kernels::cuda {
 
@@ -28,11 +41,7 @@ inline constexpr int kBins = 1 << (32 - kBinShift);
 inline constexpr int kListed = 4096;       // candidates that are listed; more are looked up again
 inline constexpr int kUnit = 32;           // key rows that a warp scores together
 inline constexpr int kQueryThreads = 128;  // two a head
-// The sums of the product start here: with |n| < 2^22 added, the bits are the float 12582912 + n.
-inline constexpr uint32_t kMagic = 0x4B400000u;
-inline constexpr float kMagicFloat = 12582912.0f;
-inline constexpr float kShrink = 0x1p-21f;  // of a product, so that a saturating FMA is a ReLU
-inline constexpr float kGrow = 0x1p19f;     // makes up for it, and for two doubled codes
+inline constexpr float kGrow = 0x1p19f;    // of a weight: makes up for Product::kShrink
 
 // One slice of tokens on its way through the three kernels. Pointers are scratch.
 struct IndexerWork {
@@ -40,10 +49,10 @@ struct IndexerWork {
   int64_t tokens = 0;             // in the slice
   int64_t capacity = 0;           // rows that the page table can name, a multiple of 64
   int64_t heads = 0;              // filled up to whole tiles of 16
-  uint4* fragments = nullptr;     // [tokens, heads/16, 4 steps, 32 lanes]
+  uint4* fragments = nullptr;     // [tokens, heads/16, steps, 32 lanes]
   float* weight = nullptr;        // [tokens, heads]
-  float* offset = nullptr;        // [tokens, heads]
-  float* group_scale = nullptr;   // [tokens, heads, 4]
+  uint32_t* head = nullptr;       // [tokens, heads] what else the product wants of a head
+  float* group_scale = nullptr;   // [tokens, heads, 4]; of IndexerBytes
   int32_t* irregular = nullptr;   // [tokens]
   uint32_t* keys = nullptr;       // [tokens, capacity] scores, as integers in the same order
   uint32_t* histogram = nullptr;  // [tokens, kBins]; null: the selection makes its own
@@ -56,23 +65,6 @@ struct IndexerWork {
 // Rows that token t of the batch sees.
 __device__ __forceinline__ int32_t VisibleRows(const Batch& batch, int64_t t) {
   return (batch.positions[t] + 1) / 4;
-}
-
-// Table of doubled codes, shifted.
-struct CodeTable {
-  uint32_t low, high;
-};
-__device__ __forceinline__ CodeTable ShiftedCodes(uint32_t shift) {
-  return {0x03020100u << shift, 0x0C080604u << shift};
-}
-// Four codes (the low 16 bits) to bytes 128 + value; `flipped` has the signs the other way round.
-__device__ __forceinline__ uint32_t BiasedBytes(uint32_t codes, uint32_t flipped,
-                                                const CodeTable& table) {
-  return ptx::PermuteBytes(table.low, table.high, codes) + 0x80808080u -
-         ptx::PermuteBytes(table.low, table.high, flipped);
-}
-__device__ __forceinline__ uint32_t SignedBytes(uint32_t codes, const CodeTable& table) {
-  return BiasedBytes(codes, codes ^ 0x8888u, table) ^ 0x80808080u;
 }
 
 // The four scales of a row in a word: the least, and the distances from it.
@@ -112,8 +104,9 @@ __device__ __forceinline__ QueryPart LoadQueryPart(const IndexerTopkArgs& args, 
   return part;
 }
 
-// Fills work.fragments, weight, offset, group_scale and irregular of place `local` with the query
-// of token t; the whole block, of at least kQueryThreads.
+// Fills work.fragments, weight, head, group_scale and irregular of place `local` with the query of
+// token t; the whole block, of at least kQueryThreads.
+template <class Product>
 __device__ __forceinline__ void PrepareQuery(const IndexerTopkArgs& args, const IndexerWork& work,
                                              int64_t local, int64_t t, const QueryPart& part) {
   __shared__ uint32_t shifts[kQueryThreads / 2];  // of a head: a byte a group
@@ -122,57 +115,34 @@ __device__ __forceinline__ void PrepareQuery(const IndexerTopkArgs& args, const 
   const int tid = static_cast<int>(threadIdx.x);
   if (tid == 0) any_irregular = 0;
   __syncthreads();
-  const int h = tid / 2, half = tid % 2;
+  const int h = tid / 2;
   if (h < work.heads) {
     const RowScales scales = SplitScales(part.scales);
     const uint32_t shift = scales.regular ? scales.distance : 0;
-    int32_t sum = 0;
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const CodeTable table = ShiftedCodes((shift >> (8 * (2 * half + i))) & 255u);
-      const uint32_t words[4] = {part.words[i].x, part.words[i].y, part.words[i].z,
-                                 part.words[i].w};
-#pragma unroll
-      for (const uint32_t word : words) {
-        sum = __dp4a(static_cast<int32_t>(SignedBytes(word, table)), 0x01010101, sum);
-        sum = __dp4a(static_cast<int32_t>(SignedBytes(word >> 16, table)), 0x01010101, sum);
-      }
-    }
-    sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 1);
-    if (half == 0) {
+    const int32_t sum = Product::SumOfHead(part, shift);
+    if (tid % 2 == 0) {
       const float w = RoundBf16(RoundBf16(part.proj) * args.weight_scale);
       const int64_t at = local * work.heads + h;
       shifts[h] = shift;
       work.weight[at] = w * kGrow * (scales.regular ? ScaleFloat(scales.least) : 1.0f);
-      work.offset[at] = -(kMagicFloat + 128.0f * static_cast<float>(sum)) * kShrink;
-      for (int group = 0; group < 4; ++group) {
-        work.group_scale[4 * at + group] =
-            scales.regular ? 1.0f : ScaleFloat((part.scales >> (8 * group)) & 255u);
-      }
+      Product::PutHead(work, at, part.scales, scales, sum);
       if (!scales.regular) any_irregular = 1;
     }
   }
   __syncthreads();
   if (tid == 0) work.irregular[local] = any_irregular;
   const auto* words = reinterpret_cast<const uint32_t*>(args.q.row(t));
-  const int entries = static_cast<int>(work.heads / 16) * 4 * 32;
+  const int entries = static_cast<int>(work.heads / 16) * Product::kSteps * 32;
   for (int i = tid; i < entries; i += static_cast<int>(blockDim.x)) {
-    const int lane = i % 32, step = i / 32 % 4, group = lane % 4;
-    const int row = i / 128 * 16 + lane / 4;
-    uint32_t a[2] = {}, shift[2] = {};
-    for (int r = 0; r < 2; ++r) {
-      if (row + 8 * r >= heads) continue;
-      a[r] = words[16 * (row + 8 * r) + 4 * group + step];
-      shift[r] = (shifts[row + 8 * r] >> (8 * group)) & 255u;
-    }
-    const CodeTable low = ShiftedCodes(shift[0]), high = ShiftedCodes(shift[1]);
+    const int lane = i % 32, step = i / 32 % Product::kSteps;
+    const int row = i / (32 * Product::kSteps) * 16 + lane / 4;
     work.fragments[local * entries + i] =
-        make_uint4(SignedBytes(a[0], low), SignedBytes(a[1], high), SignedBytes(a[0] >> 16, low),
-                   SignedBytes(a[1] >> 16, high));
+        Product::FragmentOf(words, shifts, heads, row, lane, step);
   }
 }
 
 // One block a token.
+template <class Product>
 __global__ void __launch_bounds__(kQueryThreads)
     IndexerQueryKernel(IndexerTopkArgs args, IndexerWork work) {
   const int64_t local = blockIdx.x;
@@ -180,7 +150,7 @@ __global__ void __launch_bounds__(kQueryThreads)
   ptx::GridDependencyWait();
   ptx::GridDependencyLaunch();  // not sooner: the next two kernels count on it
   const int64_t t = work.first + local;
-  PrepareQuery(args, work, local, t, LoadQueryPart(args, t));
+  PrepareQuery<Product>(args, work, local, t, LoadQueryPart(args, t));
   if (work.histogram != nullptr) {
     auto* bins = reinterpret_cast<uint4*>(work.histogram + local * kBins);
     for (int i = tid; i < kBins / 4; i += kQueryThreads) bins[i] = make_uint4(0, 0, 0, 0);

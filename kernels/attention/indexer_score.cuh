@@ -104,8 +104,7 @@ __device__ __forceinline__ WarpUnits UnitsOfWarp(const IndexerTopkArgs& args,
           .scales = kUnitCodeBytes * (2 - half) + kIndexRowScales * (kUnit * half + lane)};
 }
 
-// Starts the copy of a unit's codes to a stage, the rows of a tile in the order of columns;
-// `codes`, `stage`: of this lane.
+// Starts the copy of a unit's codes to a stage; `codes`, `stage`: of this lane.
 __device__ __forceinline__ void FetchUnit(const uint8_t* codes, uint32_t stage) {
 #pragma unroll
   for (int i = 0; i < kUnitTiles; ++i) {
@@ -123,7 +122,7 @@ __device__ __forceinline__ void EmitKey(uint32_t key, uint32_t* to, uint32_t* bi
 }
 
 // The regular units. Returns whether there are others.
-template <int kTiles, bool kHistogram>
+template <class Product, int kTiles, bool kHistogram>
 __device__ __forceinline__ bool ScoreUnits(const IndexerTopkArgs& args, const IndexerWork& work,
                                            int64_t local, const WarpUnits& units, uint8_t* ring,
                                            uint32_t* bins) {
@@ -134,8 +133,7 @@ __device__ __forceinline__ bool ScoreUnits(const IndexerTopkArgs& args, const In
   auto place = static_cast<int32_t>(units.pages - pages) + units.first / 2;
   const uint8_t* base = units.base + 16 * lane;
   const int32_t to_scales = units.scales - 16 * lane;
-  const uint32_t stage = ptx::SharedAddress(ring) + kIndexRowBytes * ColumnOfRow(lane / 4) +
-                         16 * static_cast<uint32_t>(lane % 4);
+  const uint32_t stage = ptx::SharedAddress(ring) + Product::StagePlace(lane);
   const uint8_t* codes = base + int64_t{kIndexPageBytes} * pages[place];
   FetchUnit(codes, stage);
   ptx::CopyAsyncCommit();
@@ -149,8 +147,8 @@ __device__ __forceinline__ bool ScoreUnits(const IndexerTopkArgs& args, const In
     ptx::CopyAsyncWait<0>();  // the next share copies to the same place
     return true;
   }
-  IndexerQuery<kTiles> query;
-  LoadQuery<kTiles>(work, local, lane, &query);
+  IndexerQuery<Product, kTiles> query;
+  LoadQuery<Product, kTiles>(work, local, lane, &query);
   auto key = static_cast<int32_t>(units.keys - work.keys) + units.first * kUnit + lane;
   bool others = false;
   uint32_t turn = 0;
@@ -168,8 +166,8 @@ __device__ __forceinline__ bool ScoreUnits(const IndexerTopkArgs& args, const In
     ptx::CopyAsyncWait<1>();
     __syncwarp();
     if (__all_sync(0xFFFFFFFFu, split.regular)) {
-      const auto* in_stage = reinterpret_cast<const uint4*>(ring + turn) + lane;
-      const uint32_t ordered = OrderedKey(ScoreUnit<kTiles>(query, in_stage, split, lane));
+      const auto keys = [&](int tile) { return Product::LoadStage(ring + turn, tile, lane); };
+      const uint32_t ordered = OrderedKey(ScoreUnit<Product, kTiles>(query, keys, split, lane));
       if (lane < rows) EmitKey<kHistogram>(ordered, work.keys + key, bins);
     } else {
       others = true;
@@ -183,7 +181,7 @@ __device__ __forceinline__ bool ScoreUnits(const IndexerTopkArgs& args, const In
 }
 
 // The irregular units, or all of them.
-template <bool kHistogram>
+template <class Product, bool kHistogram>
 __device__ __forceinline__ void ScoreOthers(const IndexerWork& work, int64_t local, bool all,
                                             const WarpUnits& units, uint32_t* bins) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -194,7 +192,7 @@ __device__ __forceinline__ void ScoreOthers(const IndexerWork& work, int64_t loc
     const uint32_t word = *reinterpret_cast<const uint32_t*>(codes + units.scales);
     const uint32_t scales = RealScales(word, rows, lane);
     if (!all && __all_sync(0xFFFFFFFFu, SplitScales(scales).regular)) continue;
-    const float score = ScoreAnyUnit(work, local, codes, scales, lane);
+    const float score = ScoreAnyUnit<Product>(work, local, codes, scales, lane);
     if (lane < rows) {
       EmitKey<kHistogram>(OrderedKey(score), units.keys + index * kUnit + lane, bins);
     }
@@ -202,19 +200,19 @@ __device__ __forceinline__ void ScoreOthers(const IndexerWork& work, int64_t loc
 }
 
 // Scores the block's share of a token, a warp every kScoreWarps-th unit.
-template <int kTiles, bool kHistogram>
+template <class Product, int kTiles, bool kHistogram>
 __device__ __forceinline__ void ScoreShare(const IndexerTopkArgs& args, const IndexerWork& work,
                                            const SliceTokens& slice, uint8_t* ring,
                                            uint32_t* bins) {
   if (slice.share->begin + static_cast<int>(threadIdx.x) / 32 >= slice.share->end) return;
-  if (!ScoreUnits<kTiles, kHistogram>(args, work, slice.share->token,
-                                      UnitsOfWarp(args, work, slice), ring, bins)) {
+  if (!ScoreUnits<Product, kTiles, kHistogram>(args, work, slice.share->token,
+                                               UnitsOfWarp(args, work, slice), ring, bins)) {
     return;
   }
   // Read again, so that nothing of it lives through the first walk.
   const int64_t again = slice.share->token;
-  ScoreOthers<kHistogram>(work, again, work.irregular[again] != 0, UnitsOfWarp(args, work, slice),
-                          bins);
+  ScoreOthers<Product, kHistogram>(work, again, work.irregular[again] != 0,
+                                   UnitsOfWarp(args, work, slice), bins);
 }
 
 // Adds the block's counts to the token's, and clears them.
@@ -249,7 +247,7 @@ __device__ __forceinline__ void NextShare(int32_t tokens, const SliceTokens& sli
 }
 
 // A block takes an equal share of all units of the slice's tokens.
-template <int kTiles, bool kHistogram>
+template <class Product, int kTiles, bool kHistogram>
 __global__ void __launch_bounds__(kScoreThreads, kScoreBlocksPerSm)
     IndexerScoreKernel(IndexerTopkArgs args, IndexerWork work) {
   extern __shared__ uint4 shared[];
@@ -274,7 +272,7 @@ __global__ void __launch_bounds__(kScoreThreads, kScoreBlocksPerSm)
     __syncthreads();
     if (threadIdx.x == 0) NextShare<kHistogram>(static_cast<int32_t>(work.tokens), slice);
     __syncthreads();
-    ScoreShare<kTiles, kHistogram>(args, work, slice, ring, bins);
+    ScoreShare<Product, kTiles, kHistogram>(args, work, slice, ring, bins);
     __syncthreads();
     ptx::GridDependencyWait();  // also the warps that had no unit
     if constexpr (kHistogram) FlushBins(bins, work.histogram + int64_t{share.token} * kBins);

@@ -34,10 +34,12 @@ struct ShortScores {
 };
 
 // A query in the block's own shared memory.
-template <int kTiles>
+template <class Product, int kTiles>
 struct ShortQuery {
-  uint4 fragments[kTiles * 128];
-  float weight[16 * kTiles], offset[16 * kTiles], group_scale[64 * kTiles];
+  uint4 fragments[kTiles * Product::kSteps * 32];
+  float weight[16 * kTiles];
+  uint32_t head[16 * kTiles];
+  float group_scale[Product::kScalesGroups ? 64 * kTiles : 1];
   int32_t irregular;
 
   __device__ __forceinline__ IndexerWork Work() {
@@ -45,7 +47,7 @@ struct ShortQuery {
     work.heads = 16 * kTiles;
     work.fragments = fragments;
     work.weight = weight;
-    work.offset = offset;
+    work.head = head;
     work.group_scale = group_scale;
     work.irregular = &irregular;
     return work;
@@ -53,25 +55,27 @@ struct ShortQuery {
 };
 
 // The score of this warp's unit, a lane a row, from the query once it is there.
-template <int kTiles>
-__device__ __forceinline__ float ScoreOwnUnit(ShortQuery<kTiles>& shared, const uint8_t* unit,
-                                              const uint4* codes, uint32_t scales, int lane) {
+template <class Product, int kTiles>
+__device__ __forceinline__ float ScoreOwnUnit(ShortQuery<Product, kTiles>& shared,
+                                              const uint8_t* unit, const uint4 (&codes)[kUnitTiles],
+                                              uint32_t scales, int lane) {
   const IndexerWork work = shared.Work();
   const RowScales split = SplitScales(scales);
   if (shared.irregular != 0 || !__all_sync(0xFFFFFFFFu, split.regular)) {
-    return ScoreAnyUnit(work, 0, unit, scales, lane);
+    return ScoreAnyUnit<Product>(work, 0, unit, scales, lane);
   }
-  IndexerQuery<kTiles> query;
-  LoadQuery<kTiles>(work, 0, lane, &query);
-  return ScoreUnit<kTiles, 1>(query, codes, split, lane);
+  IndexerQuery<Product, kTiles> query;
+  LoadQuery<Product, kTiles>(work, 0, lane, &query);
+  const auto keys = [&](int tile) { return codes[tile]; };
+  return ScoreUnit<Product, kTiles>(query, keys, split, lane);
 }
 
 // Prepares the query and scores this block's units.
-template <int kTiles>
+template <class Product, int kTiles>
 __device__ __forceinline__ void ScoreShort(const IndexerTopkArgs& args, int64_t t, int32_t rows,
                                            const int32_t* pages, const QueryPart& part,
                                            ShortScores& scores) {
-  __shared__ ShortQuery<kTiles> query;
+  __shared__ ShortQuery<Product, kTiles> query;
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const auto index = static_cast<int32_t>(kShortBlocks * warp + ClusterRank());
   const int32_t first = index * kUnit;
@@ -81,19 +85,18 @@ __device__ __forceinline__ void ScoreShort(const IndexerTopkArgs& args, int64_t 
   if (first < rows) {
     const uint8_t* page = args.keys.base + int64_t{kIndexPageBytes} * pages[index / 2];
     unit = page + kUnitCodeBytes * (index % 2);
-    const auto* from = reinterpret_cast<const uint4*>(unit) + 4 * RowOfColumn(lane / 4) + lane % 4;
 #pragma unroll
-    for (int i = 0; i < kUnitTiles; ++i) codes[i] = from[32 * i];
+    for (int i = 0; i < kUnitTiles; ++i) codes[i] = Product::LoadKeys(unit, i, lane);
     scales = *reinterpret_cast<const uint32_t*>(page + 2 * kUnitCodeBytes +
                                                 kIndexRowScales * (kUnit * (index % 2) + lane));
     // What stands behind the last row must not make the unit irregular.
     if (first + lane >= rows) scales = 0x7F7F7F7Fu;
   }
-  PrepareQuery(args, query.Work(), 0, t, part);
+  PrepareQuery<Product>(args, query.Work(), 0, t, part);
   __syncthreads();
   ClusterWait();  // the first block is there
   if (first >= rows) return;
-  const uint32_t key = OrderedKey(ScoreOwnUnit<kTiles>(query, unit, codes, scales, lane));
+  const uint32_t key = OrderedKey(ScoreOwnUnit<Product, kTiles>(query, unit, codes, scales, lane));
   const bool real = first + lane < rows;
   const auto in_first = [](const void* p) { return ClusterAddress(ptx::SharedAddress(p), 0); };
   if (real) ClusterStore(in_first(&scores.keys[first + lane]), key);
@@ -219,7 +222,7 @@ __device__ __forceinline__ void ListShort(const ShortKeys& keys, const ShortChoi
 }
 
 // Grid: kShortBlocks a token.
-template <int kTiles>
+template <class Product, int kTiles>
 __global__ void __cluster_dims__(kShortBlocks, 1, 1) __launch_bounds__(kShortThreads, 2)
     IndexerShortKernel(IndexerTopkArgs args) {
   __shared__ ShortScores scores;
@@ -243,7 +246,7 @@ __global__ void __cluster_dims__(kShortBlocks, 1, 1) __launch_bounds__(kShortThr
   if (all) {
     ClusterWait();
   } else {
-    ScoreShort<kTiles>(args, t, rows, pages, part, scores);
+    ScoreShort<Product, kTiles>(args, t, rows, pages, part, scores);
   }
   ClusterArrive();
   if (ClusterRank() != 0) return;

@@ -12,8 +12,10 @@
 // Numerics  products of E2M1 values are exact; scores are summed in fp64 over heads and rounded to
 //           fp32 before comparing; the sum over 128 dims is fp64 in the reference, fp32 in the
 //           others (exact unless scales of groups differ by more than 2^10). A NaN score counts as
-//           −∞. On a device (H ≤ 64): dots are exact 32-bit integers where the four scales of a key
-//           and of a head lie within 2^3, else fp32; the sum over heads is fp32, in a fixed order.
+//           −∞. On a device (H ≤ 64): dots are exact where the four scales of a key and of a head
+//           lie within 2^3, else fp32; the sum over heads is fp32, in a fixed order. On
+//           sm_120f dots are exact if its product keeps 24 bits (ptx/mma_block_scale.h), else
+//           within 2^-21 of the sum of magnitudes.
 // Cost      68 bytes a row once a query tile, 256·H flop a (query, row). CUDA: one launch where up
 // to
 //           64 tokens' page tables name at most 2,048 rows (8,192 tokens of context), else three

@@ -5,11 +5,13 @@
 
 #include <algorithm>
 
+#include "kernels/attention/indexer_math.h"
 #include "kernels/attention/indexer_query.cuh"
 #include "kernels/attention/indexer_score.cuh"
 #include "kernels/attention/indexer_select.cuh"
 #include "kernels/attention/indexer_short.cuh"
 #include "kernels/attention/indexer_topk.h"
+#include "kernels/gemm/tile_math.h"
 
 namespace tandem::kernels::cuda {
 namespace {
@@ -28,13 +30,14 @@ int HeadTiles(int64_t heads) {
   return heads <= 16 ? 1 : heads <= 32 ? 2 : 4;
 }
 
+template <class Product>
 IndexerWork TakeWork(int64_t tokens, int64_t capacity, int tiles, bool split, Scratch& scratch) {
   IndexerWork work{.capacity = capacity, .heads = 16 * tiles};
   const int64_t heads = tokens * work.heads, words = tokens * capacity / 32;
-  work.fragments = scratch.Take<uint4>(tokens * tiles * 4 * 32);
+  work.fragments = scratch.Take<uint4>(tokens * tiles * Product::kSteps * 32);
   work.weight = scratch.Take<float>(heads);
-  work.offset = scratch.Take<float>(heads);
-  work.group_scale = scratch.Take<float>(4 * heads);
+  work.head = scratch.Take<uint32_t>(heads);
+  if (Product::kScalesGroups) work.group_scale = scratch.Take<float>(4 * heads);
   work.irregular = scratch.Take<int32_t>(tokens);
   work.keys = scratch.Take<uint32_t>(tokens * capacity);
   work.sure = scratch.Take<uint32_t>(words);
@@ -47,7 +50,7 @@ IndexerWork TakeWork(int64_t tokens, int64_t capacity, int tiles, bool split, Sc
   return work;
 }
 
-template <int kTiles>
+template <class Product, int kTiles>
 void Score(const IndexerTopkArgs& args, const IndexerWork& work, Stream& stream) {
   const LaunchConfig config{
       .name = "indexer_topk: score",
@@ -55,9 +58,9 @@ void Score(const IndexerTopkArgs& args, const IndexerWork& work, Stream& stream)
       .threads = kScoreThreads,
       .shared_bytes = ScoreSharedBytes(work.tokens, work.histogram != nullptr)};
   if (work.histogram != nullptr) {
-    Launch(config, stream, IndexerScoreKernel<kTiles, true>, args, work);
+    Launch(config, stream, IndexerScoreKernel<Product, kTiles, true>, args, work);
   } else {
-    Launch(config, stream, IndexerScoreKernel<kTiles, false>, args, work);
+    Launch(config, stream, IndexerScoreKernel<Product, kTiles, false>, args, work);
   }
 }
 
@@ -68,22 +71,23 @@ unsigned SelectBlocks(const IndexerWork& work) {
   return static_cast<unsigned>(std::clamp<int64_t>(room, 1, chunks));
 }
 
-template <int kTiles>
+template <class Product, int kTiles>
 void RunShort(const IndexerTopkArgs& args, Stream& stream) {
   Launch({.name = "indexer_topk: short",
           .grid = dim3(static_cast<unsigned>(kShortBlocks * args.batch.tokens())),
           .threads = kShortThreads},
-         stream, IndexerShortKernel<kTiles>, args);
+         stream, IndexerShortKernel<Product, kTiles>, args);
 }
 
+template <class Product>
 void RunSlice(const IndexerTopkArgs& args, const IndexerWork& work, Stream& stream) {
   const auto tokens = static_cast<unsigned>(work.tokens);
   if (work.capacity > args.rows.shape[1]) {
     Launch({.name = "indexer_topk: query", .grid = dim3(tokens), .threads = kQueryThreads}, stream,
-           IndexerQueryKernel, args, work);
-    if (work.heads == 16) Score<1>(args, work, stream);
-    if (work.heads == 32) Score<2>(args, work, stream);
-    if (work.heads == 64) Score<4>(args, work, stream);
+           IndexerQueryKernel<Product>, args, work);
+    if (work.heads == 16) Score<Product, 1>(args, work, stream);
+    if (work.heads == 32) Score<Product, 2>(args, work, stream);
+    if (work.heads == 64) Score<Product, 4>(args, work, stream);
   }
   const LaunchConfig select{
       .name = "indexer_topk: select",
@@ -97,27 +101,37 @@ void RunSlice(const IndexerTopkArgs& args, const IndexerWork& work, Stream& stre
   }
 }
 
-}  // namespace
-
-void IndexerTopk(const IndexerTopkArgs& args, Stream& stream) {
-  CheckIndexerTopk(args);
+template <class Product>
+void Run(const IndexerTopkArgs& args, Stream& stream) {
   const int64_t tokens = args.batch.tokens();
   const int64_t capacity = args.batch.pages.shape[1] * kBlockRows;
   const int tiles = HeadTiles(args.q.shape[1]);
   if (tokens == 0) return;
   if (tokens <= kMostShortTokens && capacity > args.rows.shape[1] && capacity <= kShortRows) {
-    if (tiles == 1) return RunShort<1>(args, stream);
-    if (tiles == 2) return RunShort<2>(args, stream);
-    return RunShort<4>(args, stream);
+    if (tiles == 1) return RunShort<Product, 1>(args, stream);
+    if (tiles == 2) return RunShort<Product, 2>(args, stream);
+    return RunShort<Product, 4>(args, stream);
   }
   const int64_t slice = std::clamp<int64_t>(kSliceBytes / (4 * std::max<int64_t>(capacity, 1)), 1,
                                             std::min(tokens, kSliceTokens));
   Scratch scratch(stream);
-  IndexerWork work = TakeWork(slice, capacity, tiles, capacity > kRowsOfOneBlock, scratch);
+  IndexerWork work = TakeWork<Product>(slice, capacity, tiles, capacity > kRowsOfOneBlock, scratch);
   for (; work.first < tokens; work.first += slice) {
     work.tokens = std::min(slice, tokens - work.first);
-    RunSlice(args, work, stream);
+    RunSlice<Product>(args, work, stream);
   }
+}
+
+}  // namespace
+
+void IndexerTopk(const IndexerTopkArgs& args, IndexerMath math, Stream& stream) {
+  CheckIndexerTopk(args);
+  (math == IndexerMath::kMx ? Run<IndexerMx> : Run<IndexerBytes>)(args, stream);
+}
+
+void IndexerTopk(const IndexerTopkArgs& args, Stream& stream) {
+  const bool mx = NativeTileMath() == TileMath::kMx;
+  IndexerTopk(args, mx ? IndexerMath::kMx : IndexerMath::kBytes, stream);
 }
 
 }  // namespace tandem::kernels::cuda

@@ -2,12 +2,14 @@
 // Goal: the indexer's choice on a device equals the contract's, from a few rows to 1M tokens.
 // Method: fresh random codes and scales; scores in fp64 on the host for some of the queries; a row
 // may differ from the K best only if its score is within the fp32 bound of the K-th. Exact where
-// every sum is: ties, zeros, infinities. Twice, for the same bits.
+// every sum is: ties, zeros, infinities. Twice, for the same bits; by both products
+// (indexer_math.h), and those against each other.
 #include <algorithm>
 #include <bit>
 #include <limits>
 #include <numeric>
 
+#include "kernels/attention/indexer_math.h"
 #include "kernels/attention/indexer_topk.h"
 #include "kernels/attention/lanes.h"
 #include "tests/kernels/attention/sequences.h"
@@ -15,6 +17,8 @@
 
 namespace tandem::kernels {
 namespace {
+
+using cuda::IndexerMath;
 
 constexpr int32_t kRowTokens = 4;
 
@@ -26,7 +30,7 @@ struct Scores {
 // How a random row's scales lie: near each other; nearly always, but rows up to 2^40 apart; far.
 enum class Scales { kRegular, kMixed, kWild };
 
-class IndexerTopkCudaTest : public OnDevice {
+class IndexerTopkCudaTest : public OnDevice, public testing::WithParamInterface<IndexerMath> {
  protected:
   void Make(int64_t pages, int64_t heads, int64_t tokens, Scales scales) {
     pool_.resize(static_cast<size_t>(pages * kIndexPageBytes));
@@ -80,11 +84,16 @@ class IndexerTopkCudaTest : public OnDevice {
 
   // Runs the operation on the device, twice; returns rows[T, K].
   Tensor<int32_t, 2> Run(const Sequences& steps, int64_t topk) {
+    return Run(steps, topk, [](const IndexerTopkArgs& args, Stream& stream) {
+      cuda::IndexerTopk(args, GetParam(), stream);
+    });
+  }
+  template <typename Operation>
+  Tensor<int32_t, 2> Run(const Sequences& steps, int64_t topk, const Operation& operation) {
     const Batch& host_batch = steps.batch;
     const int64_t tokens = host_batch.tokens();
     const DeviceBytes keys(static_cast<int64_t>(pool_.size()));
-    DeviceBytes& writable = const_cast<DeviceBytes&>(keys);
-    writable.Write(pool_.data(), keys.size());
+    const_cast<DeviceBytes&>(keys).Write(pool_.data(), keys.size());
     const auto copy = [this](const auto& view) {
       const auto bytes = static_cast<int64_t>(view.size() * sizeof(*view.data));
       held_.push_back(std::make_unique<DeviceBytes>(bytes));
@@ -107,9 +116,9 @@ class IndexerTopkCudaTest : public OnDevice {
                   .pages = copy(host_batch.pages)};
     args.keys.base = keys.data();
     args.rows = d_rows;
-    cuda.indexer_topk(args, stream);
+    operation(args, stream);
     args.rows = d_again;
-    cuda.indexer_topk(args, stream);
+    operation(args, stream);
     EXPECT_TRUE(Synchronize(stream)) << stream.error();
     Tensor<int32_t, 2> out = d_rows.Fetch();
     EXPECT_EQ(out.values, d_again.Fetch().values);
@@ -227,7 +236,7 @@ class IndexerTopkCudaTest : public OnDevice {
   std::vector<std::unique_ptr<DeviceBytes>> held_;
 };
 
-TEST_F(IndexerTopkCudaTest, EqualsTheDefinitionAtEveryEdge) {
+TEST_P(IndexerTopkCudaTest, EqualsTheDefinitionAtEveryEdge) {
   SCOPED_TRACE(random_.Trace());
   for (const int64_t heads : {1, 4, 16, 17, 64}) {
     Make(33, heads, 1, Scales::kRegular);
@@ -241,7 +250,7 @@ TEST_F(IndexerTopkCudaTest, EqualsTheDefinitionAtEveryEdge) {
   }
 }
 
-TEST_F(IndexerTopkCudaTest, EqualsTheDefinitionUnderWildScales) {
+TEST_P(IndexerTopkCudaTest, EqualsTheDefinitionUnderWildScales) {
   SCOPED_TRACE(random_.Trace());
   for (const int64_t heads : {4, 64}) {
     Make(24, heads, 3, Scales::kWild);
@@ -258,7 +267,7 @@ TEST_F(IndexerTopkCudaTest, EqualsTheDefinitionUnderWildScales) {
   }
 }
 
-TEST_F(IndexerTopkCudaTest, EqualsTheDefinitionWhereFewRowsAreWild) {
+TEST_P(IndexerTopkCudaTest, EqualsTheDefinitionWhereFewRowsAreWild) {
   SCOPED_TRACE(random_.Trace());
   for (const int64_t pages : {32, 70, 300}) {
     Make(pages, 64, 3, Scales::kMixed);
@@ -273,7 +282,7 @@ TEST_F(IndexerTopkCudaTest, EqualsTheDefinitionWhereFewRowsAreWild) {
   }
 }
 
-TEST_F(IndexerTopkCudaTest, NotANumberIsTheLeast) {
+TEST_P(IndexerTopkCudaTest, NotANumberIsTheLeast) {
   SCOPED_TRACE(random_.Trace());
   Make(4, 4, 2, Scales::kRegular);
   proj_[1] = std::numeric_limits<float>::quiet_NaN();  // of query 0: every score
@@ -285,7 +294,7 @@ TEST_F(IndexerTopkCudaTest, NotANumberIsTheLeast) {
   }
 }
 
-TEST_F(IndexerTopkCudaTest, TiesGoToTheLowestRows) {
+TEST_P(IndexerTopkCudaTest, TiesGoToTheLowestRows) {
   SCOPED_TRACE(random_.Trace());
   // Three kinds of rows and whole weights: sums are exact, and most rows tie. The wider table takes
   // the selection that is split over blocks; its ties overflow the list of candidates.
@@ -307,7 +316,7 @@ TEST_F(IndexerTopkCudaTest, TiesGoToTheLowestRows) {
   }
 }
 
-TEST_F(IndexerTopkCudaTest, ChunksOfAPrefillShareKeys) {
+TEST_P(IndexerTopkCudaTest, ChunksOfAPrefillShareKeys) {
   SCOPED_TRACE(random_.Trace());
   constexpr int32_t kTokens = 300;
   Make(40, 64, kTokens + 1, Scales::kRegular);
@@ -318,7 +327,7 @@ TEST_F(IndexerTopkCudaTest, ChunksOfAPrefillShareKeys) {
   }
 }
 
-TEST_F(IndexerTopkCudaTest, HoldsToAMillionTokens) {
+TEST_P(IndexerTopkCudaTest, HoldsToAMillionTokens) {
   SCOPED_TRACE(random_.Trace());
   Make(4096, 64, 1, Scales::kRegular);
   for (const int64_t rows : {513, 8192, 65536, 262143}) {
@@ -331,7 +340,7 @@ TEST_F(IndexerTopkCudaTest, HoldsToAMillionTokens) {
   RecordProperty("rows_within_rounding", static_cast<int>(differences_));
 }
 
-TEST_F(IndexerTopkCudaTest, ServesABatchOfManyLengths) {
+TEST_P(IndexerTopkCudaTest, ServesABatchOfManyLengths) {
   SCOPED_TRACE(random_.Trace());
   constexpr int32_t kSequences = 64;
   Make(1024, 64, kSequences, Scales::kRegular);
@@ -345,7 +354,7 @@ TEST_F(IndexerTopkCudaTest, ServesABatchOfManyLengths) {
   for (const int64_t t : {0, 1, 7, 8, 31, 63}) Check(Args(steps, 512), rows, t, Scales::kRegular);
 }
 
-TEST_F(IndexerTopkCudaTest, ChoosesAlikeInOneLaunchAndInThree) {
+TEST_P(IndexerTopkCudaTest, ChoosesAlikeInOneLaunchAndInThree) {
   SCOPED_TRACE(random_.Trace());
   Make(32, 64, 65, Scales::kWild);
   std::vector<Sequence> list;
@@ -361,6 +370,21 @@ TEST_F(IndexerTopkCudaTest, ChoosesAlikeInOneLaunchAndInThree) {
   for (const int64_t t : {0, 1, 63}) Check(Args(few, 512), again, t, Scales::kWild, 256);
   EXPECT_TRUE(std::equal(again.values.begin(), again.values.end(), rows.values.begin()));
 }
+
+TEST_P(IndexerTopkCudaTest, TheTableChoosesAlikeToTheRow) {  // sums are exact in both
+  SCOPED_TRACE(random_.Trace());
+  for (const int64_t pages : {32, 300}) {
+    Make(pages, 64, 2, Scales::kRegular);
+    const int64_t rows = pages * kBlockRows - 5;
+    const Sequences steps({At(rows, Table(rows)), At(rows - 70, Table(rows - 70))});
+    for (const int64_t topk : {1, 2, 3, 5, 10, 30, 100, 300, 512, 1000, 2000}) {
+      EXPECT_EQ(Run(steps, topk).values, Run(steps, topk, cuda.indexer_topk).values) << topk;
+    }
+  }
+}
+
+constexpr IndexerMath kProducts[] = {IndexerMath::kBytes, IndexerMath::kMx};
+INSTANTIATE_TEST_SUITE_P(BytesMx, IndexerTopkCudaTest, testing::ValuesIn(kProducts));
 
 }  // namespace
 }  // namespace tandem::kernels

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Goal: on sm_120f the tiles of TileMath::kMx multiply by the block-scaled instruction, and no
-other kernel does. Method: their sources compiled once more as the build does, for that target
-alone, to PTX; with --sass to machine code, in which QMMA.SF is told by its opcode (no CUDA tool
-but the compiler is needed).
+"""Goal: on sm_120f the tiles of TileMath::kMx and the indexer's scores multiply by the block-scaled
+instructions, and no other kernel does. Method: their sources compiled once more as the build does,
+for that target alone, to PTX; with --sass to machine code, in which QMMA.SF and OMMA.SF are told by
+their opcodes (no CUDA tool but the compiler is needed).
 
     block_scale.py BUILD [--sass]
 """
@@ -17,10 +17,12 @@ import subprocess
 import sys
 import tempfile
 
-SOURCES = ("kernels/gemm/tile_linear_cuda.cu", "kernels/moe/moe_experts_grouped_cuda.cu")
-INSTRUCTION = "kind::mxf8f6f4.block_scale.scale_vec::1X"
-QMMA_SF = 0x47A  # the low twelve bits of its sixteen bytes
-BLOCK_SCALED = "8TileMathE1E"  # TileMath::kMx in a mangled name
+SOURCES = ("kernels/gemm/tile_linear_cuda.cu", "kernels/moe/moe_experts_grouped_cuda.cu",
+           "kernels/attention/indexer_topk_cuda.cu")
+INSTRUCTIONS = ("kind::mxf8f6f4.block_scale.scale_vec::1X", "kind::mxf4.block_scale.scale_vec::2X")
+OPCODES = (0x47A, 0x47F)  # QMMA.SF, OMMA.SF: the low twelve bits of their sixteen bytes
+# TileMath::kMx and the indexer's kernels that multiply, in mangled names.
+BLOCK_SCALED = re.compile("8TileMathE1E|Indexer(Score|Short)KernelI.*9IndexerMx")
 
 
 def commands(build):
@@ -45,13 +47,13 @@ def in_ptx(text):
         if match := re.search(r"\.entry\s+(\w+)", line):
             name = match.group(1)
             counts[name] = 0
-        elif name and INSTRUCTION in line:
+        elif name and any(instruction in line for instruction in INSTRUCTIONS):
             counts[name] += 1
     return counts
 
 
 def in_cubin(data):
-    """QMMA.SF of each kernel of a machine code module: its ELF sections .text.NAME."""
+    """QMMA.SF and OMMA.SF of each kernel of a machine code module: its ELF sections .text.NAME."""
     table, = struct.unpack_from("<Q", data, 0x28)
     count, names = struct.unpack_from("<HH", data, 0x3C)
     headers = [struct.unpack_from("<IIQQQQIIQQ", data, table + 64 * i) for i in range(count)]
@@ -62,13 +64,13 @@ def in_cubin(data):
         if name.startswith(".text."):
             code = data[header[4]:header[4] + header[5]]
             words = (struct.unpack_from("<Q", code, i)[0] for i in range(0, len(code), 16))
-            counts[name.removeprefix(".text.")] = sum(word & 0xFFF == QMMA_SF for word in words)
+            counts[name.removeprefix(".text.")] = sum(word & 0xFFF in OPCODES for word in words)
     return counts
 
 
 def faults(counts):
     for name, count in counts.items():
-        if (BLOCK_SCALED in name) != (count > 0):
+        if (BLOCK_SCALED.search(name) is not None) != (count > 0):
             yield f"{name}: {count} block-scaled products"
 
 
@@ -89,7 +91,7 @@ def main():
     found = list(faults(counts))
     for fault in found:
         print(fault)
-    scaled = [count for name, count in counts.items() if BLOCK_SCALED in name]
+    scaled = [count for name, count in counts.items() if BLOCK_SCALED.search(name)]
     print(f"{len(scaled)} of {len(counts)} kernels are block-scaled, {sum(scaled)} instructions, "
           f"{len(found)} faults")
     return 1 if found or not scaled else 0

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Goal: what became of the instructions that matter, on both targets. Method: cuobjdump, where CUDA
 has one: counts by target; on sm_120 the kernels of TileMath::kMx, its probe and only those have
-the block-scaled product (QMMA.SF), and no kernel anywhere touches local memory.
+the block-scaled product (QMMA.SF), those of IndexerMx and its probe that of FP4 (OMMA.SF), and no
+kernel anywhere touches local memory.
 
     sass.py BINARY
 """
@@ -12,10 +13,13 @@ import subprocess
 import sys
 
 TARGETS = ("sm_90a", "sm_120")
-COUNTED = ("HMMA", "QMMA.SF", "QMMA", "OMMA", "LDSM", "LDGSTS", "LDL", "STL")
+COUNTED = ("HMMA", "QMMA.SF", "QMMA", "OMMA.SF", "LDSM", "LDGSTS", "LDL", "STL")
 INSTRUCTION = re.compile(r"^\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)")
-# In mangled names: TileMath::kMx, and the probe of the instruction itself in the tests.
-BLOCK_SCALED = ("8TileMathE1E", "ptx6MxTypeE")
+# Of mangled names: TileMath::kMx, IndexerMx, and the probes of the instructions in the tests.
+BLOCK_SCALED = {
+    "QMMA.SF": re.compile("8TileMathE1E|ptx6MxTypeE"),
+    "OMMA.SF": re.compile("Indexer(Score|Short)KernelI.*9IndexerMx|ProbeKernelI.*9Fp4Scales"),
+}
 
 
 def kind(opcode):
@@ -43,9 +47,10 @@ def faults(target, kernels):
     if not kernels:
         yield f"{target}: no kernels"
     for name, counts in kernels.items():
-        wants = target == "sm_120" and any(part in name for part in BLOCK_SCALED)
-        if wants != (counts["QMMA.SF"] > 0):
-            yield f"{target}: {name}: {counts['QMMA.SF']} QMMA.SF"
+        for instruction, names in BLOCK_SCALED.items():
+            wants = target == "sm_120" and names.search(name) is not None
+            if wants != (counts[instruction] > 0):
+                yield f"{target}: {name}: {counts[instruction]} {instruction}"
         if counts["LDL"] + counts["STL"] > 0:
             yield f"{target}: {name}: local memory"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The block-scaled warp product as the PTX ISA has it, in plain matrices: the judge of
+// The block-scaled warp products as the PTX ISA has them, in plain matrices: the judge of
 // kernels/ptx/mma_block_scale.h and of what the tiles feed it.
 //
 // Independent of them: fragments and scale operands are written from the text of the PTX ISA,
@@ -19,17 +19,21 @@ struct WarpRegisters {
   float d[32][4];
 };
 
-// The matrices in them.
+// The matrices in them, of 32 columns of A, or of FP4's 64.
 struct WarpMatrices {
-  float a[16][32], b[32][8], d[16][8];
-  int scale_a[16], scale_b[8];  // exponents; kNoScale: NaN
+  int groups;  // of 32 columns
+  float a[16][64], b[64][8], d[16][8];
+  int scale_a[16][2], scale_b[8][2];  // exponents of groups; kNoScale: NaN
 };
 inline constexpr int kNoScale = 1 << 20;
 
 WarpMatrices ReadFragments(ptx::MxType type_a, const ptx::ScaleSelect& select,
                            const WarpRegisters& warp);
 
-// d += (A·2^sa)·(B·2^sb): each sum of 32 exact, one addition in fp64, rounded to fp32.
+// The same of the product of FP4.
+WarpMatrices ReadFp4Fragments(const ptx::ScaleSelect& select, const WarpRegisters& warp);
+
+// d += (A·2^sa)·(B·2^sb): each sum of 32 exact, added in fp64 one by one, rounded to fp32.
 void MultiplyMatrices(WarpMatrices& m);
 
 // Where d stands; other fragments are unchanged.
@@ -40,5 +44,9 @@ WarpRegisters RandomRegisters(Random& random, int middle, int spread);
 
 // MultiplyMatrices by the emulation, lane by lane.
 void EmulateWarp(ptx::MxType type_a, const ptx::ScaleSelect& select, WarpRegisters* warp);
+void EmulateFp4Warp(const ptx::ScaleSelect& select, WarpRegisters* warp);
+
+// Bit by bit, but for NaN.
+void ExpectSameSums(const WarpRegisters& actual, const WarpRegisters& expected);
 
 }  // namespace tandem::kernels

@@ -26,20 +26,6 @@ uint32_t Permute(uint32_t low, uint32_t high, uint32_t selector) {
   return out;
 }
 
-void ExpectSameSums(const WarpRegisters& actual, const WarpRegisters& expected) {
-  for (int lane = 0; lane < 32; ++lane) {
-    for (int i = 0; i < 4; ++i) {
-      const float a = actual.d[lane][i], e = expected.d[lane][i];
-      if (std::isnan(e)) {
-        ASSERT_TRUE(std::isnan(a)) << "lane " << lane << " d" << i;
-      } else {
-        ASSERT_EQ(std::bit_cast<uint32_t>(a), std::bit_cast<uint32_t>(e))
-            << "lane " << lane << " d" << i << ": " << a << " for " << e;
-      }
-    }
-  }
-}
-
 class MmaBlockScaleTest : public testing::TestWithParam<MxType> {
  protected:
   void Compare(const WarpRegisters& warp, const ScaleSelect& select) {
