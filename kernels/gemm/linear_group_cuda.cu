@@ -32,14 +32,14 @@ struct GroupKernel {
 };
 
 template <int kColumns>
-GroupKernel KernelOf(int tokens, int64_t stage_bytes) {
+GroupKernel KernelOf(int64_t stage_bytes) {
   return {StreamGroupKernel<kColumns>,
-          GroupShared<kColumns>::StageAt(tokens) + static_cast<int>(stage_bytes)};
+          GroupShared<kColumns>::kStage + static_cast<int>(stage_bytes)};
 }
 
 // `stage_bytes`: of inputs that blocks quantise themselves.
 GroupKernel KernelFor(int tokens, int64_t stage_bytes) {
-  return tokens > 8 ? KernelOf<2>(tokens, stage_bytes) : KernelOf<1>(tokens, stage_bytes);
+  return tokens > 8 ? KernelOf<2>(stage_bytes) : KernelOf<1>(stage_bytes);
 }
 
 // Whether a block has room for inputs that it quantises itself.
@@ -105,7 +105,7 @@ bool StreamQuantised(const char* name, const StreamArgs& args, Stream& stream) {
       StreamShared<Atom, Inputs::kQuantised, kStreamDepth>(args, plan) > kMaxSharedBytes) {
     return false;
   }
-  LaunchStream<Atom, Bf16, 1, Inputs::kQuantised, kStreamDepth, 96>(name, args, plan, stream);
+  LaunchStream<Atom, Bf16, 1, Inputs::kQuantised, kStreamDepth, 112>(name, args, plan, stream);
   return true;
 }
 

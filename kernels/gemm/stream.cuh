@@ -4,12 +4,13 @@
 // A warp takes a row tile (atom.cuh) and a part of K. Weights go through a ring of its own
 // (stream_ring.cuh), the first of them before the kernel waits for the one before it; then inputs
 // are read, to shared memory where there is room, and multiplied as the weights arrive. K is cut
-// into parts (stream_plan.h); a part's steps are summed in ascending order from zero, then parts in
-// pairs, then those in ascending order through shared memory. Parts depend on the weight's shape
-// and the card alone, so a row's bits do not depend on T. Internal to kernels/gemm.
+// into parts (stream_plan.h); a part's steps are summed in ascending order from zero, then parts as
+// stream_sums.cuh has it. Parts depend on the weight's shape and the card alone, so a row's bits do
+// not depend on T. Internal to kernels/gemm.
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/common/cuda/launch.h"
 #include "kernels/common/dtype.h"
@@ -18,112 +19,41 @@
 #include "kernels/gemm/stream_inputs.cuh"
 #include "kernels/gemm/stream_plan.h"
 #include "kernels/gemm/stream_ring.cuh"
+#include "kernels/gemm/stream_steps.cuh"
+#include "kernels/gemm/stream_sums.cuh"
 #include "kernels/ptx/grid_dependency.cuh"
 #include "kernels/ptx/load.cuh"
 
 namespace tandem::kernels::cuda {
 
-// The products of a warp's part of K, step by step. Inputs of one column of tokens are loaded a
-// step ahead; of more, or from shared memory (kStaged), as they are used.
-template <typename Atom, int kColumns, bool kStaged = false>
-class StreamSteps {
- public:
-  static constexpr int kStepBytes = Atom::kLoads * kWarpLoadBytes;
-  struct Codes {
-    uint4 load[Atom::kLoads];
-    __device__ uint32_t OneOfEach() const {
-      uint32_t words = load[0].x;
-#pragma unroll
-      for (int i = 1; i < Atom::kLoads; ++i) words |= load[i].x;
-      return words;
-    }
-  };
-
-  // From step `begin` on. Reads scales of weights.
-  __device__ void LoadScales(const WeightView& w, int row_tile, int begin) {
-    scale_row_ = Atom::ScaleRow(w, row_tile, ThisLane()) + begin * Atom::kScaleBytes;
-    row_scale_ = Atom::LoadRowScale(scale_row_);
-  }
-
-  __device__ void LoadInputs(const InputView& in, int begin) {
-#pragma unroll
-    for (int column = 0; column < kColumns; ++column) {
-      inputs_[column] = Atom::RowOf(in, column, begin, ThisLane());
-      input_scale_[column] = Atom::LoadInputScale(inputs_[column], 0);
-    }
-    if constexpr (kKeepsInputs) {
-#pragma unroll
-      for (int tile = 0; tile < Atom::kTiles; ++tile) {
-        units_[tile] = Atom::LoadUnit(inputs_[0], tile);
-      }
-    }
-  }
-
-  // This lane's codes of a step, of which `loads` are there; zeros behind them.
-  __device__ static Codes LoadCodes(const uint8_t* slot, int loads) {
-    Codes codes;
-#pragma unroll
-    for (int i = 0; i < Atom::kLoads; ++i) {
-      codes.load[i] = *reinterpret_cast<const uint4*>(slot + i * kWarpLoadBytes);
-      if (Atom::kRagged && i >= loads) codes.load[i] = {};
-    }
-    return codes;
-  }
-
-  // `more`: steps follow.
-  __device__ void Step(const Codes& codes, bool more, float (&total)[1][kColumns][4]) {
-    typename Atom::Part part[kColumns];
-#pragma unroll
-    for (int tile = 0; tile < Atom::kTiles; ++tile) {
-      const typename Atom::A a = Atom::UnpackA(codes.load, tile);
-#pragma unroll
-      for (int column = 0; column < kColumns; ++column) {
-        const typename Atom::B b =
-            Atom::UnpackB(kKeepsInputs ? units_[tile] : Atom::LoadUnit(inputs_[column], tile));
-        Atom::Multiply(total[0][column], part[column], a, b, row_scale_, input_scale_[column],
-                       tile);
-      }
-      if (kKeepsInputs && more) units_[tile] = Atom::LoadUnit(inputs_[0], Atom::kTiles + tile);
-    }
-#pragma unroll
-    for (int column = 0; column < kColumns; ++column) {
-      Atom::EndStep(total[0][column], part[column], row_scale_, input_scale_[column]);
-    }
-    if (!more) return;
-    scale_row_ += Atom::kScaleBytes;
-    row_scale_ = Atom::LoadRowScale(scale_row_);
-#pragma unroll
-    for (int column = 0; column < kColumns; ++column) {
-      Atom::Advance(inputs_[column], 1);
-      input_scale_[column] = Atom::LoadInputScale(inputs_[column], 0);
-    }
-  }
-
- private:
-  static constexpr bool kKeepsInputs = kColumns == 1 && !kStaged;
-
-  const uint8_t* scale_row_;
-  InputRow inputs_[kColumns];
-  typename Atom::RowScale row_scale_;  // of the step at hand
-  typename Atom::InputScale input_scale_[kColumns];
-  typename Atom::Unit units_[Atom::kTiles];
+// What the first copies want.
+struct StreamHead {
+  const uint8_t* codes;
+  int row_loads, group_tiles;  // loads of a row tile; row tiles of a group
+  int steps;                   // of K
+  StreamPlan plan;
 };
 
+template <typename Atom, int kDepth>
+using RingOf = StreamRing<kDepth, Atom::kLoads * kWarpLoadBytes>;
+
 // A warp's walk along its part of K, through a ring of kDepth steps of weights.
-template <typename Atom, int kColumns, bool kStaged, int kDepth>
+template <typename Atom, typename Steps, int kColumns, int kDepth>
 class StreamWalk {
  public:
-  using Steps = StreamSteps<Atom, kColumns, kStaged>;
-  using Ring = StreamRing<kDepth, Steps::kStepBytes>;
+  using Ring = RingOf<Atom, kDepth>;
+  using Codes = StepCodes<Atom>;
 
   // Steps begin .. end−1 of K, end > begin. Starts the copies of the first step's weights.
-  __device__ StreamWalk(const WeightView& w, int row_tile, int begin, int end, uint8_t* slots,
-                        uint8_t* barriers)
-      : left_(end - begin), ring_(slots, barriers) {
-    const int row_loads = static_cast<int>(LoadsPerRow(Atom::kFormat, w.k));
-    loads_left_ = row_loads - Atom::kLoads * begin;
-    codes_ = w.codes + (int64_t{row_tile} * row_loads + Atom::kLoads * begin) * kWarpLoadBytes;
+  __device__ StreamWalk(const Ring& ring, const StreamHead& head, int row_tile, int begin, int end)
+      : left_(end - begin), ring_(ring) {
+    loads_left_ = head.row_loads - Atom::kLoads * begin;
+    codes_ =
+        head.codes + (int64_t{row_tile} * head.row_loads + Atom::kLoads * begin) * kWarpLoadBytes;
     Fill(0, 0);
+  }
+
+  __device__ void LoadScales(const WeightView& w, int row_tile, int begin) {
     steps_.LoadScales(w, row_tile, begin);
   }
 
@@ -141,13 +71,14 @@ class StreamWalk {
   }
 
   __device__ void Run(float (&total)[1][kColumns][4]) {
-    for (; left_ > 0; --left_) {
-      const typename Steps::Codes codes = Steps::LoadCodes(ring_.Oldest(), loads_left_);
-      const int slot = ring_.Free(codes.OneOfEach());
-      if (left_ > kDepth) Fill(slot, kDepth);
-      codes_ += Steps::kStepBytes;
-      loads_left_ -= Atom::kLoads;
-      steps_.Step(codes, left_ > 1, total);
+    if constexpr (std::is_same_v<Steps, KeptSteps<Atom>>) {
+#pragma unroll
+      for (int s = 0; s < Steps::kSteps; ++s) steps_.Step(Next(), s, total);
+    } else {
+      while (left_ > 0) {
+        const Codes codes = Next();
+        steps_.Step(codes, left_ > 0, total);
+      }
     }
   }
 
@@ -156,7 +87,18 @@ class StreamWalk {
   __device__ void Fill(int slot, int ahead) {
     int loads = Atom::kLoads;
     if (Atom::kRagged) loads = min(loads, loads_left_ - Atom::kLoads * ahead);  // at the end of K
-    ring_.Fill(slot, codes_ + ahead * Steps::kStepBytes, loads * kWarpLoadBytes);
+    ring_.Fill(slot, codes_ + ahead * Ring::kStep, loads * kWarpLoadBytes);
+  }
+
+  // The codes of the step at hand, once they are there; their slot is filled again.
+  __device__ Codes Next() {
+    const Codes codes = Codes::Load(ring_.Oldest(), loads_left_);
+    const int slot = ring_.Free(codes.OneOfEach());
+    if (left_ > kDepth) Fill(slot, kDepth);
+    codes_ += Ring::kStep;
+    loads_left_ -= Atom::kLoads;
+    --left_;
+    return codes;
   }
 
   int left_;              // steps
@@ -165,58 +107,6 @@ class StreamWalk {
   Ring ring_;
   Steps steps_;
 };
-
-// Sums of a warp, [token][row] for its kRows·16 rows; padded, so that a store meets every bank
-// once.
-template <int kRows>
-inline constexpr int kSumStride = kRows* kTileRows + 4;
-
-template <int kRows, int kColumns>
-__device__ __forceinline__ void KeepSums(const float (&total)[kRows][kColumns][4], int tokens,
-                                         float* sums) {
-  const Lane lane = ThisLane();
-#pragma unroll
-  for (int column = 0; column < kColumns; ++column) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int token = 8 * column + 2 * lane.c + i % 2;
-      if (token >= tokens) continue;
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) {
-        sums[token * kSumStride<kRows> + kTileRows * r + 8 * (i / 2) + lane.g] =
-            total[r][column][i];
-      }
-    }
-  }
-}
-
-__device__ __forceinline__ void StoreOutput(float* y, int64_t at, float value) {
-  y[at] = value;
-}
-__device__ __forceinline__ void StoreOutput(Bf16* y, int64_t at, float value) {
-  y[at] = RoundToBf16(value);
-}
-
-// The sums of all parts of a row tile, [part][token][row] with `apart` from part to part, in order
-// to the outputs; thread `thread` of the row tile's warps.
-template <typename Output>
-__device__ __forceinline__ void StoreSums(const StreamArgs& args, const StreamPlan& plan,
-                                          int row_tile, const float* sums, int apart, int thread) {
-  const int tokens = static_cast<int>(args.tokens);
-  for (int i = thread; i < tokens * kTileRows; i += 32 << plan.split_bits) {
-    const int row = i % kTileRows, token = i / kTileRows;
-    const float* at = sums + token * kSumStride<1> + row;
-    float sum = plan.split_bits == 0 ? at[0] : at[0] + at[apart];
-#pragma unroll 4
-    for (int part = 2; part < 1 << plan.split_bits; part += 2) {
-      sum += at[part * apart] + at[(part + 1) * apart];
-    }
-    const int64_t n = int64_t{row_tile} * kTileRows + row;
-    if (n < args.weight.n) {
-      StoreOutput(static_cast<Output*>(args.y), token * args.weight.n + n, sum);
-    }
-  }
-}
 
 // Registers that a kernel holds without use, so that each thread has more than 64 and a second
 // block of 16 warps does not fit beside the first on Hopper. Where the next launch's block fits, a
@@ -238,42 +128,53 @@ struct HeldRegisters {
   }
 };
 
-// How a block has its inputs: where they are; in shared memory; there too, quantised by itself.
-enum class Inputs { kGiven, kStaged, kQuantised };
+// Shared memory of a block: barriers of the rings, of the teams; the rings, each a warp's sums when
+// it is through; sums of a norm; staged inputs.
+template <typename Ring>
+struct StreamSharedAt {
+  static constexpr int kTeams = kStreamWarps * Ring::kBarrierBytes;
+  static constexpr int kRings = kTeams + kStreamWarps * 8;
+};
+
+// How a block has its inputs: where they are; in shared memory; there too, quantised by itself; in
+// registers.
+enum class Inputs { kGiven, kStaged, kQuantised, kKept };
 
 // A block has row_warps·split warps; warp = row warp · split + part of K. Block x: rows of a group;
-// y: group. Shared memory: the warps' rings, each a warp's sums [token][row] when it is through;
-// their barriers; sums of a norm; staged inputs. Nothing is divided before the copies of weights
-// begin: at one token they wait for that.
+// y: group. The warps of a row tile meet at a barrier of their own. Barriers are made before
+// parameters are read, and the first copies want few of these: at one token all waits for that.
 template <typename Atom, typename Output, int kColumns, Inputs kInputs, int kDepth, int kRegisters>
-__global__ void __maxnreg__(kRegisters) StreamKernel(StreamArgs args, StreamPlan plan) {
+__global__ void __maxnreg__(kRegisters) StreamKernel(StreamHead head, StreamArgs args) {
   ptx::GridDependencyLaunch();
-  using Walk = StreamWalk<Atom, kColumns, kInputs != Inputs::kGiven, kDepth>;
-  using Ring = typename Walk::Ring;
-  static_assert(8 * kColumns * kSumStride<1> * sizeof(float) <= Ring::kBytes);
+  using Steps = std::conditional_t<kInputs == Inputs::kKept, KeptSteps<Atom>,
+                                   StreamSteps<Atom, kColumns, kInputs != Inputs::kGiven>>;
+  using Ring = RingOf<Atom, kDepth>;
+  using Shared = StreamSharedAt<Ring>;
+  static_assert(sizeof(PartSums<kColumns>) <= Ring::kBytes);
   extern __shared__ __align__(16) uint8_t stream_shared[];
-  const int warp = static_cast<int>(threadIdx.x) / 32, tokens = static_cast<int>(args.tokens);
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  uint8_t* slots = stream_shared + Shared::kRings + warp * Ring::kBytes;
+  const Ring ring(slots, stream_shared + warp * Ring::kBarrierBytes);
+  const StreamPlan plan = head.plan;
+  const int parts = 1 << plan.split_bits;
   const int row_warp = warp >> plan.split_bits, part = warp - (row_warp << plan.split_bits);
   const int group = static_cast<int>(blockIdx.y);
-  const int group_tiles = (static_cast<int>(args.group_rows) + kTileRows - 1) / kTileRows;
   const int group_tile = static_cast<int>(blockIdx.x) * plan.row_warps + row_warp;
-  const int row_tile = group * group_tiles + group_tile;
-  const int steps = StepsOf<Atom>(args.weight.k);
-  const int begin = steps * part >> plan.split_bits;
-  const int end = steps * (part + 1) >> plan.split_bits;
-  const int warps = plan.row_warps << plan.split_bits;
-  uint8_t *ring = stream_shared + warp * Ring::kBytes,
-          *behind = stream_shared + warps * Ring::kBytes;
-  const bool on = group_tile < group_tiles;
+  const bool on = group_tile < head.group_tiles;
   // Without a row tile, the walk of the block's first one: whatever it sums, nobody stores.
-  Walk walk(args.weight, on ? row_tile : row_tile - row_warp, begin, end, ring,
-            behind + warp * Ring::kBarrierBytes);
+  const int row_tile = group * head.group_tiles + group_tile - (on ? 0 : row_warp);
+  const int begin = head.steps * part >> plan.split_bits;
+  const int end = head.steps * (part + 1) >> plan.split_bits;
+  StreamWalk<Atom, Steps, kColumns, kDepth> walk(ring, head, row_tile, begin, end);
+  walk.LoadScales(args.weight, row_tile, begin);
+  const TeamBarrier team(stream_shared + Shared::kTeams + 8 * row_warp, part, parts);
   // The others have as many.
   constexpr bool kHolds =
       kColumns == 1 && (kInputs == Inputs::kStaged ||
                         (kInputs == Inputs::kGiven && Atom::kFormat == WeightFormat::kBf16));
   const HeldRegisters<kHolds ? 24 : 1> held;
-  uint8_t* stage = behind + warps * Ring::kBarrierBytes;
+  uint8_t* stage =
+      stream_shared + Shared::kRings + (plan.row_warps << plan.split_bits) * Ring::kBytes;
   if constexpr (kInputs == Inputs::kQuantised) {
     auto* sums = reinterpret_cast<PairSum*>(stage);
     if (args.source.norm != nullptr) stage += NormBytes(args.source);
@@ -288,6 +189,7 @@ __global__ void __maxnreg__(kRegisters) StreamKernel(StreamArgs args, StreamPlan
       walk.FillUp();
       walk.LoadInputs(staged.Take(), begin);
     } else {
+      __syncthreads();  // the teams' barriers are there
       ptx::GridDependencyWait();
       walk.LoadInputs(in, begin);
       walk.FillUp();
@@ -295,27 +197,33 @@ __global__ void __maxnreg__(kRegisters) StreamKernel(StreamArgs args, StreamPlan
   }
   float total[1][kColumns][4] = {};
   walk.Run(total);
-  auto* sums = reinterpret_cast<float*>(ring);
-  held.Release(tokens == 0, sums);
-  KeepSums<1, kColumns>(total, tokens, sums);
-  if (plan.split_bits == 0) {
-    __syncwarp();
-  } else {
-    __syncthreads();
-  }
+  held.Release(args.tokens == 0, reinterpret_cast<float*>(slots));
   if (!on) return;
-  StoreSums<Output>(args, plan, row_tile, sums - part * (Ring::kBytes / 4), Ring::kBytes / 4,
-                    static_cast<int>(threadIdx.x) - (row_warp << (5 + plan.split_bits)));
+  auto* sums = reinterpret_cast<PartSums<kColumns>*>(slots);
+  KeepPart(total, sums);
+  team.Arrive();
+  const TileOutput to = {args.y, static_cast<int>(args.weight.n), row_tile * kTileRows,
+                         static_cast<int>(args.tokens)};
+  const auto* first = reinterpret_cast<PartSums<kColumns>*>(slots - part * Ring::kBytes);
+#pragma unroll 1
+  for (int column = part; column < kColumns; column += parts) {
+    const TileStore<Output> store(to, column);
+    team.Wait();
+    store.Store(AddParts(first, column, Ring::kBytes, parts));
+    if (kColumns == 1) break;
+  }
 }
 
 // Shared memory of a block.
 template <typename Atom, Inputs kInputs, int kDepth>
 int64_t StreamShared(const StreamArgs& args, const StreamPlan& plan) {
-  using Ring = typename StreamWalk<Atom, 1, true, kDepth>::Ring;
+  using Ring = RingOf<Atom, kDepth>;
   const int64_t tokens = args.tokens, k = args.weight.k;
   int64_t bytes =
-      (int64_t{plan.row_warps} << plan.split_bits) * (Ring::kBytes + Ring::kBarrierBytes);
-  if (kInputs != Inputs::kGiven) bytes += StageBytes(tokens, k, kInputBytes<Atom>);
+      StreamSharedAt<Ring>::kRings + (int64_t{plan.row_warps} << plan.split_bits) * Ring::kBytes;
+  if (kInputs == Inputs::kStaged || kInputs == Inputs::kQuantised) {
+    bytes += StageBytes(tokens, k, kInputBytes<Atom>);
+  }
   if (args.source.norm != nullptr) bytes += NormBytes(args.source);
   return bytes;
 }
@@ -323,12 +231,18 @@ int64_t StreamShared(const StreamArgs& args, const StreamPlan& plan) {
 template <typename Atom, typename Output, int kColumns, Inputs kInputs, int kDepth, int kRegisters>
 void LaunchStream(const char* name, const StreamArgs& args, const StreamPlan& plan,
                   Stream& stream) {
+  const auto group_tiles = static_cast<int>(RowTiles(args.group_rows));
+  const StreamHead head = {.codes = args.weight.codes,
+                           .row_loads = static_cast<int>(LoadsPerRow(Atom::kFormat, args.weight.k)),
+                           .group_tiles = group_tiles,
+                           .steps = StepsOf<Atom>(args.weight.k),
+                           .plan = plan};
   Launch({.name = name,
-          .grid = dim3(Blocks(RowTiles(args.group_rows), plan.row_warps),
+          .grid = dim3(Blocks(group_tiles, plan.row_warps),
                        static_cast<unsigned>(args.weight.n / args.group_rows)),
           .threads = 32 * plan.row_warps << plan.split_bits,
           .shared_bytes = StreamShared<Atom, kInputs, kDepth>(args, plan)},
-         stream, StreamKernel<Atom, Output, kColumns, kInputs, kDepth, kRegisters>, args, plan);
+         stream, StreamKernel<Atom, Output, kColumns, kInputs, kDepth, kRegisters>, head, args);
 }
 
 }  // namespace tandem::kernels::cuda

@@ -97,9 +97,9 @@ class GroupCopies {
   }
 
   // This lane's codes of the step at hand; copies of a later one begin.
-  template <typename Steps>
-  __device__ typename Steps::Codes Take() {
-    const typename Steps::Codes codes = Steps::LoadCodes(ring_.Oldest(), 0);
+  template <typename Atom>
+  __device__ StepCodes<Atom> Take() {
+    const auto codes = StepCodes<Atom>::Load(ring_.Oldest(), 0);
     Next(ring_.Free(codes.OneOfEach()));
     return codes;
   }
@@ -145,49 +145,43 @@ class GroupCopies {
 // A unit's products and sums.
 template <typename Atom, typename Output, int kColumns>
 __device__ __forceinline__ void RunUnit(const GroupPart& part, int unit, const InputView& in,
-                                        GroupCopies& copies, float* sums) {
+                                        GroupCopies& copies, PartSums<kColumns>* sums) {
   using Steps = StreamSteps<Atom, kColumns>;
-  static_assert(Steps::kStepBytes == kGroupStepBytes && !Atom::kRagged);
+  static_assert(Atom::kLoads * kWarpLoadBytes == kGroupStepBytes && !Atom::kRagged);
   const GroupPlace place = PlaceIn(part, in.k, unit);
   const WeightView weight = WeightOf(part, in.k);
-  const int part_sums = in.tokens * kSumStride<1>;
-  sums += place.row_warp * (part_sums << part.plan.split_bits);
+  sums += threadIdx.x / 32;
   if (place.on) {
     Steps steps;
     steps.LoadScales(weight, place.row_tile, place.begin);
     steps.LoadInputs(in, place.begin);
     float total[1][kColumns][4] = {};
     for (int left = place.end - place.begin; left > 0; --left) {
-      steps.Step(copies.Take<Steps>(), left > 1, total);
+      steps.Step(copies.Take<Atom>(), left > 1, total);
     }
-    KeepSums<1, kColumns>(total, in.tokens, sums + place.part * part_sums);
+    KeepPart(total, sums);
   }
   __syncthreads();
-  if (place.on) {
-    const StreamArgs out = {.weight = weight, .y = part.y, .tokens = in.tokens};
-    StoreSums<Output>(
-        out, part.plan, place.row_tile, sums, part_sums,
-        static_cast<int>(threadIdx.x) - (place.row_warp << (5 + part.plan.split_bits)));
+  if (!place.on) return;
+  const TileOutput to = {part.y, part.n, place.row_tile * kTileRows, in.tokens};
+  const int parts = 1 << part.plan.split_bits;
+#pragma unroll 1
+  for (int column = place.part; column < kColumns; column += parts) {
+    TileStore<Output>(to, column)
+        .Store(AddParts(sums - place.part, column, sizeof(PartSums<kColumns>), parts));
+    if (kColumns == 1) break;
   }
 }
 
-// Shared memory: sums [buffer][row warp][part][token][row]; rings [warp][slot], their barriers;
-// staged inputs. With two buffers of sums, a unit's are stored while the next one's are made.
+// Shared memory: sums [buffer][warp]; rings [warp][slot], their barriers; staged inputs. With two
+// buffers of sums, a unit's are stored while the next one's are made.
 template <int kColumns>
 struct GroupShared {
   static constexpr int kBuffers = kColumns == 1 ? 2 : 1;
-  TANDEM_HOST_DEVICE static constexpr int BufferFloats(int tokens) {
-    return kGroupWarps * tokens * kSumStride<1>;
-  }
-  TANDEM_HOST_DEVICE static constexpr int RingsAt(int tokens) {
-    return kBuffers * BufferFloats(tokens) * static_cast<int>(sizeof(float));
-  }
-  TANDEM_HOST_DEVICE static constexpr int BarriersAt(int tokens) {
-    return RingsAt(tokens) + kGroupWarps * GroupCopies::Ring::kBytes;
-  }
-  TANDEM_HOST_DEVICE static constexpr int StageAt(int tokens) {
-    return BarriersAt(tokens) + kGroupWarps * GroupCopies::Ring::kBarrierBytes;
-  }
+  static constexpr int kRings =
+      kBuffers * kGroupWarps * static_cast<int>(sizeof(PartSums<kColumns>));
+  static constexpr int kBarriers = kRings + kGroupWarps * GroupCopies::Ring::kBytes;
+  static constexpr int kStage = kBarriers + kGroupWarps * GroupCopies::Ring::kBarrierBytes;
 };
 
 // Asks for inputs while the kernel before still runs: see PrefetchInputs of stream.cuh.
@@ -209,14 +203,13 @@ __global__ void __launch_bounds__(32 * kGroupWarps, 1)
   ptx::GridDependencyLaunch();
   using Shared = GroupShared<kColumns>;
   extern __shared__ __align__(16) uint8_t group_shared[];
-  const int warp = static_cast<int>(threadIdx.x) / 32, tokens = args.tokens;
-  GroupCopies copies(
-      args, group_shared + Shared::RingsAt(tokens) + warp * GroupCopies::Ring::kBytes,
-      group_shared + Shared::BarriersAt(tokens) + warp * GroupCopies::Ring::kBarrierBytes);
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  GroupCopies copies(args, group_shared + Shared::kRings + warp * GroupCopies::Ring::kBytes,
+                     group_shared + Shared::kBarriers + warp * GroupCopies::Ring::kBarrierBytes);
   InputView quantised = args.quantised;
   if (args.source.x != nullptr) {
     quantised = StageQuantised(args.source, reinterpret_cast<PairSum*>(group_shared),
-                               group_shared + Shared::StageAt(tokens), [&] { copies.FillUp(); });
+                               group_shared + Shared::kStage, [&] { copies.FillUp(); });
   } else {
     copies.FillUp();
     PrefetchGiven(args);
@@ -227,9 +220,9 @@ __global__ void __launch_bounds__(32 * kGroupWarps, 1)
     if (unit >= args.units) break;
     const int at = PartOf(args, unit);
     const GroupPart& part = args.parts[at];
-    auto* sums = reinterpret_cast<float*>(group_shared);
+    auto* sums = reinterpret_cast<PartSums<kColumns>*>(group_shared);
     if constexpr (Shared::kBuffers == 2) {
-      sums += round % 2 * Shared::BufferFloats(tokens);
+      sums += round % 2 * kGroupWarps;
     } else {
       if (round > 0) __syncthreads();  // the sums of the unit before are stored
     }

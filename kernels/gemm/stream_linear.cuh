@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/common/tensor.h"
 #include "kernels/gemm/stream.cuh"
@@ -70,6 +71,12 @@ void StreamLinear(const char* name, const StreamArgs& args, Stream& stream) {
     if (count > 8) {
       LaunchStream<Atom, Output, 2, Inputs::kGiven, kDepth, 128>(name, slice, plan, stream);
       return;
+    }
+    if constexpr (std::is_same_v<Atom, StreamFp8Bf16>) {
+      if (steps == int64_t{KeptSteps<Atom>::kSteps} << plan.split_bits) {
+        LaunchStream<Atom, Output, 1, Inputs::kKept, kDepth, 128>(name, slice, plan, stream);
+        return;
+      }
     }
     if constexpr (Atom::kFormat == WeightFormat::kFp8) {
       if (FitsStage<Atom>(slice, plan)) {

@@ -9,6 +9,7 @@
 namespace tandem::kernels::cuda {
 
 inline constexpr int64_t kStreamTokens = 64;  // the most of one launch
+inline constexpr int kStreamWarps = 16;       // the most of a block
 
 struct StreamPlan {
   int split_bits = 0;  // 2^split_bits parts of K, each summed from zero by a warp, added in pairs
@@ -27,12 +28,12 @@ struct WidePlan {
 // a multiprocessor, which measured best on H100. What rows leave of the 16 warps goes to K, but a
 // warp keeps at least two steps, so that one is always on its way.
 constexpr StreamPlan PlanStream(int64_t row_tiles, int64_t steps, int processors) {
-  constexpr int kWarps = 16;
   StreamPlan plan;
-  while (plan.row_warps < kWarps && int64_t{plan.row_warps} * processors < row_tiles) {
+  while (plan.row_warps < kStreamWarps && int64_t{plan.row_warps} * processors < row_tiles) {
     plan.row_warps *= 2;
   }
-  while (plan.row_warps << plan.split_bits < kWarps && int64_t{4} << plan.split_bits <= steps) {
+  while (plan.row_warps << plan.split_bits < kStreamWarps &&
+         int64_t{4} << plan.split_bits <= steps) {
     ++plan.split_bits;
   }
   return plan;

@@ -17,6 +17,7 @@ namespace tandem::kernels::cuda {
 template <int kDepth, int kStepBytes>
 class StreamRing {
  public:
+  static constexpr int kStep = kStepBytes;
   static constexpr int kBytes = kDepth * kStepBytes;
   static constexpr int kBarrierBytes = 8 * kDepth;
 

@@ -1,16 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sums of the wide product (stream_wide.cuh) beyond a block: four rows of a token at a time to the
-// outputs, and slices of K on their way through scratch. A second launch adds the slices: it is
-// resident when the first one ends, and all multiprocessors take part. Internal to kernels/gemm.
+// Sums of the wide product (stream_wide.cuh): a warp's to shared memory; four rows of a token at a
+// time to the outputs; slices of K on their way through scratch. A second launch adds the slices:
+// it is resident when the first one ends, and all multiprocessors take part. Internal to
+// kernels/gemm.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/common/cuda/codec.cuh"
 #include "kernels/common/dtype.h"
+#include "kernels/gemm/stream_sums.cuh"
 #include "kernels/ptx/grid_dependency.cuh"
 
 namespace tandem::kernels::cuda {
+
+// Sums of a warp, [token][row] for its kRows·16 rows; padded, so that a store meets every bank
+// once.
+template <int kRows>
+inline constexpr int kSumStride = kRows* kTileRows + 4;
+
+template <int kRows, int kColumns>
+__device__ __forceinline__ void KeepSums(const float (&total)[kRows][kColumns][4], int tokens,
+                                         float* sums) {
+  const Lane lane = ThisLane();
+#pragma unroll
+  for (int column = 0; column < kColumns; ++column) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int token = 8 * column + 2 * lane.c + i % 2;
+      if (token >= tokens) continue;
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        sums[token * kSumStride<kRows> + kTileRows * r + 8 * (i / 2) + lane.g] =
+            total[r][column][i];
+      }
+    }
+  }
+}
 
 // Where slices go when there are several: [slice][token][row], rows filled up to whole tiles.
 struct WidePartial {
@@ -40,10 +66,6 @@ __device__ __forceinline__ void StoreFour(Bf16* y, const float4& v, int64_t left
   for (int i = 0; i < 4; ++i) {
     if (i < left) y[i] = Bf16{static_cast<uint16_t>(each[i])};
   }
-}
-
-__device__ __forceinline__ float4 AddFour(const float4& a, const float4& b) {
-  return {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
 }
 
 inline constexpr int kAddThreads = 256;

@@ -18,7 +18,7 @@ SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) b
 USED = re.compile(r"Used (\d+) registers")
 SHARED = re.compile(r"(\d+) bytes smem")
 ENUMERATORS = {"WeightFormat": ("kBf16", "kFp8", "kFp4"), "TileMath": ("kBf16", "kMx"),
-               "Inputs": ("kGiven", "kStaged", "kQuantised")}
+               "Inputs": ("kGiven", "kStaged", "kQuantised", "kKept")}
 
 
 @dataclass
