@@ -10,6 +10,7 @@
 #include "services/runtime/base/check.h"
 #include "services/runtime/base/log.h"
 #include "services/runtime/base/status_macros.h"
+#include "services/runtime/config/duration.h"
 #include "services/runtime/rpc/status.h"
 #include "services/runtime/sampling/sampling_wire.h"
 #include "services/runtime/transfer/wire.h"
@@ -286,13 +287,13 @@ void DecodeLoop::Tell(const Written& written) {
   if (it == sequences_.end()) return;  // cancelled meanwhile
   Sequence& sequence = it->second;
   if (!sequence.stopped.ok()) return End(written.id, sequence.stopped);
+  v1::DecodeServiceGenerateResponse response;
   if (sequence.last_token == sequence.begun) {
     metrics_.OnFirstToken({.begun = sequence.begun, .step = sequence.stepped, .end = sample_.end});
+    *response.mutable_queue() = ToProto(sequence.stepped - sequence.begun);
   }
   metrics_.inter_token_gap.Add(absl::ToDoubleSeconds(sample_.end - sequence.last_token));
   sequence.last_token = sample_.end;
-
-  v1::DecodeServiceGenerateResponse response;
   *response.add_tokens() = ToProto(written.choice);
   if (written.end.has_value()) response.set_reason(ReasonOf(*written.end));
   if (!sequence.sink->Write(std::move(response))) return StopSequence(written.id, ReaderBehind());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/router/choice_report.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "services/runtime/config/duration.h"
@@ -110,10 +111,13 @@ void ChoiceReport::Observe(const v1::Timing& timing) {
   observe(metrics_.stages.kv_transfer, timing.kv_transfer());
   observe(metrics_.stages.decode, timing.decode());
   add(metrics_.stages.detokenize, detokenize_);
-  const absl::Duration waited = FromProto(timing.reserve()) + FromProto(timing.prefill_queue());
+  const absl::Duration decode = FromProto(timing.decode());
+  const absl::Duration turn = std::clamp(decode_queue_, absl::ZeroDuration(), decode);
+  const absl::Duration waited =
+      FromProto(timing.reserve()) + FromProto(timing.prefill_queue()) + turn;
   metrics_.queue_time.Observe(absl::ToDoubleSeconds(waited));
   const absl::Duration worked =
-      FromProto(timing.prefill()) + FromProto(timing.kv_transfer()) + FromProto(timing.decode());
+      FromProto(timing.prefill()) + FromProto(timing.kv_transfer()) + decode - turn;
   metrics_.inference_time.Observe(absl::ToDoubleSeconds(worked));
 }
 

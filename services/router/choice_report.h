@@ -31,6 +31,8 @@ class ChoiceReport {
   void OnReserved(absl::Time now);
   void OnPrefillBegins();
   void OnPrefilled(const v1::PrefillDone& done, absl::Time now);
+  // Its first step in decode began after so long.
+  void OnDecodeBegins(absl::Duration waited) { decode_queue_ = waited; }
   // So long took tokens that came to become text; any number of times.
   void OnRead(absl::Duration took) { detokenize_ += took; }
   void OnDelta(absl::Time now);
@@ -55,6 +57,7 @@ class ChoiceReport {
   v1::Stage stage_ = v1::STAGE_PREFILL;
   prometheus::Gauge* inflight_ = nullptr;  // the stage that it counts in
   Preparation preparation_;
+  absl::Duration decode_queue_;  // of the decode stage, as the worker says
   absl::Duration detokenize_;
   v1::Timing timing_;
 };

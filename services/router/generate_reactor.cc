@@ -224,6 +224,7 @@ void GenerateReactor::OnPrefilled(Choice& choice, const v1::PrefillDone& done) {
 
 void GenerateReactor::OnGenerated(Choice& choice,
                                   const v1::DecodeServiceGenerateResponse& message) {
+  if (message.has_queue()) choice.report->OnDecodeBegins(FromProto(message.queue()));
   Read(choice, message.tokens());
   Deliver(choice);
 }

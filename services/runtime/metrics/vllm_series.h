@@ -43,12 +43,13 @@ inline constexpr Series kTpot = {"vllm:request_time_per_output_token_seconds",
                                  "As tandem_request_tpot_seconds", Owner::kRouter};
 inline constexpr Series kE2e = {"vllm:e2e_request_latency_seconds", "As tandem_request_e2e_seconds",
                                 Owner::kRouter};
-inline constexpr Series kQueueTime = {"vllm:request_queue_time_seconds",
-                                      "Stages reserve and prefill_queue of tandem_stage_seconds",
-                                      Owner::kRouter};
+inline constexpr Series kQueueTime = {
+    "vllm:request_queue_time_seconds",
+    "Stages reserve, prefill_queue and decode_queue of tandem_stage_seconds", Owner::kRouter};
 inline constexpr Series kInferenceTime = {
     "vllm:request_inference_time_seconds",
-    "Stages prefill, kv_transfer and decode of tandem_stage_seconds", Owner::kRouter};
+    "Stages prefill, kv_transfer and decode of tandem_stage_seconds, less decode_queue",
+    Owner::kRouter};
 inline constexpr Series kRequestSuccess = {
     "vllm:request_success_total",
     "As tandem_requests_total, by finished_reason (stop, length, abort, error), less what was "

@@ -134,6 +134,7 @@ TEST(AnswersTest, SharedOnOneStreamEachIsItsGolden) {
     const auto parts = tokens.Await(70 + i, calls[i]->parts());
     EXPECT_EQ(parts.size(), calls[i]->parts());
     for (const auto& part : parts) {
+      EXPECT_EQ(part.has_queue(), &part == &parts.front());
       for (const v1::SampledToken& token : part.tokens()) {
         answer.push_back(static_cast<int32_t>(token.id()));
       }

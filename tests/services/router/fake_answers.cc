@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "services/runtime/config/duration.h"
 #include "services/runtime/rpc/status.h"
 #include "services/runtime/rpc/stream_writer.h"
 
@@ -39,6 +40,7 @@ std::optional<absl::Status> Play(
     const bool stop = stops.contains(script.tokens[i]);
     v1::DecodeServiceGenerateResponse message;
     *message.add_tokens() = Sampled(script.tokens[i], request.sampling());
+    if (i == 1) *message.mutable_queue() = ToProto(script.decode_queue);
     if (stop) message.set_reason(v1::FINISH_REASON_STOP);
     if (!stop && i + 1 == request.max_tokens()) message.set_reason(v1::FINISH_REASON_LENGTH);
     const bool last = message.reason() != v1::FINISH_REASON_UNSPECIFIED;

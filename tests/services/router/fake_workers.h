@@ -29,6 +29,7 @@ struct Script {
   absl::Duration reserve_delay;  // a grant comes so late
   bool hang_prefill = false;
   std::optional<size_t> hang_after;  // tokens of Generate
+  absl::Duration decode_queue;       // as Generate says it waited
   // What a call ends with instead.
   absl::Status reserve_error;
   absl::Status prefill_error;

@@ -47,6 +47,27 @@ TEST(RouterMetricsTest, StagesOfAChoiceEachOnce) {
   EXPECT_LE(stages, MetricOf(harness.router(), "tandem_request_e2e_seconds_sum", ""));
 }
 
+TEST(RouterMetricsTest, AWaitForATurnInDecodeIsQueueTimeAndNoLongerThanDecode) {
+  RouterHarness harness;
+  harness.stage().Set({.tokens = harness.Script(kStory), .decode_queue = absl::Hours(1)});
+  ASSERT_TRUE(harness.Generate(TextRequest("Tell me")).status.ok());
+  ASSERT_TRUE(Becomes(harness.router(),
+                      {.name = "vllm:request_queue_time_seconds_count", .label = "", .value = 1}));
+  const auto stages = [&](const std::vector<std::string>& names) {
+    double sum = 0;
+    for (const std::string& name : names) {
+      sum += MetricOf(harness.router(), "tandem_stage_seconds_sum", "stage=\"" + name + "\"");
+    }
+    return sum;
+  };
+  const double decode = stages({"decode"});
+  EXPECT_GT(decode, 0);
+  EXPECT_NEAR(MetricOf(harness.router(), "vllm:request_queue_time_seconds_sum", ""),
+              stages({"reserve", "prefill_queue"}) + decode, 1e-6);
+  EXPECT_NEAR(MetricOf(harness.router(), "vllm:request_inference_time_seconds_sum", ""),
+              stages({"prefill", "kv_transfer"}), 1e-6);
+}
+
 TEST(RouterMetricsTest, ToolCallsByWhatBecameOfThem) {
   RouterHarness harness;
   const std::string block = std::string(kOpen) + kCall + kClose;
