@@ -42,8 +42,9 @@ __device__ __forceinline__ int ScorePlace(int head, int eight) {
 template <int kM>  // tiles of 16 heads
 using ScoreParts = float[kParts][16 * kM][kTileKeys];
 
-// kRotated: the two warps whose second 64 dims are bf16.
-template <int kM, bool kRotated>
+// kRotated: the two warps whose second 64 dims are bf16. kSums: of a score by turns, lest products
+// wait for each other.
+template <int kM, bool kRotated, int kSums>
 class KeyWarp {
  public:
   static constexpr int kEights = 2;  // of keys in a tile
@@ -135,8 +136,6 @@ class KeyWarp {
     float s[kM][4];
   };
   __device__ __forceinline__ Scores Multiply(const Keys& keys) const {
-    // Two sums by turns, lest products wait for each other; the rotated ones' registers are full.
-    constexpr int kSums = kRotated ? 1 : 2;
     Scores sums[kSums] = {};
 #pragma unroll
     for (int k = 0; k < kPartDims / 16; ++k) {

@@ -57,7 +57,8 @@ __device__ __forceinline__ void PrefetchQueries(const Parameters& p, const Job& 
 
 template <int kM, bool kRotated, int kBlocks>
 __device__ __forceinline__ void BringKeys(const Parameters& p, Shared<kM, kBlocks>& shared) {
-  using Warp = KeyWarp<kM, kRotated>;
+  constexpr int kSums = kRotated && kBlocks > 1 ? 1 : 2;  // two where there are registers
+  using Warp = KeyWarp<kM, kRotated, kSums>;
   Warp mine(KeyThread());
   TileStream stream(p.jobs, shared.keys, kKeysMeet);
   typename Warp::Raw raw[Warp::kEights] = {};
