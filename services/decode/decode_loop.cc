@@ -213,8 +213,7 @@ void DecodeLoop::Handle(LinkPartDoneCommand& command) {
 
 void DecodeLoop::Handle(LinkEndCommand& command) {
   if (links_.Defer(command)) return;
-  // Not OK: the lease ended before, and its pages have just become free. The writer is told the
-  // same either way.
+  // Not OK: the lease ended before, its pages have just become free; the writer is told the same.
   (void)leases_.EndWrite(command.key, command.link, command.tokens);
   v1::LinkResponse response;
   *response.mutable_ended() = ToProto(command.key);
