@@ -37,8 +37,7 @@ void Small(const MoeExpertsArgs& args, Stream& stream) {
                       .expert_count = static_cast<int32_t>(args.routed.shape[0])};
   if (tokens == 1) return MoeExpertsSmall(args, routes, {}, stream);
   Scratch scratch(stream);
-  const HalfRows rows{.codes = scratch.Take<uint16_t>(tokens * dim),
-                      .scales = scratch.Take<float>(tokens * dim / kGroupColumns)};
+  const HalfRows rows = TakeHalfRows(tokens, dim, scratch);
   Launch({.name = "moe_experts quantise",
           .grid = dim3(Blocks(QuantiseWarps(tokens, dim), kWarps)),
           .threads = 32 * kWarps},
