@@ -94,8 +94,7 @@ class TileProduct {
     // What measured best on sm_90a spilled here and there on sm_120f.
     static constexpr bool kHopper = ptx::kEmulatesMmaBlockScale;
     static constexpr bool kRing = !std::is_same_v<Stages, CopiedStages<Shape>>;
-    static constexpr int kMost =
-        !kHopper && kRing && kFormat == WeightFormat::kFp4 ? 2 : Shape::kGroup;
+    static constexpr int kMost = !kHopper && kRing ? 2 : Shape::kGroup;
     static constexpr int kGroup = kActive < kMost ? kActive : kMost;
     static constexpr int kGroups = (kActive + kGroup - 1) / kGroup;
     // Where a step of the loop begins and waits: in the middle of a tile's groups. The compiler

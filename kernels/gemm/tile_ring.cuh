@@ -18,6 +18,7 @@
 #include "kernels/ptx/async_copy.cuh"
 #include "kernels/ptx/grid_dependency.cuh"
 #include "kernels/ptx/mbarrier.cuh"
+#include "kernels/ptx/mma_block_scale.cuh"
 #include "kernels/ptx/register_count.cuh"
 
 namespace tandem::kernels::cuda {
@@ -26,8 +27,12 @@ inline constexpr int kFillThreads = 128;
 inline constexpr int kRingThreads = kTileThreads + kFillThreads;
 inline constexpr int kRingBarriers = 98304;                             // where they stand
 inline constexpr int kRingBytes = kRingBarriers + 2 * 8 * kMostStages;  // shared memory
-inline constexpr int kFillRegisters = 56, kMultiplyRegisters = 224;     // of 65,536
-static_assert(kFillThreads * kFillRegisters + kTileThreads * kMultiplyRegisters <= 65536);
+// A block has what its launch gave it: 168 a thread. With what is best on sm_90a the fillers
+// spilled on sm_120f.
+inline constexpr int kFillRegisters = ptx::kEmulatesMmaBlockScale ? 56 : 72;
+inline constexpr int kMultiplyRegisters = ptx::kEmulatesMmaBlockScale ? 224 : 216;
+static_assert(kFillThreads * kFillRegisters + kTileThreads * kMultiplyRegisters <=
+              kRingThreads * 168);
 
 // Tiles that go through a ring.
 template <class Shape>

@@ -9,7 +9,7 @@ namespace tandem::kernels::cuda {
 
 struct Down {
   static constexpr int kBlockRows = 2 * kTileWarps * kTileRows;
-  static constexpr bool kByToken = false, kInRing = true;
+  static constexpr bool kByToken = false;
   template <int>
   static constexpr int kExtraBytes = 0;
   template <int>

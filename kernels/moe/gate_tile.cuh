@@ -37,7 +37,7 @@ __device__ __forceinline__ uint32_t GatePair(float a0, float a1, float b0, float
 class Gates {
  public:
   static constexpr int kBlockRows = kTileWarps * kTileRows;
-  static constexpr bool kByToken = true, kInRing = false;  // it would spill
+  static constexpr bool kByToken = true;
   // Largest gates of a tile's tokens, as bits: of this tile, of the one before, of the next.
   template <int kTokens>
   static constexpr int kExtraBytes = 3 * kTokens * sizeof(int);
@@ -117,17 +117,17 @@ class Gates {
     int* const all = reinterpret_cast<int*>(memory.extra);
     const int turn = memory.tile / static_cast<int>(gridDim.x);
     int* const largest = all + turn % 3 * kTokens;
-    float weights[kTokens / 32];  // of token 32i + lane
-#pragma unroll
-    for (int i = 0; i < kTokens / 32; ++i) {
-      const int token = 32 * i + lane;
+    const auto weight_of = [&](int token) {
       const bool weighed = !tile.shared && token < tile.rows.rows;
-      weights[i] = (weighed ? p.rows.weight[tile.rows.begin + token] : 1.0f) * kUnit * kUnit;
-    }
+      return (weighed ? p.rows.weight[tile.rows.begin + token] : 1.0f) * kUnit * kUnit;
+    };
+    float weight = weight_of(lane);
 #pragma unroll
     for (int first = 0; first < Shape::kBlocks; first += kStoreBlocks) {
       if (8 * first >= tile.rows.rows) break;
-      Apply<Shape>({p.limit / kUnit, -kLog2E * kUnit}, weights[first / 4], first, sums, largest);
+      const float following = weight_of(8 * first + 32 + lane);
+      Apply<Shape>({p.limit / kUnit, -kLog2E * kUnit}, weight, first, sums, largest);
+      weight = following;
     }
     ptx::BarrierWait(kStoreBarrier, kTileThreads);
     // All have read what the tile before left there, and nobody is at the tile after the next.

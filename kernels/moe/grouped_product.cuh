@@ -75,7 +75,6 @@ struct GroupedTile {
 // Part: Gates or Down, a class of static members.
 //   kBlockRows            of a weight that a block takes
 //   kByToken              rows of x are tokens, not pairs
-//   kInRing               its largest tiles go through a ring
 //   kExtraBytes<kTokens>  of shared memory, which Clear<kTokens>(extra) makes ready
 //   RowTileAt(w, row_block, i)   the block's row tile i of warp i / 2
 //   Store<Shape>(p, tile, {shared, extra, tile}, sums)
@@ -121,15 +120,16 @@ inline constexpr int kBlocksAtOnce = kTokens == kFewTokens && (kMath == TileMath
                                          ? 2
                                          : 1;
 
-// The sums of a tile whose operands come by `stages`, stored.
-template <class Part, class Shape, class Stages>
+// The sums of a tile whose operands come by `stages`, stored; between: between the two.
+template <class Part, class Shape, class Stages, class Between>
 __device__ __forceinline__ void MultiplyTile(const GroupedProduct& p, const GroupedTile& tile,
                                              const WeightRows<2>& rows,
                                              const TokenRows<Shape>& tokens, Stages& stages,
-                                             const StoreMemory& memory) {
+                                             const StoreMemory& memory, const Between& between) {
   typename Shape::Sums sums = {};
   TileProduct<Shape, Stages> product(stages, rows, tokens, static_cast<int>(tile.weights(p)[0].k));
   RunTile<Shape>(tile.rows.rows, product, sums);
+  between();
   Part::template Store<Shape>(p, tile, memory, sums);
 }
 
@@ -153,7 +153,7 @@ __device__ __forceinline__ void CopyAndMultiply(const GroupedProduct& p, const G
   const TokenRows<Shape> tokens =
       TokensOf<Shape>(tile.shared ? p.shared_x : p.x, tile.rows.rows, tile.rows);
   CopiedStages<Shape> stages(memory.shared, rows, tokens);
-  MultiplyTile<Part, Shape>(p, tile, rows, tokens, stages, memory);
+  MultiplyTile<Part, Shape>(p, tile, rows, tokens, stages, memory, [] {});
 }
 
 template <TileMath kMath, int kTokens>
@@ -250,11 +250,13 @@ __global__ void __launch_bounds__(kRingThreads, 1) GroupedRingKernel(GroupedProd
           if (i >= tiles.count) break;
           const GroupedTile tile = tiles.Tile(i, ahead);
           memory.tile = i;
-          ahead = tiles.Ask(i + step);
+          const auto ask = [&] { ahead = TileRow<Part, kTokens>(p).Ask(i + step); };
           if (tile.shared) {
-            MultiplyTile<Part, Shared>(p, tile, RowsOf<Part, Shared>(p, tile), {}, stages, memory);
+            MultiplyTile<Part, Shared>(p, tile, RowsOf<Part, Shared>(p, tile), {}, stages, memory,
+                                       ask);
           } else {
-            MultiplyTile<Part, Routed>(p, tile, RowsOf<Part, Routed>(p, tile), {}, stages, memory);
+            MultiplyTile<Part, Routed>(p, tile, RowsOf<Part, Routed>(p, tile), {}, stages, memory,
+                                       ask);
           }
         }
       });
@@ -264,7 +266,7 @@ template <class Part, TileMath kMath, int kTokens>
 void LaunchGrouped(const char* name, const GroupedProduct& p, Stream& stream) {
   const unsigned row_blocks = Blocks(std::max(p.routed[0].n, p.shared[0].n), Part::kBlockRows);
   const unsigned tiles = static_cast<unsigned>(p.shared_tiles + p.most_tiles);
-  if constexpr (Part::kInRing && kRings<TileShape<kMath, kRouted, 2, kTokens>>) {
+  if constexpr (kRings<TileShape<kMath, kRouted, 2, kTokens>>) {
     Launch({.name = name,
             .grid = dim3(std::min(row_blocks * tiles, static_cast<unsigned>(Multiprocessors()))),
             .threads = kRingThreads,

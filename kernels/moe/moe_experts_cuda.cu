@@ -37,8 +37,7 @@ void Small(const MoeExpertsArgs& args, Stream& stream) {
                       .expert_count = static_cast<int32_t>(args.routed.shape[0])};
   if (tokens == 1) return MoeExpertsSmall(args, routes, {}, stream);
   Scratch scratch(stream);
-  const HalfRows rows{.codes = scratch.Take<uint16_t>(tokens * dim),
-                      .scales = scratch.Take<float>(tokens * dim / kGroupColumns)};
+  const HalfRows rows = TakeHalfRows(tokens, dim, scratch);
   Launch({.name = "moe_experts quantise",
           .grid = dim3(Blocks(QuantiseWarps(tokens, dim), kWarps)),
           .threads = 32 * kWarps},
@@ -53,10 +52,10 @@ void MoeExperts(const MoeExpertsArgs& args, Stream& stream) {
   const int64_t tokens = args.x.shape[0], topk = args.experts.shape[1];
   const int64_t slice = SmallTokens(topk);
   if (tokens > slice && TilesHaveFormat(args)) {
-    // Where an expert has a row or two: on an H200 10 % faster at 16 and 32 tokens, 7 % at 64 (of
-    // 256 experts), not at 128. Block-scaled tiles make nothing of their codes, which is what
-    // costs.
-    if (NativeTileMath() == TileMath::kBf16 && args.experts.size() <= 2 * args.routed.shape[0]) {
+    // Where an expert has a few rows: on an H200 16, 10, 7 and 5 % faster at 32, 85, 128 and 160
+    // tokens (of 256 experts), 1 % at 200, not at 256. Block-scaled tiles make nothing of their
+    // codes, which is what costs.
+    if (NativeTileMath() == TileMath::kBf16 && args.experts.size() <= 4 * args.routed.shape[0]) {
       return MoeExpertsListed(args, stream);
     }
     return MoeExpertsGrouped(args, NativeTileMath(), stream);

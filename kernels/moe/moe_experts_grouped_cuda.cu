@@ -54,12 +54,7 @@ void Run(const MoeExpertsArgs& args, TileMath math, int tile_tokens, Stream& str
                          .shared = {One(args.shared.w2)}};
   const int64_t inner = gate.routed[0].n, shared_inner = gate.shared[0].n;
   KERNEL_CHECK_MULTIPLE(inner, kActGroup);
-  gate.rows = {.tile_count = scratch.Take<int32_t>(1),
-               .tiles = scratch.Take<MoeTile>(tiles),
-               .token = scratch.Take<int32_t>(pairs),
-               .weight = scratch.Take<float>(pairs),
-               .row_of = scratch.Take<int32_t>(pairs),
-               .taken = scratch.Take<int32_t>(2)};
+  gate.rows = TakeMoeRows(pairs, tiles, scratch);
   const QuantisedRows x = TakeRows(math, tokens, dim, scratch);
   gate.x = gate.shared_x = ViewOf(x, dim);
   gate.gates = TakeRows(math, pairs, inner, scratch);

@@ -39,19 +39,9 @@ __global__ void __launch_bounds__(kGateThreads, kGateBlocks)
     return MakePart(args.w1[item.shared], args.w3[item.shared], expert, item.part, item.part, begin,
                     end);
   };
-  int now = 0, asked = 0, asked_tile = -1, asked_expert = 0;
-  const auto next = [&]() -> Part {
-    if (asked > now + 1) return {.slots = kNotYet};
-    const int i = number(asked);
-    if (i >= mine.count) return {.slots = kNoMore};
-    ++asked;
-    const Items::Item item = items(i);
-    if (item.tile != asked_tile) {
-      asked_tile = item.tile;
-      asked_expert = ListedTile(args, item.tile).expert;
-    }
-    return part_of(item, asked_expert);
-  };
+  NextParts parts(args, items, mine.count);
+  int now = 0;
+  const auto next = [&] { return parts(now, number, part_of); };
   weights.Fill(false, next);
   MoeTile tile = {};
   RowInput input;
@@ -90,8 +80,9 @@ __global__ void __launch_bounds__(kGateThreads, kGateBlocks)
 __global__ void __launch_bounds__(32 * kQuantiseWarps)
     ListedQuantiseKernel(TensorView<const Bf16, 2> h, HalfRows codes, int warps,
                          TensorView<const Bf16, 2> shared_h, HalfRows shared_codes) {
-  ptx::GridDependencyWait();
+  // The lists that the next kernel reads before its wait were there before this one could begin.
   ptx::GridDependencyLaunch();
+  ptx::GridDependencyWait();
   const int warp = static_cast<int>(blockIdx.x * kQuantiseWarps + threadIdx.x / 32);
   if (warp < warps) {
     QuantiseRows(h, warp, codes);
@@ -108,7 +99,7 @@ __global__ void __launch_bounds__(kGateThreads, kGateBlocks)
   Ring weights(shared + threadIdx.x / 32 * Ring::kRingBytes);
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const Items items{args.shared_tiles, args.dim / kRows, args.dim / kRows};
-  // Before the wait: the list was there before the kernel in front let this one begin.
+  // Before the wait: the list was there before the kernel in front could begin.
   const Share mine =
       ShareOf(items, __ldcg(args.rows.tile_count), static_cast<int>(blockIdx.x) * kGateWarps + warp,
               static_cast<int>(gridDim.x) * kGateWarps);
@@ -125,19 +116,9 @@ __global__ void __launch_bounds__(kGateThreads, kGateBlocks)
     const MatrixSet& w2 = args.w2[item.shared];
     return MakePart(w2, w2, expert, 2 * item.part, 2 * item.part + 1, 0, w2.groups);
   };
-  int asked = 0, asked_tile = -1, asked_expert = 0;
-  const auto next = [&]() -> Part {
-    if (asked > now + 1) return {.slots = kNotYet};
-    const int i = asked == now ? taken[0] : taken[1];
-    if (i >= mine.count) return {.slots = kNoMore};
-    ++asked;
-    const Items::Item item = items(i);
-    if (item.tile != asked_tile) {
-      asked_tile = item.tile;
-      asked_expert = ListedTile(args, item.tile).expert;
-    }
-    return part_of(item, asked_expert);
-  };
+  NextParts parts(args, items, mine.count);
+  const auto number = [&](int k) { return k == now ? taken[0] : taken[1]; };
+  const auto next = [&] { return parts(now, number, part_of); };
   weights.Fill(false, next);
   ptx::GridDependencyWait();
   ptx::GridDependencyLaunch();
@@ -175,44 +156,23 @@ __global__ void __launch_bounds__(kGateThreads, kGateBlocks)
   }
 }
 
-HalfRows TakeRows(int64_t rows, int64_t columns, Scratch& scratch) {
-  return {.codes = scratch.Take<uint16_t>(rows * columns),
-          .scales = scratch.Take<float>(rows * columns / kGroupColumns)};
-}
-
 }  // namespace
 
 void MoeExpertsListed(const MoeExpertsArgs& args, Stream& stream) {
   Scratch scratch(stream);
   const int64_t tokens = args.x.shape[0], dim = args.x.shape[1], pairs = args.experts.size();
   const int64_t experts = args.routed.shape[0], tiles = MostTiles(pairs, experts, kListedRows);
-  const int64_t inner = args.routed[0].w2.k, shared_inner = args.shared.w2.k;
   KERNEL_CHECK_LE(args.experts.shape[1], kMostSlots);
   KERNEL_CHECK_LE(experts, kMostExperts);
-  const int64_t shared_tiles = Blocks(tokens, kListedRows);
-  const ListedArguments listed{
-      .rows = {.tile_count = scratch.Take<int32_t>(1),
-               .tiles = scratch.Take<MoeTile>(tiles),
-               .token = scratch.Take<int32_t>(pairs),
-               .weight = scratch.Take<float>(pairs),
-               .row_of = scratch.Take<int32_t>(pairs),
-               .taken = scratch.Take<int32_t>(2)},
-      .x = TakeRows(tokens, dim, scratch),
-      .w1 = {RoutedSet(args.routed, &ExpertWeights::w1), SetOf(args.shared.w1, 0)},
-      .w3 = {RoutedSet(args.routed, &ExpertWeights::w3), SetOf(args.shared.w3, 0)},
-      .w2 = {RoutedSet(args.routed, &ExpertWeights::w2), SetOf(args.shared.w2, 0)},
-      .tokens = static_cast<int32_t>(tokens),
-      .shared_tiles = static_cast<int32_t>(shared_tiles),
-      .dim = static_cast<int32_t>(dim),
-      .inner = static_cast<int32_t>(inner),
-      .shared_inner = static_cast<int32_t>(shared_inner),
-      .limit = args.limit,
-      .h = scratch.Take<Bf16>(pairs * inner),
-      .shared_h = scratch.Take<Bf16>(tokens * shared_inner),
-      .codes = TakeRows(pairs, inner, scratch),
-      .shared_codes = TakeRows(tokens, shared_inner, scratch),
-      .out = scratch.Take<Bf16>(pairs * dim),
-      .shared_out = scratch.Take<Bf16>(tokens * dim)};
+  ListedArguments listed{ProductsOf(args, TakeHalfRows(tokens, dim, scratch), scratch)};
+  const int64_t inner = listed.inner, shared_inner = listed.shared_inner;
+  listed.rows = TakeMoeRows(pairs, tiles, scratch);
+  listed.tokens = static_cast<int32_t>(tokens);
+  listed.shared_tiles = static_cast<int32_t>(Blocks(tokens, kListedRows));
+  listed.codes = TakeHalfRows(pairs, inner, scratch);
+  listed.shared_codes = TakeHalfRows(tokens, shared_inner, scratch);
+  listed.out = scratch.Take<Bf16>(pairs * dim);
+  listed.shared_out = scratch.Take<Bf16>(tokens * dim);
   MoePrepare(args, kListedRows, listed.rows,
              {.x = reinterpret_cast<uint8_t*>(listed.x.codes), .factor = listed.x.scales}, stream);
   static const int gates_blocks = RingBlocks(ListedGatesKernel);

@@ -58,27 +58,16 @@ void MoeExpertsSmall(const MoeExpertsArgs& args, const Routes& routes, const Hal
   KERNEL_CHECK_LE(routes.topk, kMaxTopk);
   KERNEL_CHECK_MULTIPLE(dim, kGroupColumns);
   if (tokens == 0) return;
-  const int64_t count = args.routed.shape[0], shared_inner = args.shared.w2.k;
-  const int64_t inner = count > 0 ? args.routed[0].w2.k : 0, pairs = tokens * routes.topk;
-  const bool chooses = routes.scores != nullptr;
-  Scratch scratch(stream);
   KERNEL_CHECK(x.codes != nullptr || tokens == 1);
-  const SmallArguments arguments{
-      .x = x,
-      .unquantised = x.codes == nullptr ? args.x.data : nullptr,
-      .routes = routes,
-      .chosen = chooses ? scratch.Take<int32_t>(pairs) : nullptr,
-      .chosen_weight = chooses ? scratch.Take<float>(pairs) : nullptr,
-      .w1 = {RoutedSet(args.routed, &ExpertWeights::w1), SetOf(args.shared.w1, 0)},
-      .w3 = {RoutedSet(args.routed, &ExpertWeights::w3), SetOf(args.shared.w3, 0)},
-      .w2 = {RoutedSet(args.routed, &ExpertWeights::w2), SetOf(args.shared.w2, 0)},
-      .dim = static_cast<int32_t>(dim),
-      .inner = static_cast<int32_t>(inner),
-      .shared_inner = static_cast<int32_t>(shared_inner),
-      .limit = args.limit,
-      .h = scratch.Take<Bf16>(pairs * inner),
-      .shared_h = scratch.Take<Bf16>(tokens * shared_inner),
-      .y = args.y.data};
+  Scratch scratch(stream);
+  SmallArguments arguments{ProductsOf(args, x, scratch)};
+  if (x.codes == nullptr) arguments.unquantised = args.x.data;
+  arguments.routes = routes;
+  if (routes.scores != nullptr) {
+    arguments.chosen = scratch.Take<int32_t>(tokens * routes.topk);
+    arguments.chosen_weight = scratch.Take<float>(tokens * routes.topk);
+  }
+  arguments.y = args.y.data;
   LaunchKernels(arguments, stream);
 }
 

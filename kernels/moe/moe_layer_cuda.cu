@@ -122,10 +122,7 @@ void LayerSmall(const MoeLayerArgs& args, Stream& stream) {
   const auto score_blocks = static_cast<int32_t>(Blocks(count, kTileRows));
   // One token is quantised where it is wanted (MoeExpertsSmall).
   HalfRows rows;
-  if (tokens > 1) {
-    rows = {.codes = scratch.Take<uint16_t>(tokens * dim),
-            .scales = scratch.Take<float>(tokens * dim / kGroupColumns)};
-  }
+  if (tokens > 1) rows = TakeHalfRows(tokens, dim, scratch);
   const Arguments arguments{.layer = args,
                             .score_blocks = score_blocks,
                             .scores = scratch.Take<float>(tokens * count),

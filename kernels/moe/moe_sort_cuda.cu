@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kPrepareThreads = 1024;
 constexpr int kCombineThreads = 256;
-constexpr int kBatch = 8;  // pairs that a thread has under way
+constexpr int kBatch = 8;  // pairs that a thread has under way: all of its block's share
 constexpr int kGroupsAWarp = 4;
 constexpr int kNoExpert = -1;  // in an unused slot
 // A multiprocessor writes a row's token and weight somewhere in about a cycle each: many share
@@ -33,19 +33,16 @@ struct PrepareArgs {
 
 // Sum over the threads before this one (x), and over all (y).
 __device__ int2 BlockScan(int value) {
+  static_assert(kPrepareThreads == 32 * 32);
   __shared__ int warps[32];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const int sum = WarpScan(value);
   __syncthreads();  // a scan before this one may still read
   if (lane == 31) warps[warp] = sum;
   __syncthreads();
-  int before = 0, all = 0;
-#pragma unroll 4
-  for (int i = 0; i < kPrepareThreads / 32; ++i) {
-    if (i < warp) before += warps[i];
-    all += warps[i];
-  }
-  return {before + sum - value, all};
+  const int own = warps[lane], scan = WarpScan(own);
+  const int before = __shfl_sync(0xFFFFFFFFu, scan - own, warp);
+  return {before + sum - value, __shfl_sync(0xFFFFFFFFu, scan, 31)};
 }
 
 // Experts of the pairs `first`, and every kPrepareThreads on; −1: none. All loads at once.
@@ -77,45 +74,63 @@ __device__ __forceinline__ void CountPairs(const PrepareArgs& p, int first, int 
   }
 }
 
-// Gives the pairs first .. end − 1 their rows; next: an expert's next free row.
-__device__ __forceinline__ void PlacePairs(const PrepareArgs& p, int first, int end, int* next) {
+// A block's share of the pairs: a thread's are kPrepareThreads apart.
+struct OwnPairs {
+  int expert[kBatch];  // −1: none
+  int place[kBatch];   // among the share's pairs of that expert
+  float weight[kBatch];
+};
+
+__device__ __forceinline__ void CountOwn(const PrepareArgs& p, int first, int end, OwnPairs& own,
+                                         int* count) {
+  const int thread = static_cast<int>(threadIdx.x);
+  LoadExperts(p, first + thread, end, own.expert);
+#pragma unroll
+  for (int i = 0; i < kBatch; ++i) {
+    if (own.expert[i] >= 0) own.weight[i] = p.moe.weight[first + thread + i * kPrepareThreads];
+  }
+#pragma unroll
+  for (int i = 0; i < kBatch; ++i) {
+    if (own.expert[i] >= 0) own.place[i] = atomicAdd(&count[own.expert[i]], 1);
+  }
+}
+
+// begin: the row of an expert's first pair of the share.
+__device__ __forceinline__ void PlaceOwn(const PrepareArgs& p, int first, int end,
+                                         const OwnPairs& own, const int* begin) {
   const unsigned slots = static_cast<unsigned>(p.moe.experts.shape[1]);
-#pragma unroll 1  // 64 registers a thread
-  for (int base = first + static_cast<int>(threadIdx.x); base < end;
-       base += kBatch * kPrepareThreads) {
-    int experts[kBatch], row[kBatch];
-    LoadExperts(p, base, end, experts);
 #pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      row[i] = experts[i] >= 0 ? atomicAdd(&next[experts[i]], 1) : -1;
-    }
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      const int pair = base + i * kPrepareThreads;
-      if (pair >= end) break;
-      p.rows.row_of[pair] = row[i];
-      if (row[i] < 0) continue;
-      p.rows.token[row[i]] = static_cast<int32_t>(static_cast<unsigned>(pair) / slots);
-      p.rows.weight[row[i]] = p.moe.weight[pair];
-    }
+  for (int i = 0; i < kBatch; ++i) {
+    const int pair = first + static_cast<int>(threadIdx.x) + i * kPrepareThreads;
+    if (pair >= end) break;
+    const int row = own.expert[i] >= 0 ? begin[own.expert[i]] + own.place[i] : -1;
+    p.rows.row_of[pair] = row;
+    if (row < 0) continue;
+    p.rows.token[row] = static_cast<int32_t>(static_cast<unsigned>(pair) / slots);
+    p.rows.weight[row] = own.weight[i];
   }
 }
 
 // The tiles of the expert of this thread, largest first among all experts', so that the last ones
 // that are multiplied are small. Tiles of one expert are equally large, in whole blocks of eight.
 __device__ void CutTiles(const PrepareArgs& p, int begin, int rows) {
-  __shared__ int sizes[kMostExperts];    // of an expert's tiles
-  __shared__ int numbers[kMostExperts];  // how many, by rank
+  __shared__ __align__(16) int sizes[kMostExperts];  // of an expert's tiles
+  __shared__ int numbers[kMostExperts];              // how many, by rank
   const int thread = static_cast<int>(threadIdx.x);
   const int tiles = (rows + p.tile_rows - 1) / p.tile_rows;
   const int step = tiles > 0 ? ((rows + tiles - 1) / tiles + 7) / 8 * 8 : 0;
   sizes[thread] = step;
   __syncthreads();
   int rank = thread;
-  if (thread < p.expert_count) {
+  if (p.tile_rows > 8 && thread < p.expert_count) {  // else all are equally large
     rank = 0;
-    for (int e = 0; e < p.expert_count; ++e) {
-      rank += sizes[e] > step || (sizes[e] == step && e < thread);
+#pragma unroll 4
+    for (int e = 0; e < p.expert_count; e += 4) {  // no tiles behind the last expert
+      const int4 size = *reinterpret_cast<const int4*>(sizes + e);
+      rank += size.x > step || (size.x == step && e < thread);
+      rank += size.y > step || (size.y == step && e + 1 < thread);
+      rank += size.z > step || (size.z == step && e + 2 < thread);
+      rank += size.w > step || (size.w == step && e + 3 < thread);
     }
   }
   numbers[rank] = tiles;
@@ -134,24 +149,24 @@ __device__ void CutTiles(const PrepareArgs& p, int begin, int rows) {
 
 // Block `part` of `parts` places its share of the pairs; every one counts them all.
 __device__ void SortPairs(const PrepareArgs& p, int part, int parts) {
-  __shared__ int count[kMostExperts];  // then the next free row
+  // Of an expert: pairs of the parts before, then the row of this part's first one; its own; later.
+  __shared__ int before[kMostExperts], mine[kMostExperts], later[kMostExperts];
   const int thread = static_cast<int>(threadIdx.x);
   const int pairs = static_cast<int>(p.moe.experts.size());
   const int share = (pairs + parts - 1) / parts;
   const int first = min(share * part, pairs), end = min(first + share, pairs);
-  count[thread] = 0;
+  before[thread] = mine[thread] = later[thread] = 0;
   __syncthreads();
-  CountPairs(p, 0, first, count);
+  OwnPairs own;
+  CountOwn(p, first, end, own, mine);
+  CountPairs(p, 0, first, before);
+  CountPairs(p, end, pairs, later);
   __syncthreads();
-  const int before = count[thread];
-  __syncthreads();
-  CountPairs(p, first, pairs, count);
-  __syncthreads();
-  const int rows = count[thread];
+  const int rows = before[thread] + mine[thread] + later[thread];
   const int begin = BlockScan(rows).x;
-  count[thread] = begin + before;
+  before[thread] += begin;
   __syncthreads();
-  PlacePairs(p, first, end, count);
+  PlaceOwn(p, first, end, own, before);
   if (part == 0) CutTiles(p, begin, rows);
 }
 
@@ -230,8 +245,7 @@ struct CombineArgs {
   const Bf16* shared;
 };
 
-__device__ __forceinline__ void Add(float (&sum)[8], const Bf16* row, int64_t piece) {
-  const uint4 v = reinterpret_cast<const uint4*>(row)[piece];
+__device__ __forceinline__ void Add(float (&sum)[8], const uint4& v) {
   const uint32_t words[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -240,36 +254,62 @@ __device__ __forceinline__ void Add(float (&sum)[8], const Bf16* row, int64_t pi
   }
 }
 
-// One block a token.
-__global__ void __launch_bounds__(kCombineThreads) CombineKernel(CombineArgs p) {
-  __shared__ int rows[kMostSlots];  // experts ascending
-  ptx::GridDependencyWait();
-  ptx::GridDependencyLaunch();
-  const int64_t t = blockIdx.x, dim = p.moe.x.shape[1];
+// The rows of a token's pairs, experts ascending; returns how many. By a warp. Past L1, for this is
+// before the wait: the pairs were sorted before the kernel in front could begin.
+__device__ __forceinline__ int RowsOf(const CombineArgs& p, int64_t token, int* rows) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
   const int slots = static_cast<int>(p.moe.experts.shape[1]);
+  int row = -1, expert = 0;
+  if (lane < slots) {
+    row = __ldcg(p.row_of + token * slots + lane);
+    expert = __ldcg(p.moe.experts.row(token) + lane);
+  }
+  int rank = 0;
+#pragma unroll 1
+  for (int i = 0; i < slots; ++i) {
+    const int other = __shfl_sync(0xFFFFFFFFu, expert, i);
+    const bool here = __shfl_sync(0xFFFFFFFFu, row, i) >= 0;
+    rank += here && (other < expert || (other == expert && i < lane));
+  }
+  if (row >= 0) rows[rank] = row;
+  return __popc(__ballot_sync(0xFFFFFFFFu, row >= 0));
+}
+
+// blockIdx.x: token; blockIdx.y: eight values a thread.
+__global__ void __launch_bounds__(kCombineThreads) CombineKernel(CombineArgs p) {
+  constexpr int kAtOnce = 6;  // rows
+  __shared__ int rows[kMostSlots], count;
+  const int64_t t = blockIdx.x, dim = p.moe.x.shape[1];
   const int thread = static_cast<int>(threadIdx.x);
-  const int32_t* const experts = p.moe.experts.row(t);
-  const int32_t* const row_of = p.row_of + t * slots;
-  int count = 0;
-  for (int i = 0; i < slots; ++i) count += row_of[i] >= 0;
-  if (thread < slots && row_of[thread] >= 0) {
-    int before = 0;
-    for (int i = 0; i < slots; ++i) {
-      const bool earlier =
-          experts[i] < experts[thread] || (experts[i] == experts[thread] && i < thread);
-      before += row_of[i] >= 0 && earlier;
-    }
-    rows[before] = row_of[thread];
+  if (thread < 32) {
+    const int n = RowsOf(p, t, rows);
+    if (thread == 0) count = n;
   }
   __syncthreads();
-  for (int64_t piece = thread; piece < dim / 8; piece += kCombineThreads) {
-    float sum[8] = {};
-    for (int i = 0; i < count; ++i) Add(sum, p.routed + rows[i] * dim, piece);
-    Add(sum, p.shared + t * dim, piece);
-    reinterpret_cast<uint4*>(p.moe.y.row(t))[piece] =
-        make_uint4(PackBf16(sum[0], sum[1]), PackBf16(sum[2], sum[3]), PackBf16(sum[4], sum[5]),
-                   PackBf16(sum[6], sum[7]));
+  ptx::GridDependencyWait();
+  ptx::GridDependencyLaunch();
+  const int64_t piece = int64_t{blockIdx.y} * kCombineThreads + thread;
+  if (piece >= dim / 8) return;
+  const uint4 shared = reinterpret_cast<const uint4*>(p.shared + t * dim)[piece];
+  float sum[8] = {};
+#pragma unroll 1
+  for (int first = 0; first < count; first += kAtOnce) {
+    uint4 v[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (first + i < count) {
+        v[i] = reinterpret_cast<const uint4*>(p.routed + rows[first + i] * dim)[piece];
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (first + i < count) Add(sum, v[i]);
+    }
   }
+  Add(sum, shared);
+  reinterpret_cast<uint4*>(p.moe.y.row(t))[piece] =
+      make_uint4(PackBf16(sum[0], sum[1]), PackBf16(sum[2], sum[3]), PackBf16(sum[4], sum[5]),
+                 PackBf16(sum[6], sum[7]));
 }
 
 }  // namespace
@@ -279,6 +319,7 @@ void MoePrepare(const MoeExpertsArgs& args, int tile_rows, const MoeRows& rows,
   const int64_t groups = args.x.size() / kActGroup;
   const unsigned sort_blocks =
       std::clamp(Blocks(args.experts.size(), kPairsABlock), 1u, kSortBlocks);
+  KERNEL_CHECK_LE(Blocks(args.experts.size(), sort_blocks), kBatch * kPrepareThreads);
   Launch({.name = "moe prepare",
           .grid = dim3(sort_blocks + Blocks(groups, kPrepareThreads / 32 * kGroupsAWarp)),
           .threads = kPrepareThreads},
@@ -294,10 +335,12 @@ void MoePrepare(const MoeExpertsArgs& args, int tile_rows, const MoeRows& rows,
 
 void MoeCombine(const MoeExpertsArgs& args, const int32_t* row_of, const Bf16* routed,
                 const Bf16* shared, Stream& stream) {
-  Launch(
-      {.name = "moe combine", .grid = dim3(Blocks(args.x.shape[0], 1)), .threads = kCombineThreads},
-      stream, CombineKernel,
-      CombineArgs{.moe = args, .row_of = row_of, .routed = routed, .shared = shared});
+  const int64_t pieces = args.x.shape[1] / 8;
+  Launch({.name = "moe combine",
+          .grid = dim3(Blocks(args.x.shape[0], 1), Blocks(pieces, kCombineThreads)),
+          .threads = kCombineThreads},
+         stream, CombineKernel,
+         CombineArgs{.moe = args, .row_of = row_of, .routed = routed, .shared = shared});
 }
 
 }  // namespace tandem::kernels::cuda

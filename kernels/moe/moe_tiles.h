@@ -40,6 +40,15 @@ struct MoeRows {
   int32_t* taken;   // [2] zeros
 };
 
+inline MoeRows TakeMoeRows(int64_t pairs, int64_t tiles, Scratch& scratch) {
+  return {.tile_count = scratch.Take<int32_t>(1),
+          .tiles = scratch.Take<MoeTile>(tiles),
+          .token = scratch.Take<int32_t>(pairs),
+          .weight = scratch.Take<float>(pairs),
+          .row_of = scratch.Take<int32_t>(pairs),
+          .taken = scratch.Take<int32_t>(2)};
+}
+
 // The most tiles of at most `tile_rows` rows that `pairs` pairs can take.
 constexpr int64_t MostTiles(int64_t pairs, int64_t experts, int64_t tile_rows) {
   return pairs / tile_rows + (pairs < experts ? pairs : experts);

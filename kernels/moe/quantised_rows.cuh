@@ -18,6 +18,11 @@ inline constexpr int kGroupColumns = 128;  // under one activation scale
 inline constexpr int kPieceColumns = 16;   // of a lane
 inline constexpr int kPiecesPerGroup = kGroupColumns / kPieceColumns;
 
+inline HalfRows TakeHalfRows(int64_t rows, int64_t columns, Scratch& scratch) {
+  return {.codes = scratch.Take<uint16_t>(rows * columns),
+          .scales = scratch.Take<float>(rows * columns / kGroupColumns)};
+}
+
 // The larger magnitude of each half; the sign says nothing.
 __device__ __forceinline__ uint32_t LargerMagnitude(uint32_t a, uint32_t b) {
   uint32_t m;

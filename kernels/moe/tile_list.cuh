@@ -8,19 +8,14 @@
 
 #include "kernels/moe/moe_tiles.h"
 #include "kernels/moe/row_input.cuh"
-#include "kernels/moe/tile_product.cuh"
+#include "kernels/moe/small_arguments.cuh"
 
 namespace tandem::kernels::cuda {
 
-struct ListedArguments {
+struct ListedArguments : ExpertProducts {
   MoeRows rows;
-  HalfRows x;                     // [T, D]
-  MatrixSet w1[2], w3[2], w2[2];  // routed, shared
   int32_t tokens = 0, shared_tiles = 0;
-  int32_t dim = 0, inner = 0, shared_inner = 0;
-  float limit = 0;
-  Bf16 *h = nullptr, *shared_h = nullptr;      // [pairs, I], [T, J]
-  HalfRows codes, shared_codes;                // of these
+  HalfRows codes, shared_codes;                // of h
   Bf16 *out = nullptr, *shared_out = nullptr;  // [pairs, D], [T, D]
 };
 
@@ -71,6 +66,34 @@ __device__ __forceinline__ Share ShareOf(const Items& items, int tiles, int i, i
   const int first = item(dealt * i / n);
   return {first, item(dealt * (i + 1) / n) - first, item(dealt), item(all)};
 }
+
+// Asks for the parts of one's items, the next one's at most (weight_ring.cuh). number(k): item
+// number k of one's own; part_of(item, expert): what is read of it.
+class NextParts {
+ public:
+  __device__ __forceinline__ NextParts(const ListedArguments& args, const Items& items, int count)
+      : args_(args), items_(items), count_(count) {}
+  // While item number `now` is under way.
+  template <typename Number, typename PartOf>
+  __device__ __forceinline__ Part operator()(int now, const Number& number, const PartOf& part_of) {
+    if (asked_ > now + 1) return {.slots = kNotYet};
+    const int i = number(asked_);
+    if (i >= count_) return {.slots = kNoMore};
+    ++asked_;
+    const Items::Item item = items_(i);
+    if (item.tile != tile_) {
+      tile_ = item.tile;
+      expert_ = ListedTile(args_, item.tile).expert;
+    }
+    return part_of(item, expert_);
+  }
+
+ private:
+  const ListedArguments& args_;
+  const Items& items_;
+  int count_;
+  int asked_ = 0, tile_ = -1, expert_ = 0;
+};
 
 // The input of a tile's products: its rows of x, or, where rows are named by nobody, themselves.
 __device__ __forceinline__ Columns ListedColumns(const MoeTile& tile, const int32_t* token) {

@@ -117,7 +117,7 @@ class TilePair {
 #pragma unroll
       for (int b = 0; b < kSlotsAhead; ++b) {
         if (slot + b < slots) {
-          const uint4* codes = input.template Codes<kSlotColumns>(slot + b);
+          const CodesAt codes{input.template Codes<kSlotColumns>(slot + b)};
           const float2 scale = input.Scales(kFp4 ? slot + b : slot / 2);
           if constexpr (kFp4) {
             const int g = static_cast<int>(threadIdx.x) % 32 / 4;

@@ -138,14 +138,26 @@ __device__ __forceinline__ void MmaF16FromZero(float (&d)[4], const uint32_t (&a
   ptx::MmaF16(d, a, b);
 }
 
+// This lane's codes of a slot, by tile of 32 columns: read when they are wanted, or before.
+struct CodesAt {
+  const uint4* at;
+  __device__ __forceinline__ uint4 operator[](int k) const { return at[4 * k]; }
+};
+template <int kTiles>
+__device__ __forceinline__ void LoadCodes(const CodesAt& codes, uint4 (&to)[kTiles]) {
+#pragma unroll
+  for (int k = 0; k < kTiles; ++k) to[k] = codes[k];
+}
+
 // 128 columns of FP4; the scales of tile i, rows g and g + 8, are row_words[i], turned.
+template <typename Codes>
 __device__ __forceinline__ void AddFp4(const uint4 (&buffer)[2 * kSlotLoads],
-                                       const uint32_t (&row_words)[2][2], const uint4* codes,
+                                       const uint32_t (&row_words)[2][2], const Codes& codes,
                                        float2 scale, float (&sum)[2][4]) {
   float part[2][4] = {};
 #pragma unroll
   for (int k = 0; k < 4; ++k) {  // tiles of 32 columns
-    const uint4 b = codes[4 * k];
+    const uint4 b = codes[k];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const uint4& u = buffer[kSlotLoads * i + k / 2];
@@ -172,10 +184,11 @@ __device__ __forceinline__ void AddFp4(const uint4 (&buffer)[2 * kSlotLoads],
 }
 
 // 64 columns of FP8; `bytes` are the tiles' scales.
+template <typename Codes>
 __device__ __forceinline__ void AddFp8(const uint4 (&buffer)[2 * kSlotLoads],
-                                       const uint32_t (&bytes)[2], const uint4* codes, float2 scale,
+                                       const uint32_t (&bytes)[2], const Codes& codes, float2 scale,
                                        float (&sum)[2][4]) {
-  const uint4 b[2] = {codes[0], codes[4]};
+  const uint4 b[2] = {codes[0], codes[1]};
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     float d[4] = {};

@@ -9,7 +9,7 @@
 #include <cstdint>
 
 #include "kernels/moe/tile_product.cuh"
-#include "kernels/ptx/bulk_copy.cuh"
+#include "kernels/ptx/async_stream.cuh"
 #include "kernels/ptx/load_shared.cuh"
 #include "kernels/ptx/mbarrier.cuh"
 
@@ -84,11 +84,11 @@ class WeightRing {
       const int i = (get_ + ahead_) % kStages;
       const uint32_t stage = Stage(i), barrier = Barrier(i);
       ptx::ExpectMbarrier(barrier, 2 * (bytes + scale_bytes));
-      ptx::CopyBulk(stage, codes_[0], bytes, barrier);
-      ptx::CopyBulk(stage + kTileBytes, codes_[1], bytes, barrier);
+      ptx::CopyBulkStream(stage, codes_[0], bytes, barrier);
+      ptx::CopyBulkStream(stage + kTileBytes, codes_[1], bytes, barrier);
       if (fp4_) {
-        ptx::CopyBulk(stage + 2 * kTileBytes, scales_[0], scale_bytes, barrier);
-        ptx::CopyBulk(stage + 2 * kTileBytes + kScaleBytes, scales_[1], scale_bytes, barrier);
+        ptx::CopyBulkStream(stage + 2 * kTileBytes, scales_[0], scale_bytes, barrier);
+        ptx::CopyBulkStream(stage + 2 * kTileBytes + kScaleBytes, scales_[1], scale_bytes, barrier);
       }
     }
 #pragma unroll
@@ -113,49 +113,80 @@ class WeightRing {
   __device__ __forceinline__ void RunFormat(int slots, const uint8_t* const (&fp8_scales)[2],
                                             const Next& next, const Input& input,
                                             float (&sum)[2][4]) {
-    constexpr int kSlotColumns = kFp4 ? kGroupColumns : kGroupColumns / 2;
-    const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4;
 #pragma unroll 1
     for (int slot = 0; slot < slots; slot += kStageSlots) {
-      uint32_t bytes[2];
-      if constexpr (!kFp4) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) bytes[i] = __ldg(fp8_scales[i] + slot / 2);
-      }
-      input.template Prepare<kSlotColumns>(slot);
-      ptx::WaitMbarrier(Barrier(get_), phase_);
-      const uint32_t stage = Stage(get_);
-#pragma unroll
-      for (int b = 0; b < kStageSlots; ++b) {
-        if (slot + b >= slots) break;
-        uint4 buffer[2 * kSlotLoads];
-        uint32_t row_words[2][2];
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-#pragma unroll
-          for (int l = 0; l < kSlotLoads; ++l) {
-            buffer[kSlotLoads * i + l] = ptx::LoadShared16(stage + i * kTileBytes + b * kSlotBytes +
-                                                           l * kWarpLoadBytes + lane * kLoadBytes);
-          }
-          if constexpr (kFp4) {
-            const uint32_t at =
-                stage + 2 * kTileBytes + i * kScaleBytes + b * kFp4ScaleBytes + 4 * g;
-            row_words[i][0] = TurnForScales(ptx::LoadShared4(at));
-            row_words[i][1] = TurnForScales(ptx::LoadShared4(at + kFp4ScaleBytes / 2));
-          }
-        }
-        const uint4* codes = input.template Codes<kSlotColumns>(slot + b);
-        const float2 scale = input.Scales(kFp4 ? slot + b : slot / 2);
-        if constexpr (kFp4) {
-          AddFp4(buffer, row_words, codes, scale, sum);
-        } else {
-          AddFp8(buffer, bytes, codes, scale, sum);
-        }
+      const int count = min(slots - slot, kStageSlots);
+      if (kGaps && count == kStageSlots) {
+        RunStage<kFp4, true>(slot, count, fp8_scales, input, sum);
+      } else {
+        RunStage<kFp4, false>(slot, count, fp8_scales, input, sum);
       }
       __syncwarp();  // the stage has been read
       --ahead_;
       if (++get_ == kStages) get_ = 0, phase_ ^= 1;
       Ask(next);
+    }
+  }
+
+  // The products of the next stage's `count` slots. kWhole: of all there may be, in one piece,
+  // whose input is asked for before its weights are there.
+  template <bool kFp4, bool kWhole, typename Input>
+  __device__ __forceinline__ void RunStage(int slot, int count,
+                                           const uint8_t* const (&fp8_scales)[2],
+                                           const Input& input, float (&sum)[2][4]) {
+    constexpr int kSlotColumns = kFp4 ? kGroupColumns : kGroupColumns / 2;
+    const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4;
+    uint32_t bytes[2];
+    if constexpr (!kFp4) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) bytes[i] = __ldg(fp8_scales[i] + slot / 2);
+    }
+    input.template Prepare<kSlotColumns>(slot);
+    const auto codes_at = [&](int b) -> CodesAt {
+      return {input.template Codes<kSlotColumns>(slot + b)};
+    };
+    const auto scale_at = [&](int b) { return input.Scales(kFp4 ? slot + b : slot / 2); };
+    uint4 codes[kStageSlots][kSlotColumns / kTileColumns];
+    float2 scale[kStageSlots];
+    if constexpr (kWhole) {
+#pragma unroll
+      for (int b = 0; b < kStageSlots; ++b) {
+        LoadCodes(codes_at(b), codes[b]);
+        scale[b] = scale_at(b);
+      }
+    }
+    ptx::WaitMbarrier(Barrier(get_), phase_);
+    const uint32_t stage = Stage(get_);
+#pragma unroll
+    for (int b = 0; b < kStageSlots; ++b) {
+      if (!kWhole && b >= count) break;
+      uint4 buffer[2 * kSlotLoads];
+      uint32_t row_words[2][2];
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+#pragma unroll
+        for (int l = 0; l < kSlotLoads; ++l) {
+          buffer[kSlotLoads * i + l] = ptx::LoadShared16(stage + i * kTileBytes + b * kSlotBytes +
+                                                         l * kWarpLoadBytes + lane * kLoadBytes);
+        }
+        if constexpr (kFp4) {
+          const uint32_t at = stage + 2 * kTileBytes + i * kScaleBytes + b * kFp4ScaleBytes + 4 * g;
+          row_words[i][0] = TurnForScales(ptx::LoadShared4(at));
+          row_words[i][1] = TurnForScales(ptx::LoadShared4(at + kFp4ScaleBytes / 2));
+        }
+      }
+      const auto add = [&](const auto& x, float2 x_scale) {
+        if constexpr (kFp4) {
+          AddFp4(buffer, row_words, x, x_scale, sum);
+        } else {
+          AddFp8(buffer, bytes, x, x_scale, sum);
+        }
+      };
+      if constexpr (kWhole) {
+        add(codes[b], scale[b]);
+      } else {
+        add(codes_at(b), scale_at(b));
+      }
     }
   }
 
