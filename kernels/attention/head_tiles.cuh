@@ -265,6 +265,7 @@ class HeadTiles {
   // Hands over all sums, four neighbouring dims at a time, and zeroes them.
   template <typename Take>
   __device__ __forceinline__ void ForRows(int heads, const Take& take) {
+    // Asked anew, lest what is made of it stay in registers through all tiles.
     const int thread = ThisThread(), lane = thread % 32, warp = thread / 32;
 #pragma unroll
     for (int i = 0; i < 2 * kM; ++i) {
