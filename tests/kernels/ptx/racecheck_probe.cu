@@ -118,7 +118,8 @@ __global__ void Named(int* lost) {
 }
 
 // The same with barriers in shared memory. kCopies: the words come by cp.async from `from`.
-template <bool kCopies, bool kInOrder>
+// kOneLane: a slot is given back by one lane for its warp (the rings of many tokens).
+template <bool kCopies, bool kInOrder, bool kOneLane = false>
 __global__ void Memory(int* lost, const uint4* from) {
   __shared__ Shared shared;
   const int thread = static_cast<int>(threadIdx.x);
@@ -127,7 +128,7 @@ __global__ void Memory(int* lost, const uint4* from) {
   if (thread == 0) {
     for (int slot = 0; slot < kSlots; ++slot) {
       ptx::InitMbarrier(full(slot), kHalf);
-      ptx::InitMbarrier(empty(slot), kHalf);
+      ptx::InitMbarrier(empty(slot), kOneLane ? kHalf / 32 : kHalf);
     }
   }
   __syncthreads();
@@ -148,7 +149,8 @@ __global__ void Memory(int* lost, const uint4* from) {
     } else {
       ptx::WaitMbarrier(full(slot), parity);
       Check(shared, slot, round, lost);
-      ptx::ArriveMbarrier(empty(slot));
+      if (kOneLane) __syncwarp();
+      if (!kOneLane || thread % 32 == 0) ptx::ArriveMbarrier(empty(slot));
     }
   }
 }
@@ -200,6 +202,8 @@ constexpr Way kWays[] = {
      [](int* lost, const uint4* from) { Memory<false, true><<<2, kThreads>>>(lost, from); }},
     {"mbarrier_copies",
      [](int* lost, const uint4* from) { Memory<true, true><<<2, kThreads>>>(lost, from); }},
+    {"mbarrier_lane",
+     [](int* lost, const uint4* from) { Memory<true, true, true><<<2, kThreads>>>(lost, from); }},
     {"wrong_nothing", [](int* lost, const uint4*) { Nothing<<<2, kThreads>>>(lost); }},
     {"wrong_copies",
      [](int* lost, const uint4* from) { Copies<false><<<2, kThreads>>>(lost, from); }},
