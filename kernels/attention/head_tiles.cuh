@@ -2,9 +2,10 @@
 // How eight warps of a block attend with 16 or 32 heads of one token to the tiles of key_tiles.cuh.
 //
 // Heads are the rows of m16n8k16:
-//   softmax  a head's 32 scores in 8 neighbouring lanes: f16 of the exponentials to shared memory.
-//            The maximum under which they stand, and what was summed so far, follow the scores only
-//            when these rise 2^8 above it: most tiles neither look for a maximum nor rescale
+//   softmax  a head's 32 scores in 8 neighbouring lanes: exponentials, rounded to bf16, to shared
+//            memory as f16. The maximum under which they stand, and what was summed so far, follow
+//            the scores only when these rise 2^8 above it: most tiles neither look for a maximum
+//            nor rescale
 //   values   warp w sums dims 64·w .. +63 of all heads over the tile's keys; a key is its own value
 // Exponentials are base 2: scores come multiplied by scale·log2 e. Internal to kernels/attention.
 #pragma once
@@ -122,7 +123,7 @@ class HeadTiles {
     for (float& score : s) score = Exp2(score - under);
     total_ += (s[0] + s[1]) + (s[2] + s[3]);
     *reinterpret_cast<uint2*>(&share_->weights[turn][head][WeightPlace(head, key / 8) + key % 8]) =
-        make_uint2(PackHalf(s[0], s[1]), PackHalf(s[2], s[3]));
+        make_uint2(HalvesOfBf16(PackBf16(s[0], s[1])), HalvesOfBf16(PackBf16(s[2], s[3])));
     if (key == 0) share_->factors[turn][head % 8][head / 8] = factor;
   }
   // Of a tile's values, those of the step at hand and of the next, which are on their way.

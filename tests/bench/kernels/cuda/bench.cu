@@ -45,7 +45,8 @@ double TimeGraph(const std::function<void(int64_t, Stream&)>& run, int64_t sets,
                  cudaStream_t queue) {
   Stream stream = MakeDeviceStream(queue);
   for (int64_t i = 0; i < sets; ++i) run(i, stream);  // allocates scratch, loads modules
-  KERNEL_CHECK(Synchronize(stream));
+  if (!Synchronize(stream)) std::cerr << stream.error() << "\n";
+  KERNEL_CHECK(stream.ok());
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t executable = nullptr;
   Check(cudaStreamBeginCapture(queue, cudaStreamCaptureModeThreadLocal), "capture");
