@@ -2,12 +2,6 @@
 #include "services/runtime/plan/weight_sizes.h"
 
 #include "kernels/gemm/fragment_order.h"
-#include "kernels/select.h"
-#include "services/runtime/base/status_macros.h"
-#include "services/runtime/loader/store/dummy_weights.h"
-#include "services/runtime/loader/weight_binder.h"
-#include "services/runtime/loader/weight_plan.h"
-#include "services/runtime/model/config/shard.h"
 #include "services/runtime/plan/counting_backend.h"
 
 namespace tandem {
@@ -117,18 +111,8 @@ WeightSizes SizesOf(const ModelConfig& config) {
   return Sum(config).Model();
 }
 
-absl::StatusOr<int64_t> PreparedOnHost(const ModelConfig& config, const HostWorker& worker) {
-  RETURN_IF_ERROR(ShardConfig(config, {.ranks = worker.ranks}).status());
-  const kernels::KernelTable& table = kernels::SelectKernels(
-      worker.reference ? kernels::Device::kCpuReference : kernels::Device::kCpu);
-  int64_t bytes = 0;
-  for (int r = 0; r < worker.ranks; ++r) {
-    DummyWeights store;
-    ASSIGN_OR_RETURN(BoundWeights bound,
-                     BindWeights(store, config, {.rank = r, .ranks = worker.ranks}));
-    bytes += PlanWeights(bound.weights, table).bytes;
-  }
-  return bytes;
+int64_t MostOnHost(const ModelConfig& config) {
+  return 2 * SizesOf(config).checkpoint;
 }
 
 }  // namespace tandem

@@ -5,7 +5,6 @@
 
 #include <cstdint>
 
-#include "absl/status/statusor.h"
 #include "services/runtime/model/config/model_config.h"
 
 namespace tandem {
@@ -29,11 +28,7 @@ struct WeightSizes {
 
 WeightSizes SizesOf(const ModelConfig& config);
 
-// What a worker on the CPU prepares of them, all its ranks together. Errors: ShardConfig's.
-struct HostWorker {
-  int ranks = 1;
-  bool reference = false;  // KERNELS_CPU_REFERENCE
-};
-absl::StatusOr<int64_t> PreparedOnHost(const ModelConfig& config, const HostWorker& worker);
+// What the CPU's kernels prepare of them takes at most: they hold a code in twice its bytes.
+int64_t MostOnHost(const ModelConfig& config);
 
 }  // namespace tandem

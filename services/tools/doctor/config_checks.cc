@@ -50,14 +50,10 @@ Findings CheckModel(const std::string& folder) {
 // Of /dev/shm, by a decode worker on the CPU.
 absl::StatusOr<int64_t> ShmBytes(const v1::DecodeConfig& config, const ModelConfig& model) {
   const v1::WorkerConfig& worker = config.worker();
-  ASSIGN_OR_RETURN(int64_t bytes, PoolBytes(model, {.pages = static_cast<int>(config.pages()),
-                                                    .slots = static_cast<int>(config.slots())}));
-  if (worker.weights() != v1::WEIGHTS_SHARED) return bytes;
-  ASSIGN_OR_RETURN(
-      const int64_t weights,
-      PreparedOnHost(model, {.ranks = static_cast<int>(worker.tensor_parallel()),
-                             .reference = worker.kernels() == v1::KERNELS_CPU_REFERENCE}));
-  return bytes + weights;
+  ASSIGN_OR_RETURN(const int64_t bytes,
+                   PoolBytes(model, {.pages = static_cast<int>(config.pages()),
+                                     .slots = static_cast<int>(config.slots())}));
+  return worker.weights() == v1::WEIGHTS_SHARED ? bytes + MostOnHost(model) : bytes;
 }
 
 // Whether both can have one copy of the weights.

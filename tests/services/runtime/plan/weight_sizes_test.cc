@@ -44,23 +44,15 @@ TEST(WeightSizesTest, ReleasedModels) {
 }
 
 // With WEIGHTS_SHARED they lie in /dev/shm.
-TEST(WeightSizesTest, PreparedOnHostIsWhatTheLoaderTakes) {
+TEST(WeightSizesTest, OnAHostPreparedAtMost) {
   const auto config = ModelConfig::FromFolder(kModels + "tiny-v4");
   ASSERT_TRUE(config.ok()) << config.status();
-  for (const bool reference : {false, true}) {
-    const kernels::KernelTable& table =
-        reference ? kernels::kCpuReferenceKernels : kernels::kCpuKernels;
-    int64_t taken = 0;
-    for (const int rank : {0, 1}) {
-      const auto loaded = LoadedModel::Load(
-          {.folder = kModels + "tiny-v4", .kernels = table, .shard = {.rank = rank, .ranks = 2}});
-      ASSERT_TRUE(loaded.ok()) << loaded.status();
-      taken += (*loaded)->bytes();
-    }
-    EXPECT_EQ(PreparedOnHost(*config, {.ranks = 2, .reference = reference}).value(), taken);
-  }
-  EXPECT_EQ(PreparedOnHost(*config, {.ranks = 8}).status().code(),
-            absl::StatusCode::kInvalidArgument);
+  const int64_t most = MostOnHost(*config);
+  const auto loaded =
+      LoadedModel::Load({.folder = kModels + "tiny-v4", .kernels = kernels::kCpuKernels});
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_LE((*loaded)->bytes(), most);
+  EXPECT_GE((*loaded)->bytes(), most / 2);
 }
 
 TEST(WeightSizesTest, AFolderWithoutWeightsIsNone) {
