@@ -157,6 +157,19 @@ TEST_F(NcclTest, ATransferThatHangsCostsItsLinkAndNoPage) {
 
 // The decode worker is silent in the middle of a transfer, and its reader goes away: nobody else
 // has to wait for it.
+// The long prompt, parts of which are under way.
+std::unique_ptr<grpc::ClientReader<v1::PrefillResponse>> BeginLong(
+    TestPrefill& prefill, const v1::Reservation& reservation, grpc::ClientContext& context) {
+  v1::PrefillRequest request;
+  for (const int32_t token : Long().prompt) request.add_token_ids(token);
+  *request.mutable_sampling() = Greedy();
+  *request.mutable_reservation() = reservation;
+  auto reader = prefill.stub().Prefill(&context, request);
+  v1::PrefillResponse response;
+  for (int i = 0; i < 5; ++i) reader->Read(&response);
+  return reader;
+}
+
 TEST_F(NcclTest, AHungTransferThatIsCancelledKeepsNobodyWaiting) {
   TestDecode decode(Decode());
   TestPrefill::Options options = Prefill();
@@ -169,13 +182,7 @@ TEST_F(NcclTest, AHungTransferThatIsCancelledKeepsNobodyWaiting) {
   nccl_.stuck = true;
   {
     grpc::ClientContext context;
-    v1::PrefillRequest request;
-    for (const int32_t token : Long().prompt) request.add_token_ids(token);
-    *request.mutable_sampling() = Greedy();
-    *request.mutable_reservation() = *reservation;
-    const auto reader = prefill.stub().Prefill(&context, request);
-    v1::PrefillResponse response;
-    for (int i = 0; i < 5; ++i) reader->Read(&response);  // parts are under way
+    const auto reader = BeginLong(prefill, *reservation, context);
     context.TryCancel();
     (void)reader->Finish();
     grpc::ClientContext release;
@@ -230,13 +237,7 @@ TEST_F(NcclTest, APrefillWorkerThatGoesAwayMidwayLeavesNoPage) {
     const auto reservation = Reserve(decode, 1300);
     ASSERT_TRUE(reservation.ok());
     grpc::ClientContext context;
-    v1::PrefillRequest request;
-    for (const int32_t token : Long().prompt) request.add_token_ids(token);
-    *request.mutable_sampling() = Greedy();
-    *request.mutable_reservation() = *reservation;
-    const auto reader = prefill.stub().Prefill(&context, request);
-    v1::PrefillResponse response;
-    for (int i = 0; i < 5; ++i) reader->Read(&response);  // parts are under way
+    const auto reader = BeginLong(prefill, *reservation, context);
   }
   EXPECT_TRUE(decode.AllFreeWithin(absl::Seconds(10)));
   EXPECT_EQ(nccl_.alive(), 0);
