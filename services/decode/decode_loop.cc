@@ -332,8 +332,10 @@ void DecodeLoop::PublishState(absl::Time now) {
   const LeaseTable::Counts counts = leases_.counts();
   const PagePool& pool = leases_.pool();
   CHECK_EQ(pool.pages_free() + counts.pages_held, pool.pages_total());
-  idle_ = pool.slots_free() == pool.slots_total();
-  if (now < next_publish_) return;
+  const bool idle = pool.slots_free() == pool.slots_total();
+  // The first sequence and the last one's end are told at once: who reads "all free" can rely on
+  // it.
+  if (idle_.exchange(idle) == idle && now < next_publish_) return;
   next_publish_ = now + kPublishInterval;
   v1::WatchResponse state;
   state.set_role(v1::WORKER_ROLE_DECODE);

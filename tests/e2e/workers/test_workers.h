@@ -40,6 +40,8 @@ class TestDecode {
   const std::string& endpoint() const { return endpoint_; }
   // Newest state from Watch.
   v1::WatchResponse State();
+  // What a watcher that comes now is told first.
+  v1::WatchResponse Published() const { return watch_.state(); }
   // True once all memory is free.
   bool AllFreeWithin(absl::Duration limit);
 
