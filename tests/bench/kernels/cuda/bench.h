@@ -61,7 +61,7 @@ struct Cases {
 };
 
 // Device memory filled with pseudo-random bytes in which no 16-bit half is a NaN of bf16 and no
-// byte one of E4M3; lives until the process ends.
+// byte one of E4M3; lives until its case has run.
 uint8_t* RandomBytes(int64_t size, uint64_t seed);
 
 }  // namespace tandem::kernels

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inputs that several families' cases need: host values on the device, and a step's batch there.
-// As RandomBytes, all of it lives until the process ends.
+// As RandomBytes, all of it lives until its case has run.
 #pragma once
 
 #include <cuda_runtime_api.h>
