@@ -1,27 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/runtime/metrics/registry.h"
 
-#include <netdb.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <atomic>
-#include <exception>
 #include <map>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
-#include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
-#include "prometheus/exposer.h"
 #include "prometheus/registry.h"
 #include "prometheus/text_serializer.h"
 #include "services/runtime/base/check.h"
-#include "services/runtime/base/thread.h"
+#include "services/runtime/metrics/http/metrics_listener.h"
 
 namespace tandem {
 namespace {
@@ -90,60 +80,6 @@ std::span<const double> Either(const google::protobuf::RepeatedField<double>& ow
   return own.empty() ? usual : std::span<const double>(own.data(), own.size());
 }
 
-// Connects, and lets go again; does not wait.
-void Knock(const addrinfo& address) {
-  const int fd = socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) return;
-  (void)connect(fd, address.ai_addr, address.ai_addrlen);
-  close(fd);
-}
-
-// The HTTP server. Its library's thread looks every two seconds whether it is to end, or when
-// somebody connects: so somebody does.
-class Listener {
- public:
-  // Null: the address cannot be bound.
-  static std::unique_ptr<Listener> Create(const std::string& address) {
-    absl::string_view host = absl::string_view(address).substr(0, address.rfind(':'));
-    if (absl::ConsumePrefix(&host, "[")) absl::ConsumeSuffix(&host, "]");
-    try {  // the library throws; nothing past this function does
-      return std::unique_ptr<Listener>(new Listener(
-          std::string(host), std::make_unique<prometheus::Exposer>(address, /*num_threads=*/1)));
-    } catch (const std::exception&) {
-      return nullptr;
-    }
-  }
-  ~Listener() {
-    const addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM};
-    addrinfo* found = nullptr;
-    // To connect to the address that stands for all of them, Linux takes its own.
-    (void)getaddrinfo(host_.c_str(), absl::StrCat(port()).c_str(), &hints, &found);
-    std::atomic<bool> closed = false;
-    {
-      const Thread knocks("metrics-close", [&closed, found] {
-        for (; found != nullptr && !closed; absl::SleepFor(kKnocks)) Knock(*found);
-      });
-      exposer_.reset();
-      closed = true;
-    }
-    if (found != nullptr) freeaddrinfo(found);
-  }
-  Listener(const Listener&) = delete;
-  Listener& operator=(const Listener&) = delete;
-
-  prometheus::Exposer& exposer() { return *exposer_; }
-  int port() const { return exposer_->GetListeningPorts().front(); }
-
- private:
-  static constexpr absl::Duration kKnocks = absl::Milliseconds(10);
-
-  Listener(std::string host, std::unique_ptr<prometheus::Exposer> exposer)
-      : host_(std::move(host)), exposer_(std::move(exposer)) {}
-
-  const std::string host_;
-  std::unique_ptr<prometheus::Exposer> exposer_;
-};
-
 prometheus::Histogram::BucketBoundaries Bounds(std::span<const double> bounds) {
   return {bounds.begin(), bounds.end()};
 }
@@ -158,7 +94,7 @@ struct MetricsRegistry::Impl {
   prometheus::Labels alias_labels;
   // Exposer wants to watch it by weak pointer; nobody else shares it.
   decltype(std::make_shared<ScrapedRegistry>()) scraped = std::make_shared<ScrapedRegistry>();
-  std::unique_ptr<Listener> listener;
+  std::unique_ptr<MetricsListener> listener;
 };
 
 absl::StatusOr<std::unique_ptr<MetricsRegistry>> MetricsRegistry::Create(
@@ -170,13 +106,13 @@ absl::StatusOr<std::unique_ptr<MetricsRegistry>> MetricsRegistry::Create(
   impl->labels = {{"role", NameOf(options.role)}, {"model_name", options.model_name}};
   impl->alias_labels = {{"model_name", options.model_name}, {"engine", "0"}};
   if (!options.listen.empty()) {
-    impl->listener = Listener::Create(options.listen);
+    impl->listener = MetricsListener::Create(options.listen);
     if (impl->listener == nullptr) {
       return absl::UnavailableError(absl::StrCat("metrics_listen: ", options.listen,
                                                  " cannot be bound: it is in use, or is no "
                                                  "address of this machine"));
     }
-    impl->listener->exposer().RegisterCollectable(impl->scraped);
+    impl->listener->Show(impl->scraped);
   }
   std::unique_ptr<MetricsRegistry> registry(new MetricsRegistry(std::move(impl)));
   registry->Gauges(series::kBuildInfo).Add({{"version", options.version}}).Set(1);
