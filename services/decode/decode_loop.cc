@@ -23,7 +23,6 @@ constexpr absl::Duration kIdleWait = absl::Milliseconds(50);
 // A decode step on a device is waited for awake, if it does not last longer.
 constexpr absl::Duration kAwake = absl::Milliseconds(20);
 constexpr absl::Duration kPublishInterval = absl::Milliseconds(200);
-
 // Two live links never share a cell of the self-test.
 constexpr int kLinksMax = KvStorage::kTestCells;
 // One call a lease, and another one that was told to stop but has not yet.
@@ -332,9 +331,8 @@ void DecodeLoop::PublishState(absl::Time now) {
   const LeaseTable::Counts counts = leases_.counts();
   const PagePool& pool = leases_.pool();
   CHECK_EQ(pool.pages_free() + counts.pages_held, pool.pages_total());
+  // "All free" is told, and taken back, at once: who reads it may rely on it.
   const bool idle = pool.slots_free() == pool.slots_total();
-  // The first sequence and the last one's end are told at once: who reads "all free" can rely on
-  // it.
   if (idle_.exchange(idle) == idle && now < next_publish_) return;
   next_publish_ = now + kPublishInterval;
   v1::WatchResponse state;
