@@ -133,18 +133,18 @@ __global__ void __launch_bounds__(kPullThreads)
 template <bool kPost>
 void Reduce(const AllReduceArgs& args, Stream& stream) {
   const int64_t vectors = args.x.size() / 8;
-  // What is pushed travels twice, to every peer: the more of them, the fewer vectors.
-  if (vectors <= int64_t{kPushBoxes / args.peers.ranks} * kPushVectors) {
+  if (vectors <= int64_t{args.peers.push_blocks} * kPushVectors) {
     Launch({.name = "all_reduce",
             .grid = dim3(Blocks(vectors, kPushVectors)),
             .threads = kPushVectors},
            stream, AllReducePushed<kPost>, args, vectors);
     return;
   }
-  const bool few = vectors <= int64_t{kPullBlocks} * kPullThreads * kFewVectors;
+  const unsigned most = args.peers.pull_blocks;
+  const bool few = vectors <= int64_t{most} * kPullThreads * kFewVectors;
   const int64_t of_block = int64_t{few ? kFewVectors : kManyVectors} * kPullThreads;
   Launch({.name = "all_reduce",
-          .grid = dim3(std::min<unsigned>(Blocks(vectors, of_block), kPullBlocks)),
+          .grid = dim3(std::min(Blocks(vectors, of_block), most)),
           .threads = kPullThreads},
          stream, few ? AllReducePulled<kPost, kFewVectors> : AllReducePulled<kPost, kManyVectors>,
          args, vectors);

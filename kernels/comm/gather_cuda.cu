@@ -71,10 +71,11 @@ void Gather(const GatherArgs& args, Stream& stream) {
     KERNEL_CHECK_EQ(args.y.shape[1], args.x.shape[1] * args.peers.ranks);
   }
   const int64_t vectors = args.x.size() / 4;
-  const bool few = vectors <= int64_t{kPullBlocks} * kThreads * kFewVectors;
+  const unsigned most = args.peers.pull_blocks;
+  const bool few = vectors <= int64_t{most} * kThreads * kFewVectors;
   const int64_t of_block = int64_t{few ? kFewVectors : kManyVectors} * kThreads;
   Launch({.name = "gather",
-          .grid = dim3(std::min<unsigned>(Blocks(vectors, of_block), kPullBlocks)),
+          .grid = dim3(std::min(Blocks(vectors, of_block), most)),
           .threads = kThreads},
          stream, few ? GatherPulled<kFewVectors> : GatherPulled<kManyVectors>, args, vectors,
          args.x.shape[1] / 4);

@@ -72,11 +72,15 @@ std::unique_ptr<PeerGroup> PeerGroup::Create(const std::vector<int>& devices, in
     if (cudaDeviceSynchronize() != cudaSuccess) return nullptr;
   }
   const std::set<int> distinct(devices.begin(), devices.end());
+  const bool shared = distinct.size() < devices.size();
   for (int rank = 0; rank < ranks; ++rank) {
     PeerView view = {.rank = rank,
                      .ranks = ranks,
                      .limit = limit,
-                     .share_devices = distinct.size() < devices.size()};
+                     .share_devices = shared,
+                     // What is pushed travels twice, to every peer: the more, the fewer vectors.
+                     .push_blocks = shared ? kSharedBlocks : kPushBoxes / ranks,
+                     .pull_blocks = shared ? kSharedBlocks : kPullBlocks};
     for (int peer = 0; peer < ranks; ++peer) {
       view.exchange[peer] = group->memory_[peer];
       view.inbox[peer] = view.exchange[peer] + kExchangeBytes;

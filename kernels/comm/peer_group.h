@@ -7,10 +7,11 @@
 // talks to the same block of the other ranks only. All ranks must run the same operations of the
 // same sizes in the same order; a rank that does not is noticed by its peers after `limit` clock
 // cycles: they record an error, wait no more from then on, and what they compute is worthless.
-// Ranks may share a device, for tests, while all their blocks fit on it (pulled: two ranks'): there
-// an operation lets nothing begin behind it before it has its peers' parts, for blocks that wait
-// behind one rank's would keep the other's from running. Owned by whoever makes it, outlives every
-// stream that uses its views.
+// Ranks may share a device, for tests. There an operation lets nothing begin behind it before it
+// has its peers' parts, for blocks that wait behind one rank's would keep the other's from running;
+// and it has few blocks, for those that wait must leave whole processors to what the other ranks
+// still compute: a cluster of blocks begins only where all of it fits. Owned by whoever makes it,
+// outlives every stream that uses its views.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,8 @@ inline constexpr int kPullSlices = 4;
 inline constexpr int64_t kPullSliceBytes = 16384;           // of a block, at a time
 inline constexpr int kPushBoxes = 2048;                     // of a rank, for all that write to it
 inline constexpr int kPushBlocks = kPushBoxes / kMaxPeers;  // of a launch, whoever else there is
-inline constexpr int kPushVectors = 64;  // of a box: sixteen bytes, half of what is written
+inline constexpr int kPushVectors = 64;   // of a box: sixteen bytes, half of what is written
+inline constexpr int kSharedBlocks = 16;  // of a launch where ranks share a device
 
 // What one rank's operations are given; plain pointers, copied into kernels.
 struct PeerView {
@@ -42,6 +44,8 @@ struct PeerView {
   uint32_t* report = nullptr;       // the same in host memory, written where an error occurs
   int64_t limit = 0;                // clock cycles
   bool share_devices = false;       // some ranks do
+  int push_blocks = kPushBlocks;    // of a launch at most: kPushBoxes / ranks or fewer
+  int pull_blocks = kPullBlocks;
 };
 
 class PeerGroup {

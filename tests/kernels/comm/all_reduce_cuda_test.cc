@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: all_reduce over peer memory. Method: two to eight ranks on as many devices as there are (on
-// one device: its streams, as many as fit on it), random parts, sizes from one vector to a
-// prefill's and at the edges of the ways they are exchanged; every rank's sum is the fp32 sum in
-// rank order, exactly, also out of a replayed graph and in 1,000 rounds of sizes at random; with
+// one device: its streams, with the few blocks of shared devices, and with all of them where they
+// fit), random parts, sizes from one vector to a prefill's and at the edges of the ways they are
+// exchanged; every rank's sum is the fp32 sum in rank order, exactly, also out of a replayed graph
+// and in 1,000 rounds of sizes at random; with
 // hc_post and the next norm the bits of the operations; a rank that stays away is an error, not a
 // hang.
 #include "kernels/comm/all_reduce.h"
@@ -12,9 +13,9 @@
 namespace tandem::kernels {
 namespace {
 
-// Whether all blocks of all ranks run at once: what is pulled by more than two ranks of a device
-// would fill it.
-bool Fits(int ranks, int64_t values) {
+// Whether all blocks of all ranks run at once, be they as many as devices of their own allow: what
+// is pulled by more than two ranks of a device would fill it.
+bool FitsWide(int ranks, int64_t values) {
   const bool pulled = values / 8 > int64_t{kPushBoxes / ranks} * kPushVectors;
   return !pulled || ranks <= 2 || DeviceOf(ranks - 1) == ranks - 1;
 }
@@ -29,6 +30,31 @@ Tensor<Bf16, 2> Sum(const std::vector<Tensor<Bf16, 2>>& parts) {
   return sum;
 }
 
+void ExpectSums(Group& group, int64_t tokens, int64_t dim, bool wide, Random& random) {
+  const int ranks = static_cast<int>(group.all.size());
+  std::vector<Tensor<Bf16, 2>> parts;
+  std::vector<std::unique_ptr<DeviceTensor<Bf16, 2>>> x, y;
+  for (const auto& rank : group.all) {
+    parts.emplace_back(tokens, dim);
+    random.Fill(parts.back(), 3);
+    rank->Use();
+    x.push_back(std::make_unique<DeviceTensor<Bf16, 2>>(parts.back()));
+    y.push_back(std::make_unique<DeviceTensor<Bf16, 2>>(Tensor<Bf16, 2>(tokens, dim).Poison()));
+  }
+  for (int r = 0; r < ranks; ++r) {
+    group.all[r]->Use();
+    const PeerView view = wide ? group.WideView(r) : group.peers->view(r);
+    kCudaKernels.all_reduce({.x = *x[r], .y = *y[r], .peers = view}, group.all[r]->stream);
+  }
+  group.Wait();
+  const auto expected = Sum(parts);
+  for (int r = 0; r < ranks; ++r) {
+    group.all[r]->Use();
+    ASSERT_TRUE(y[r]->Fetch().values == expected.values) << r;
+    ASSERT_EQ(group.peers->Error(r), 0u) << r;
+  }
+}
+
 TEST(AllReduceCudaTest, EveryRankHasTheSum) {
   Random random(std::random_device{}());
   SCOPED_TRACE(random.Trace());
@@ -36,29 +62,11 @@ TEST(AllReduceCudaTest, EveryRankHasTheSum) {
     Group group(ranks, kLimit);
     for (const int64_t tokens : {1, 2, 17, 1, 32, 33, 64, 65, 128, 129, 300, 3, 1}) {
       for (const int64_t dim : {8, 1032, 4096}) {
-        if (!Fits(ranks, tokens * dim)) continue;
-        std::vector<Tensor<Bf16, 2>> parts;
-        std::vector<std::unique_ptr<DeviceTensor<Bf16, 2>>> x, y;
-        for (int r = 0; r < ranks; ++r) {
-          parts.emplace_back(tokens, dim);
-          random.Fill(parts.back(), 3);
-          group.all[r]->Use();
-          x.push_back(std::make_unique<DeviceTensor<Bf16, 2>>(parts.back()));
-          y.push_back(
-              std::make_unique<DeviceTensor<Bf16, 2>>(Tensor<Bf16, 2>(tokens, dim).Poison()));
-        }
-        for (int r = 0; r < ranks; ++r) {
-          group.all[r]->Use();
-          kCudaKernels.all_reduce({.x = *x[r], .y = *y[r], .peers = group.peers->view(r)},
-                                  group.all[r]->stream);
-        }
-        group.Wait();
-        const auto expected = Sum(parts);
-        for (int r = 0; r < ranks; ++r) {
-          group.all[r]->Use();
-          ASSERT_TRUE(y[r]->Fetch().values == expected.values)
-              << ranks << " " << tokens << " " << dim;
-          ASSERT_EQ(group.peers->Error(r), 0u);
+        for (const bool wide : {false, true}) {
+          if (wide && !FitsWide(ranks, tokens * dim)) continue;
+          SCOPED_TRACE(testing::Message() << ranks << " ranks, " << tokens << " x " << dim
+                                          << (wide ? ", all blocks" : ""));
+          ASSERT_NO_FATAL_FAILURE(ExpectSums(group, tokens, dim, wide, random));
         }
       }
     }

@@ -56,6 +56,13 @@ class Group {
   ~Group() { (void)cudaSetDevice(0); }
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
+  // With all the blocks that devices of their own allow, whoever shares one.
+  PeerView WideView(int r) const {
+    PeerView view = peers->view(r);
+    view.push_blocks = kPushBoxes / view.ranks;
+    view.pull_blocks = kPullBlocks;
+    return view;
+  }
   void Wait() {
     for (const auto& rank : all) {
       rank->Use();
