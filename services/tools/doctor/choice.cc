@@ -11,6 +11,7 @@ namespace {
 
 constexpr char kRanks[] = "tensor_parallel";
 constexpr char kChannel[] = "KV channel";
+constexpr char kSums[] = "all-reduce";
 
 Finding OnCpu(const HostFacts& host) {
   if (host.shm_bytes.has_value()) {
@@ -70,6 +71,28 @@ Finding Channel(const ChoiceArgs& args, int gpus) {
           .advice = "see the lines of the GPU pairs above, or install NCCL (libnccl.so.2)"};
 }
 
+// Of a worker with several ranks. What it has measured it says when it starts.
+Finding Sums(const GpuSurvey& survey) {
+  const bool peers = AllPeers(survey);
+  if (peers && !survey.nccl.empty()) {
+    return {.subject = kSums,
+            .text = absl::StrCat("peer memory or nccl (", survey.nccl,
+                                 "): the faster one for "
+                                 "each size, as every worker measures at its start")};
+  }
+  if (peers) return {.subject = kSums, .text = "peer memory: there is no NCCL to compare with"};
+  if (!survey.nccl.empty()) {
+    return {.subject = kSums,
+            .text = absl::StrCat("nccl (", survey.nccl,
+                                 "): not every GPU reaches every other; "
+                                 "peer memory where a worker's do")};
+  }
+  return {.verdict = Verdict::kWarning,
+          .subject = kSums,
+          .text = "none between GPUs that do not reach each other: no tensor_parallel above 1",
+          .advice = "see the lines of the GPU pairs above, or install NCCL (libnccl.so.2)"};
+}
+
 }  // namespace
 
 int UsableGpus(const GpuSurvey& survey) {
@@ -80,7 +103,10 @@ int UsableGpus(const GpuSurvey& survey) {
 Findings Choose(const ChoiceArgs& args) {
   const int gpus = UsableGpus(args.survey);
   if (gpus == 0) return {{.subject = "device", .text = "DEVICE_CPU"}, OnCpu(args.host)};
-  return {{.subject = "device", .text = "DEVICE_CUDA"}, Ranks(args, gpus), Channel(args, gpus)};
+  Findings findings = {{.subject = "device", .text = "DEVICE_CUDA"}, Ranks(args, gpus)};
+  if (gpus > 1) findings.push_back(Sums(args.survey));
+  findings.push_back(Channel(args, gpus));
+  return findings;
 }
 
 }  // namespace tandem

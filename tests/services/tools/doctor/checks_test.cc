@@ -164,7 +164,8 @@ TEST(DoctorChecksTest, WhatWouldBeChosen) {
   const auto chosen = [&box](std::optional<MachinePlan> plan) {
     return TextOf(Choose({.survey = box.survey, .host = box.host, .plan = std::move(plan)}));
   };
-  EXPECT_THAT(chosen(std::nullopt), HasSubstr("ipc: prefill and decode on different GPUs"));
+  EXPECT_THAT(chosen(std::nullopt), AllOf(HasSubstr("ipc: prefill and decode on different GPUs"),
+                                          HasSubstr("peer memory: there is no NCCL")));
   const WorkerPlan alone{.ranks = 1, .pages = 100};
   const WorkerPlan both{.ranks = 2, .prefill = true, .pages = 100};
   EXPECT_THAT(chosen(MachinePlan{.workers = {alone, both}, .chosen = 1}),
@@ -174,10 +175,14 @@ TEST(DoctorChecksTest, WhatWouldBeChosen) {
   EXPECT_THAT(chosen(MachinePlan{.workers = {alone, both}, .chosen = -1}),
               HasSubstr("does not fit on 2 GPUs"));
   box.survey.peers[1].rates.reachable = false;
-  EXPECT_THAT(chosen(MachinePlan{.workers = {alone, both}, .chosen = 0}), HasSubstr("grpc"));
+  EXPECT_THAT(chosen(MachinePlan{.workers = {alone, both}, .chosen = 0}),
+              AllOf(HasSubstr("grpc"), HasSubstr("no tensor_parallel above 1")));
   box.survey.nccl = "2.28.9";
   EXPECT_THAT(chosen(MachinePlan{.workers = {alone, both}, .chosen = 0}),
-              HasSubstr("nccl (2.28.9) between GPUs that do not reach each other"));
+              AllOf(HasSubstr("nccl (2.28.9) between GPUs that do not reach each other"),
+                    HasSubstr("nccl (2.28.9): not every GPU reaches every other")));
+  box.survey.peers[1].rates.reachable = true;
+  EXPECT_THAT(chosen(std::nullopt), HasSubstr("peer memory or nccl (2.28.9): the faster one"));
   box.survey = {};
   EXPECT_THAT(chosen(std::nullopt), HasSubstr("shared: both workers on the CPU"));
 }
