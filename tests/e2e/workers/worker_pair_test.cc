@@ -4,7 +4,9 @@
 // process, goldens of tiny-v4, real gRPC.
 #include <atomic>
 #include <filesystem>
+#include <fstream>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -164,23 +166,44 @@ TEST(WorkerPairTest, TooMuchIsRefusedWithTheBudgetNamed) {
   EXPECT_EQ(absurd.status().code(), absl::StatusCode::kInvalidArgument) << absurd.status();
 }
 
+// A prompt that is read token by token, of which the first has been read and most has not.
+class Midway {
+ public:
+  Midway(TestPrefill& prefill, const v1::Reservation& reservation) {
+    v1::PrefillRequest request;
+    for (int i = 0; i < kTokens; ++i) request.add_token_ids(4 + (i * 7919) % 1800);
+    *request.mutable_sampling() = Greedy();
+    *request.mutable_reservation() = reservation;
+    reader_ = prefill.stub().Prefill(&context_, request);
+    v1::PrefillResponse response;
+    EXPECT_TRUE(reader_->Read(&response));
+    EXPECT_LT(response.progress().tokens(), kTokens / 2);
+  }
+  absl::Status Join() {
+    v1::PrefillResponse response;
+    while (reader_->Read(&response)) {
+    }
+    return FromGrpcStatus(reader_->Finish());
+  }
+  static constexpr int kTokens = 1200;
+
+ private:
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<v1::PrefillResponse>> reader_;
+};
+
 TEST(WorkerPairTest, AWriterThatIsReleasedMidwayGivesThePagesBack) {
   TestDecode decode({});
   TestPrefill prefill({.chunk_tokens = 1});
-  Question question = AskFor(TinyGolden("recall"));
-  const auto reservation = Reserve(decode, 400);
+  const auto reservation = Reserve(decode, Midway::kTokens + 1);
   ASSERT_TRUE(reservation.ok());
-  absl::Status result;
-  {
-    Thread client("client", [&] { result = Prefill(prefill, question, *reservation).status(); });
-    while (decode.State().waiting() == 0 || prefill.loop().Idle()) {
-    }
-    grpc::ClientContext context;
-    v1::ReleaseRequest request;
-    *request.mutable_reservation() = *reservation;
-    v1::ReleaseResponse response;
-    EXPECT_TRUE(decode.stub().Release(&context, request, &response).ok());
-  }
+  Midway prompt(prefill, *reservation);
+  grpc::ClientContext context;
+  v1::ReleaseRequest request;
+  *request.mutable_reservation() = *reservation;
+  v1::ReleaseResponse response;
+  EXPECT_TRUE(decode.stub().Release(&context, request, &response).ok());
+  const absl::Status result = prompt.Join();
   EXPECT_EQ(ReasonOf(result), "LEASE_LOST") << result;
   EXPECT_TRUE(decode.AllFreeWithin(absl::Seconds(10)));
 }
@@ -188,17 +211,11 @@ TEST(WorkerPairTest, AWriterThatIsReleasedMidwayGivesThePagesBack) {
 TEST(WorkerPairTest, ADecodeWorkerThatGoesAwayEndsThePromptsOfItsLink) {
   auto decode = std::make_unique<TestDecode>(TestDecode::Options{});
   TestPrefill prefill({.chunk_tokens = 1});
-  const auto reservation = Reserve(*decode, 400);
+  const auto reservation = Reserve(*decode, Midway::kTokens + 1);
   ASSERT_TRUE(reservation.ok());
-  absl::Status result;
-  {
-    Thread client("client", [&] {
-      result = Prefill(prefill, AskFor(TinyGolden("recall")), *reservation).status();
-    });
-    while (prefill.loop().Idle()) {
-    }
-    decode.reset();
-  }
+  Midway prompt(prefill, *reservation);
+  decode.reset();
+  const absl::Status result = prompt.Join();
   EXPECT_EQ(result.code(), absl::StatusCode::kUnavailable) << result;
   // And a new one at another address is served as if nothing had been.
   TestDecode next({});
@@ -265,20 +282,27 @@ TEST(WorkerPairTest, ALinkThatAsksWithoutListeningIsEnded) {
   EXPECT_EQ(Ask(prefill, decode, AskFor(TinyGolden("who"))).tokens, TinyGolden("who").answer);
 }
 
+// The pools that this process maps: others of this machine come and go.
+std::set<std::string> MappedPools() {
+  std::set<std::string> out;
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    if (const size_t at = line.find("/dev/shm/tandem-kv-"); at != std::string::npos)
+      out.insert(line.substr(at));
+  }
+  return out;
+}
+
 TEST(WorkerPairTest, LeavesNoSharedMemoryBehind) {
-  const auto count = [] {
-    int found = 0;
-    for (const auto& entry : std::filesystem::directory_iterator("/dev/shm")) {
-      found += static_cast<int>(entry.path().filename().string().rfind("tandem-kv-", 0) == 0);
-    }
-    return found;
-  };
-  const int before = count();
+  std::set<std::string> pools;
   {
     TestDecode decode({});
-    EXPECT_EQ(count(), before + 1);
+    pools = MappedPools();
+    ASSERT_EQ(pools.size(), 1U);
+    EXPECT_TRUE(std::filesystem::exists(*pools.begin())) << *pools.begin();
   }
-  EXPECT_EQ(count(), before);
+  EXPECT_FALSE(std::filesystem::exists(*pools.begin())) << *pools.begin();
+  EXPECT_TRUE(MappedPools().empty());
 }
 
 }  // namespace
