@@ -25,19 +25,24 @@ def make_stubs(folder):
     sys.path.insert(0, folder)
 
 
+_claims = []  # sockets: their ports are nobody else's until the end of this process
+
+
 def free_ports(count):
-    """Below the range of outgoing connections, so that nobody takes them between two starts."""
-    sockets = []
-    while len(sockets) < count:
+    """Below the range of outgoing connections, so that nobody takes them between two starts; nor
+    does another test (tests/e2e/ports/free_port.h)."""
+    ports = []
+    while len(ports) < count:
         candidate = socket.socket()
         try:
             candidate.bind(("127.0.0.1", random.randrange(20000, 32768)))
-            sockets.append(candidate)
         except OSError:
             candidate.close()
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+            continue
+        # Only now: a server may listen on it, and nobody bind it as above.
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _claims.append(candidate)
+        ports.append(candidate.getsockname()[1])
     return ports
 
 

@@ -7,9 +7,7 @@
 
 #include <fstream>
 #include <random>
-#include <set>
 
-#include "absl/synchronization/mutex.h"
 #include "services/runtime/base/check.h"
 
 namespace tandem {
@@ -29,31 +27,34 @@ int EndOfChoice() {
   return first_outgoing >= kFirst + kRoom ? first_outgoing : kPorts;
 }
 
-bool IsFree(int port) {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+// Binds the port and keeps it bound; false if somebody else has. Nobody who asks in this way has it
+// then, nor a child; a server can listen on it, as both have SO_REUSEADDR and this socket does not
+// listen.
+bool Claim(int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   CHECK_GE(fd, 0);
   sockaddr_in address = {};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   address.sin_port = htons(port);
-  const bool bound = bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
-  close(fd);
-  return bound;
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+    close(fd);
+    return false;
+  }
+  // Only now: before it, two could bind.
+  const int on = 1;
+  CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
+  return true;
 }
 
 }  // namespace
 
 int FreePort() {
-  static absl::Mutex mutex(absl::kConstInit);
-  static auto* const given = new std::set<int>();
-  absl::MutexLock lock(&mutex);
   std::random_device random;
   std::uniform_int_distribution<int> choose(kFirst, EndOfChoice() - 1);
   for (int i = 0; i < kPorts; ++i) {
     const int port = choose(random);
-    if (given->contains(port) || !IsFree(port)) continue;
-    given->insert(port);
-    return port;
+    if (Claim(port)) return port;
   }
   CHECK(false);  // every port is taken
   return 0;
