@@ -92,11 +92,11 @@ TEST_F(NcclTest, ComesAfterIpcAndBeforeBytes) {
 
 TEST_F(NcclTest, WhereItFailsRowsGoAsBytesOrTheReasonIsSaid) {
   const Golden golden = TinyGolden("who");
+  TestPrefill::Options options = Prefill();
   const auto try_it = [&](const char* why) {
     SCOPED_TRACE(why);
     TestDecode decode(Decode());
-    TestPrefill::Options options = Prefill();
-    options.nccl_limit = absl::Milliseconds(300);
+    options.strict = true;
     {
       TestPrefill strict(options);
       const Answer refused = Ask(strict, decode, AskFor(golden));
@@ -115,7 +115,9 @@ TEST_F(NcclTest, WhereItFailsRowsGoAsBytesOrTheReasonIsSaid) {
   try_it("two ranks on one GPU");
   nccl_.refuses = false;
   nccl_.stuck = true;
+  options.nccl_limit = absl::Milliseconds(300);
   try_it("not there within 300ms");
+  options.nccl_limit = Prefill().nccl_limit;
   nccl_.stuck = false;
   nccl_.corrupts = true;
   try_it("other bytes came than were sent");
@@ -142,7 +144,7 @@ TEST_F(NcclTest, AWorkerWithoutItSaysSo) {
 TEST_F(NcclTest, ATransferThatHangsCostsItsLinkAndNoPage) {
   TestDecode decode(Decode());
   TestPrefill::Options options = Prefill();
-  options.nccl_limit = absl::Milliseconds(300);
+  options.nccl_limit = absl::Seconds(2);  // of what succeeds as well
   TestPrefill prefill(options);
   const Golden golden = TinyGolden("recall");
   ASSERT_EQ(Ask(prefill, decode, AskFor(golden)).tokens, golden.answer);
@@ -229,7 +231,7 @@ TEST_F(NcclTest, APrefillWorkerThatGoesAwayMidwayLeavesNoPage) {
   TestDecode decode(Decode());
   {
     TestPrefill::Options options = Prefill();
-    options.nccl_limit = absl::Seconds(1);
+    options.nccl_limit = absl::Seconds(2);
     TestPrefill prefill(options);
     const Golden golden = TinyGolden("who");
     ASSERT_EQ(Ask(prefill, decode, AskFor(golden)).tokens, golden.answer);
