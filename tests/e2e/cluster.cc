@@ -68,9 +68,11 @@ Cluster::Cluster(const ClusterOptions& options) : decode_pages_(options.decode_p
   for (int i = 0; i < options.decodes; ++i) {
     add_worker("decode", i, absl::StrCat("pages: ", decode_pages_, "\n", options.decode_extra));
   }
-  const std::string workers = options.registered ? absl::StrCat("registry { listen: ", registry,
-                                                                " worker_ttl { seconds: 2 } }\n")
-                                                 : prefills + decodes;
+  const std::string workers =
+      options.registered
+          ? absl::StrCat("registry { listen: ", registry,
+                         " worker_ttl { seconds: ", absl::ToInt64Seconds(kWorkerTtl), " } }\n")
+          : prefills + decodes;
   Process& router = processes_["router"];
   router.binary = "tandem-router";
   router.port = FreePort();

@@ -28,6 +28,9 @@ inline constexpr bool kClusterOnGpu = std::string_view(TANDEM_CLUSTER_DEVICE) ==
 
 // Small enough for any /dev/shm.
 inline constexpr uint32_t kDecodePages = 96;
+// Beats come five times in it, and one that fails is repeated within 2 s: a machine with all its
+// cores taken drops nobody.
+inline constexpr absl::Duration kWorkerTtl = absl::Seconds(5);
 
 struct ClusterOptions {
   std::string model_dir = TANDEM_SOURCE_DIR "/deploy/models/tiny-v4";
@@ -37,7 +40,7 @@ struct ClusterOptions {
   uint32_t decode_pages = kDecodePages;  // of each decode worker
   int prefills = 1;
   int decodes = 1;
-  // The router lists no worker: they register with it, and are dropped after 2 s of silence.
+  // The router lists no worker: they register with it, and are dropped after kWorkerTtl of silence.
   bool registered = false;
   // tensor_parallel of each kind, and the GPUs that ranks take in turn.
   int prefill_ranks = 1;

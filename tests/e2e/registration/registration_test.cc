@@ -19,7 +19,6 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr absl::Duration kTtl = absl::Seconds(2);
 constexpr char kSim[] =
     "engine: ENGINE_SIM sim { decode_step { nanos: 20000000 } decode_sequence { nanos: 1 } } ";
 
@@ -54,10 +53,11 @@ TEST_F(RegistrationTest, WhoIsKilledIsDroppedAndARouterLearnsAllAgain) {
   cluster_.Kill("decode-1");
   const absl::Time killed = absl::Now();
   while (!absl::StrContains(cluster_.log("router"), " worker_dropped kind=decode")) {
-    ASSERT_LT(absl::Now() - killed, kTtl + absl::Seconds(3)) << cluster_.log("router");
+    ASSERT_LT(absl::Now() - killed, kWorkerTtl + absl::Seconds(5)) << cluster_.log("router");
     absl::SleepFor(absl::Milliseconds(20));
   }
-  EXPECT_GT(absl::Now() - killed, kTtl / 2);
+  // Its last beat may have been a while ago.
+  EXPECT_GT(absl::Now() - killed, kWorkerTtl / 4);
   EXPECT_TRUE(cluster_.WaitReady(absl::Seconds(10)).ok()) << "by the other";
   cluster_.Start("decode-1");
   EXPECT_TRUE(RouterSays("prefill=1 decode=2", absl::Seconds(30))) << cluster_.log("router");
