@@ -95,7 +95,7 @@ TEST_P(RouterStageTest, ClientThatGoesAwayFreesBothSides) {
 
 TEST_P(RouterStageTest, RoutersOwnDeadlineEndsWithDetailsAndFreesBothSides) {
   v1::RouterConfig config;
-  config.mutable_deadline_max()->set_nanos(400'000'000);
+  config.mutable_deadline_max()->set_seconds(2);  // by then the stage is reached
   RouterHarness harness(config);
   Begin(harness);
   const Outcome outcome = harness.Generate(TextRequest("Tell me"));
@@ -147,7 +147,8 @@ TEST(RouterEndTest, AGrantThatComesAfterTheDeadlineIsGivenBack) {
   v1::RouterConfig config;
   config.mutable_deadline_max()->set_nanos(200'000'000);
   RouterHarness harness(config);
-  harness.stage().Set({.reserve_delay = absl::Milliseconds(500)});
+  // Amid the second in which the router still listens for it.
+  harness.stage().Set({.reserve_delay = absl::Milliseconds(700)});
   const Outcome outcome = harness.Generate(TextRequest("Tell me"));
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kDeadlineExceeded) << outcome.status;
   EXPECT_EQ(ReasonOf(outcome.status), "DEADLINE");
@@ -238,13 +239,16 @@ TEST(RouterEndTest, SameIdTwiceAndOneTooManyAreRefused) {
 TEST(RouterEndTest, SilenceIsFilledWithHeartbeats) {
   v1::RouterConfig config;
   config.mutable_heartbeat_interval()->set_nanos(50'000'000);
-  config.mutable_deadline_max()->set_nanos(700'000'000);
+  config.mutable_deadline_max()->set_seconds(30);
   RouterHarness harness(config);
   harness.stage().Set({.hang_prefill = true});
-  const Outcome outcome = harness.Generate(TextRequest("Tell me a long story"));
+  grpc::ClientContext context;
+  const auto stub = harness.Client();
+  const auto reader = stub->Generate(&context, TextRequest("Tell me a long story"));
   int heartbeats = 0;
   uint32_t prefilled = 0;  // as last heard: the first may come before the worker has said anything
-  for (const auto& event : outcome.events) {
+  v1::GenerateResponse event;
+  while ((heartbeats < 2 || prefilled == 0) && reader->Read(&event)) {
     if (!event.has_heartbeat()) continue;
     ++heartbeats;
     EXPECT_EQ(event.heartbeat().stage(), v1::STAGE_PREFILL);
@@ -253,6 +257,10 @@ TEST(RouterEndTest, SilenceIsFilledWithHeartbeats) {
   }
   EXPECT_GT(prefilled, 0U);
   EXPECT_GE(heartbeats, 2);
+  context.TryCancel();
+  while (reader->Read(&event)) {
+  }
+  (void)reader->Finish();
 }
 
 TEST(RouterEndTest, DrainRefusesNewRequestsAndLetsRunningOnesEnd) {
