@@ -91,8 +91,9 @@ TEST(LoadModesTest, SweepMakesARowForEachRun) {
 }
 
 TEST(LoadModesTest, SearchFindsTheRateThatAServerSheds) {
-  // Two at a time, a tenth of a second each: twenty a second.
-  const FakeInference server({.first_token = absl::Milliseconds(100), .requests_max = 2});
+  // Eight at a time, 0.4 s each: twenty a second. At the lowest rate four run, and a machine may be
+  // late by half a second before it is eight.
+  const FakeInference server({.first_token = absl::Milliseconds(400), .requests_max = 8});
   const Said said =
       Load(&server, {"search", "--slo", "ttft:60000", "--duration", "1500ms", "--rate-low", "8",
                      "--rate-high", "64", "--precision", "1", "--goodput", "0.95"});
