@@ -13,7 +13,10 @@ absl::Duration RateLimit::Take(absl::Time now) {
     left_ = std::min(rate_.burst, left_ + std::max(0.0, gained));
   }
   filled_ = now;
-  if (left_ < 1) return absl::Seconds((1 - left_) / rate_.per_second);
+  // Short of one by less than a duration can say, as tenths add up, is one: it is taken, or the
+  // next call would find it again.
+  const absl::Duration wait = absl::Seconds((1 - left_) / rate_.per_second);
+  if (wait > absl::ZeroDuration()) return wait;
   left_ -= 1;
   return absl::ZeroDuration();
 }

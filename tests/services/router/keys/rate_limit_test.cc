@@ -23,6 +23,20 @@ TEST(RateLimitTest, ABurstThenTheRate) {
   EXPECT_GT(limit.Take(now), absl::ZeroDuration()) << "a pause is worth no more than the burst";
 }
 
+// Ten times 0.1 is a little less than 1.
+TEST(RateLimitTest, WhoPassesByARoundingHasTakenOne) {
+  RateLimit limit({.per_second = 10, .burst = 1});
+  absl::Time now = absl::UnixEpoch();
+  EXPECT_EQ(limit.Take(now), absl::ZeroDuration());
+  for (int i = 1; i < 10; ++i) {
+    now += absl::Milliseconds(10);
+    EXPECT_GT(limit.Take(now), absl::ZeroDuration()) << i;
+  }
+  now += absl::Milliseconds(10);
+  EXPECT_EQ(limit.Take(now), absl::ZeroDuration());
+  EXPECT_GT(limit.Take(now), absl::Milliseconds(99));
+}
+
 TEST(RateLimitTest, WithoutARateAllPass) {
   RateLimit limit({});
   for (int i = 0; i < 1000; ++i) EXPECT_EQ(limit.Take(absl::UnixEpoch()), absl::ZeroDuration());
