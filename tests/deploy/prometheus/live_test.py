@@ -154,9 +154,13 @@ def check_rules(server):
         yield "Prometheus has not loaded both kinds of rules"
 
 
-def scraped(server):
-    """Each process several times since the load began to show."""
-    counts = server.values('count_over_time(up{job="tandem"}[1m])')
+def scraped(server, since):
+    """Each process several times since the load has shown, however long that took: a series that
+    has only then come has neither a value nor a rate before."""
+    seconds = int(time.monotonic() - since)
+    if seconds < 8:
+        return False
+    counts = server.values(f'count_over_time(up{{job="tandem"}}[{seconds}s])')
     return len(counts) == 3 and min(counts) >= 8
 
 
@@ -180,7 +184,8 @@ def main():
         with Local(sys.argv[1], state, decode="lease_ttl { seconds: 5 }") as local, \
                 Server(data, local.metrics.values()) as server, Load(local) as load:
             wait_for("answers, refusals, cancels, an expired lease", lambda: happened(local, load))
-            wait_for("scrapes", lambda: scraped(server))
+            since = time.monotonic()
+            wait_for("scrapes", lambda: scraped(server, since))
             faults = [*check_boards(server), *check_rules(server), *check_exposition(local)]
             if load.failure is not None:
                 faults.append(f"the load failed: {load.failure}")
