@@ -32,11 +32,11 @@ class Named {
     assert.equal(spawnSync("mount", ["--bind", join(named.folder, "hosts"), "/etc/hosts"]).status, 0);
     named.port = {};
     for (const role of ["router", "prefill", "decode"]) {
-      named.port[role] = { port: await freePort([]), metricsPort: await freePort([]), healthPort: await freePort([]) };
+      named.port[role] = { port: await freePort(), metricsPort: await freePort(), healthPort: await freePort() };
     }
     const set = Object.entries(named.port).flatMap(([role, ports]) =>
       Object.entries(ports).map(([key, number]) => `${role}.${key}=${number}`));
-    named.registry = await freePort([]);
+    named.registry = await freePort();
     set.push(`registration.port=${named.registry}`);
     named.files = configs(render({ ci, set: [...set, ...more] }));
     return named;

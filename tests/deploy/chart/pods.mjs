@@ -23,8 +23,10 @@ export async function waitFor(what, seconds, condition) {
   }
 }
 
-// A port that no outgoing connection takes while its process is away.
-export async function freePort(taken) {
+const given = new Set();
+
+// A port that no outgoing connection takes while its process is away; never the same one twice.
+export async function freePort() {
   const [low] = readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8").split("\t").map(Number);
   for (let i = 0; i < 100; ++i) {
     const port = 20000 + Math.floor(Math.random() * ((low > 21000 ? low : 65536) - 20000));
@@ -33,7 +35,9 @@ export async function freePort(taken) {
       server.once("error", () => resolve(false));
       server.listen({ port, host: "127.0.0.1" }, () => server.close(() => resolve(true)));
     });
-    if (free && !taken.includes(port)) return port;
+    if (!free || given.has(port)) continue;
+    given.add(port);
+    return port;
   }
   throw new Error("no free port");
 }
@@ -71,9 +75,7 @@ export class Pods {
       const { spec } = find(pods.objects, kind[role], `t-tandem-${role}`);
       for (let i = 0; i < spec.replicas; ++i) {
         const pod = { role, grace: spec.template.spec.terminationGracePeriodSeconds };
-        for (const kind of ["port", "metrics", "registry"]) {
-          pod[kind] = await freePort([pod, ...Object.values(pods.all)].flatMap((p) => [p.port, p.metrics, p.registry]));
-        }
+        for (const kind of ["port", "metrics", "registry"]) pod[kind] = await freePort();
         pods.all[`t-tandem-${role}-${i}`] = pod;
       }
     }
