@@ -31,7 +31,6 @@ constexpr int kWriteKvPerSlot = 2;
 absl::Status ReaderGone() {
   return absl::CancelledError("the reader is gone");
 }
-
 absl::Status ReaderBehind() {
   return SlowReader({.message = "the reader of the tokens does not keep up, or is gone"});
 }
@@ -90,6 +89,7 @@ void DecodeLoop::Handle(ReserveCommand& command) {
                                             " (prompt and answer), got ", command.tokens)));
   }
   absl::StatusOr<Grant> grant = leases_.GrantLease(command.tokens, Clock::Real().Now());
+  if (grant.ok() && idle_) PublishState(Clock::Real().Now());
   if (!grant.ok()) grant = KvBudget({.message = std::string(grant.status().message())});
   command.reply(std::move(grant));
 }
@@ -331,8 +331,8 @@ void DecodeLoop::PublishState(absl::Time now) {
   const LeaseTable::Counts counts = leases_.counts();
   const PagePool& pool = leases_.pool();
   CHECK_EQ(pool.pages_free() + counts.pages_held, pool.pages_total());
-  // "All free" is told, and taken back, at once: who reads it may rely on it.
   const bool idle = pool.slots_free() == pool.slots_total();
+  // Both edges are told at once, the first lease before its caller hears of it.
   if (idle_.exchange(idle) == idle && now < next_publish_) return;
   next_publish_ = now + kPublishInterval;
   v1::WatchResponse state;

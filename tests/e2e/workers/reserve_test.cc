@@ -83,7 +83,7 @@ TEST(ReserveTest, AllFreeIsPublishedOfFreeMemoryOnly) {
     EXPECT_TRUE(decode.stub().Release(&context, request, &response).ok());
   };
   // A call that is answered lies in a later turn of the loop than the one answered before it: what
-  // that one did is published. Far more rounds than times that a state is published anyhow.
+  // that one freed is published. Far more rounds than times that a state is published anyhow.
   for (int round = 0; round < 50; ++round) {
     const absl::StatusOr<v1::Reservation> first = Reserve(decode, 10);
     ASSERT_TRUE(first.ok()) << first.status();
@@ -95,6 +95,21 @@ TEST(ReserveTest, AllFreeIsPublishedOfFreeMemoryOnly) {
     release(*second);
     ASSERT_EQ(decode.Published().slots_free(), kSlots) << "round " << round;
   }
+}
+
+TEST(ReserveTest, WhoHearsOfAGrantReadsNoOlderState) {
+  constexpr int kSlots = 4;
+  TestDecode decode({.slots = kSlots});
+  ASSERT_TRUE(decode.AllFreeWithin(absl::Seconds(10)));
+  absl::Notification granted;
+  uint32_t free = 0;
+  ASSERT_TRUE(decode.loop().Post(ReserveCommand{.tokens = 10, .reply = [&](const auto& grant) {
+                                                  EXPECT_TRUE(grant.ok()) << grant.status();
+                                                  free = decode.Published().slots_free();
+                                                  granted.Notify();
+                                                }}));
+  granted.WaitForNotification();
+  EXPECT_EQ(free, kSlots - 1);
 }
 
 }  // namespace
