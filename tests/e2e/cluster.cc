@@ -202,6 +202,7 @@ absl::Status Cluster::WaitAllFree(const std::string& decode, absl::Duration limi
       Channel(ChannelOptions{.endpoint = endpoint(decode)}).NewStub<v1::WorkerService>();
   grpc::ClientContext context;
   SetDeadline(context, end);
+  context.set_wait_for_ready(true);  // it may just have been started
   const auto reader = stub->Watch(&context, v1::WatchRequest());
   v1::WatchResponse state;
   uint32_t pages_most = 0;
