@@ -87,8 +87,12 @@ void ModelEngine::QueuePlainly() {
 std::optional<StepKey> ModelEngine::KeyOf() const {
   const std::optional<Draws::Shape> draws = draws_.ShapeOf();
   if (!record_ || !draws.has_value() || draws->rows != step_.size()) return std::nullopt;
-  return StepKey{
-      .step = ShapeOf(step_), .draws = *draws, .inputs_moves = inputs_.moves(), .pool = kv_.base};
+  return StepKey{.step = ShapeOf(step_),
+                 .draws = *draws,
+                 .inputs_moves = inputs_.moves(),
+                 .pool = kv_.base,
+                 .pages = kv_.layout->pages(),
+                 .slots = kv_.layout->slots()};
 }
 
 std::vector<ChunkResult> ModelEngine::Collect() {

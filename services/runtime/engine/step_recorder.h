@@ -25,7 +25,10 @@ struct StepKey {
   StepShape step;
   Draws::Shape draws;
   int64_t inputs_moves = 0;  // Mirror::moves() of its inputs
+  // The pool, and what of a layout differs between two: where its regions lie hangs on it. Another
+  // pool may come to the same address, when a decode worker goes and comes back.
   const std::byte* pool = nullptr;
+  int pages = 0, slots = 0;
 
   friend auto operator<=>(const StepKey&, const StepKey&) = default;
 };
