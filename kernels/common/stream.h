@@ -14,6 +14,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace tandem::kernels {
@@ -37,6 +38,8 @@ class Stream {
   }
   bool ok() const { return error_.empty(); }
   const std::string& error() const { return error_; }
+  // The error, which is then forgotten: of operations that did not run and will not.
+  std::string TakeError() { return std::exchange(error_, {}); }
   void* queue() const { return backend_.queue; }
 
  private:

@@ -30,6 +30,12 @@ class Recording {
   virtual int64_t launches() const = 0;  // of kernels; copies are none
 };
 
+// What came of recording.
+struct Recorded {
+  std::unique_ptr<Recording> recording;
+  std::string error;  // why there is none, if it failed
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -75,10 +81,10 @@ class Backend {
   virtual bool Finished(Stream& stream) = 0;
 
   // Records what `queue` queues on the stream, which does not run now. What it queues has run
-  // before with the same shapes, so that nothing is allocated. Null on the host, where operations
-  // run as they come, without a call of `queue`; and where recording failed, as the stream's error
-  // says.
-  virtual std::unique_ptr<Recording> Record(const std::function<void()>& queue, Stream& stream) = 0;
+  // before with the same shapes, so that nothing is allocated. A failure is none of the stream's:
+  // the same can be queued there, to run. Nothing, and no error, on the host, where operations run
+  // as they come; `queue` is not called then.
+  virtual Recorded Record(const std::function<void()>& queue, Stream& stream) = 0;
   virtual void Replay(const Recording& recording, Stream& stream) = 0;
 };
 

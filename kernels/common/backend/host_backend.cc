@@ -45,9 +45,8 @@ class Host final : public Backend {
   void Notify(std::function<void()> done, Stream& /*stream*/) override { done(); }
   bool Synchronize(Stream& stream) override { return stream.ok(); }
   bool Finished(Stream& /*stream*/) override { return true; }
-  std::unique_ptr<Recording> Record(const std::function<void()>& /*queue*/,
-                                    Stream& /*stream*/) override {
-    return nullptr;
+  Recorded Record(const std::function<void()>& /*queue*/, Stream& /*stream*/) override {
+    return {};
   }
   void Replay(const Recording& /*recording*/, Stream& /*stream*/) override {}
 };

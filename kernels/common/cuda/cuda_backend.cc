@@ -151,21 +151,22 @@ class Cuda final : public Backend {
     return true;
   }
 
-  std::unique_ptr<Recording> Record(const std::function<void()>& queue, Stream& stream) override {
+  Recorded Record(const std::function<void()>& queue, Stream& stream) override {
     Enter();
+    if (!stream.ok()) return {.recording = nullptr, .error = stream.error()};
     // Relaxed: other threads copy meanwhile, and ask this GPU for memory.
-    if (!Note(cudaStreamBeginCapture(QueueOf(stream), cudaStreamCaptureModeRelaxed), stream)) {
-      return nullptr;
-    }
+    cudaError_t error = cudaStreamBeginCapture(QueueOf(stream), cudaStreamCaptureModeRelaxed);
+    if (error != cudaSuccess) return NotRecorded(error);
     queue();
     cudaGraph_t graph = nullptr;
-    if (!Note(cudaStreamEndCapture(QueueOf(stream), &graph), stream)) return nullptr;
-    cudaGraphExec_t executable = nullptr;
-    const bool made = Note(cudaGraphInstantiate(&executable, graph, 0), stream);
-    const int64_t launches = made ? KernelsOf(graph) : 0;
-    (void)cudaGraphDestroy(graph);
-    if (!made) return nullptr;
-    return std::make_unique<Graph>(executable, launches);
+    // Ends the capture, whatever became of it.
+    error = cudaStreamEndCapture(QueueOf(stream), &graph);
+    std::string refused = stream.TakeError();  // by an operation that could not be captured
+    const bool captured = error == cudaSuccess && refused.empty();
+    Recorded out = captured ? Instantiate(graph, stream) : NotRecorded(error);
+    if (!refused.empty()) out.error = std::move(refused);
+    if (graph != nullptr) (void)cudaGraphDestroy(graph);
+    return out;
   }
   void Replay(const Recording& recording, Stream& stream) override {
     Enter();
@@ -180,6 +181,22 @@ class Cuda final : public Backend {
     char address[32] = {};
     Must(cudaDeviceGetPCIBusId(address, sizeof address, index_));
     return address;
+  }
+  // The error is told to the caller; not to the next launch.
+  static Recorded NotRecorded(cudaError_t error) {
+    (void)cudaGetLastError();
+    return {.recording = nullptr, .error = cudaGetErrorString(error)};
+  }
+  // Takes all the memory that replays need.
+  static Recorded Instantiate(cudaGraph_t graph, const Stream& stream) {
+    cudaGraphExec_t executable = nullptr;
+    cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
+    if (error != cudaSuccess) return NotRecorded(error);
+    error = cudaGraphUpload(executable, QueueOf(stream));
+    if (error == cudaSuccess)
+      return {.recording = std::make_unique<Graph>(executable, KernelsOf(graph)), .error = {}};
+    (void)cudaGraphExecDestroy(executable);
+    return NotRecorded(error);
   }
   static int64_t KernelsOf(cudaGraph_t graph) {
     size_t size = 0;

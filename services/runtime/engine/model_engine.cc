@@ -50,24 +50,31 @@ void ModelEngine::Plan(const EngineChunk& chunk) {
 
 void ModelEngine::Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
                          std::function<void()> done) {
-  Prepare(chunks, kv);
+  if (!Prepare(chunks, kv)) RunPlainly();
   Queue();
   backend_.Notify(std::move(done), model_->stream());
 }
 
-void ModelEngine::Prepare(absl::Span<const EngineChunk> chunks, const KvView& kv) {
+bool ModelEngine::Prepare(absl::Span<const EngineChunk> chunks, const KvView& kv) {
   chunks_ = chunks;
   kv_ = kv;
   sequences_.clear();
   rows_.clear();
   recording_ = nullptr;
   for (const EngineChunk& chunk : chunks) Plan(chunk);
-  if (chunks.empty()) return;
+  if (chunks.empty()) return true;
   inputs_.Reset(model_->step_room() + Draws::Room(rows_));
   draws_.Begin(rows_, inputs_);
   step_ = model_->Describe(sequences_, kv_, inputs_);
   const std::optional<StepKey> key = KeyOf();
-  if (key.has_value()) recording_ = recorder_.Find(*key, [this] { QueuePlainly(); });
+  if (!key.has_value()) return true;
+  recording_ = recorder_.Find(*key, [this] { QueuePlainly(); });
+  return !recorder_.failed();
+}
+
+void ModelEngine::RunPlainly() {
+  recording_ = nullptr;
+  recorder_.GiveUp();
 }
 
 void ModelEngine::Queue() {

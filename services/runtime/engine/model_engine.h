@@ -6,7 +6,8 @@
 // outlive it. Not thread-safe.
 //
 // As one rank of several (tensor_parallel_engine.h) it is used part by part: Prepare does all that
-// may take memory or wait for the device, recording included; Queue only queues.
+// may take memory or wait for the device, recording included; RunPlainly is for what it could not
+// record; Queue only queues.
 #pragma once
 
 #include <functional>
@@ -47,8 +48,10 @@ class ModelEngine final : public Engine {
   }
   int64_t launches() const override { return recording_ == nullptr ? 0 : recording_->launches(); }
 
-  // Launch in two parts, without `done`.
-  void Prepare(absl::Span<const EngineChunk> chunks, const KvView& kv);
+  // Launch in parts, without `done`. Prepare is false where the step should have been recorded and
+  // could not be: then RunPlainly comes before Queue, on all ranks.
+  [[nodiscard]] bool Prepare(absl::Span<const EngineChunk> chunks, const KvView& kv);
+  void RunPlainly();
   void Queue();
   kernels::Stream& stream() { return model_->stream(); }
 

@@ -6,7 +6,8 @@
 // penalised. Steps of one key queue the same operations on the same addresses, so the key holds
 // everything else. The first step of a key runs plainly, which also allocates what its operations
 // need; the second is recorded; from then on it is replayed. Batch sizes are not rounded up: a
-// padded sequence would need a slot that nobody uses. Not thread-safe.
+// padded sequence would need a slot that nobody uses. A step that cannot be recorded runs plainly.
+// Not thread-safe.
 #pragma once
 
 #include <compare>
@@ -41,12 +42,25 @@ class StepRecorder {
   // The recording of a step whose operations `queue` queues: made now if the key has come once
   // before. Null: it has none, and runs plainly. Valid until the next call.
   const kernels::Recording* Find(const StepKey& key, const std::function<void()>& queue);
+  // Whether the last Find has tried to make one in vain. Then the caller calls GiveUp.
+  bool failed() const { return failed_; }
+  // Of the step of the last Find, which could not be recorded, here or by another rank. Memory may
+  // be what lacked: the first time all recordings go, and it is tried again when the step comes
+  // again; the second time this step stays a plain one.
+  void GiveUp();
 
  private:
+  struct Recorded {
+    std::unique_ptr<kernels::Recording> recording;  // null: has run once
+    int failures = 0;
+  };
+
   kernels::Backend& backend_;
   kernels::Stream& stream_;
-  // Null: has run once.
-  std::map<StepKey, std::unique_ptr<kernels::Recording>> recordings_;
+  std::map<StepKey, Recorded> recordings_;
+  Recorded* last_ = nullptr;  // that Find was asked for
+  bool failed_ = false;
+  bool told_ = false;  // the log
 };
 
 }  // namespace tandem

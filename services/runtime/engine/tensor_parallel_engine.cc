@@ -71,8 +71,13 @@ void TensorParallelEngine::RunRank(int rank) {
 
 std::vector<ChunkResult> TensorParallelEngine::RunStep(int rank) {
   auto& [engine, communicator] = ranks_[rank];
-  engine->Prepare(chunks_, kv_.OfRank(rank));
+  const int64_t step = launched_;
+  if (!engine->Prepare(chunks_, kv_.OfRank(rank))) unrecorded_ = step;
   absl::Status status = barrier_.Meet(rank);
+  if (status.ok() && unrecorded_ == step) {
+    engine->RunPlainly();
+    status = barrier_.Meet(rank);
+  }
   if (status.ok()) {
     engine->Queue();
     status = communicator->Wait(engine->stream(), options_.limit);

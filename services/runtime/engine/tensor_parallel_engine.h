@@ -8,8 +8,11 @@
 //
 // A step goes through each rank's thread: Prepare; all ranks meet, so that nobody takes memory or
 // loads a recording while a peer's device already waits for it; Queue; then a wait that ends within
-// `limit` even where a rank does not come. A rank that fails, or is waited for in vain, ends the
-// process with one line: its peers' sums are worthless. Used by one loop thread, like any Engine.
+// `limit` even where a rank does not come. All ranks replay a step or none does, and all record it
+// or none does, for what NCCL has recorded on one rank counts on the same of the others: where one
+// could not record, all run plainly, and meet again behind that. A rank that fails, or is waited
+// for in vain, ends the process with one line: its peers' sums are worthless. Used by one loop
+// thread, like any Engine.
 #pragma once
 
 #include <atomic>
@@ -64,6 +67,7 @@ class TensorParallelEngine final : public Engine {
   absl::Mutex mutex_;
   std::atomic<int64_t> launched_ = 0;           // steps; written under the mutex
   std::atomic<int64_t> ended_ = 0;              // of them; likewise
+  std::atomic<int64_t> unrecorded_ = 0;         // the last one that a rank could not record
   size_t running_ ABSL_GUARDED_BY(mutex_) = 0;  // ranks
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   // Of the running step: written before it is launched, read by its ranks.

@@ -34,9 +34,9 @@ class CountingBackend final : public kernels::Backend {
   void Notify(std::function<void()> done, kernels::Stream& /*stream*/) override { done(); }
   bool Synchronize(kernels::Stream& stream) override { return stream.ok(); }
   bool Finished(kernels::Stream& /*stream*/) override { return true; }
-  std::unique_ptr<kernels::Recording> Record(const std::function<void()>& /*queue*/,
-                                             kernels::Stream& /*stream*/) override {
-    return nullptr;
+  kernels::Recorded Record(const std::function<void()>& /*queue*/,
+                           kernels::Stream& /*stream*/) override {
+    return {};
   }
   void Replay(const kernels::Recording& /*recording*/, kernels::Stream& /*stream*/) override {}
 

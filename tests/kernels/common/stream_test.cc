@@ -15,6 +15,8 @@ TEST(StreamTest, KeepsTheFirstErrorOnly) {
   stream.RecordError("second");
   EXPECT_FALSE(stream.ok());
   EXPECT_EQ(stream.error(), "first");
+  EXPECT_EQ(stream.TakeError(), "first");
+  EXPECT_TRUE(stream.ok());
 }
 
 TEST(StreamTest, ScopesNestAndMemoryIsUsedAgain) {

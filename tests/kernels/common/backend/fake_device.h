@@ -34,7 +34,7 @@ class FakeDevice : public Backend {
   }
   bool Synchronize(Stream& stream) override { return host_.Synchronize(stream); }
   bool Finished(Stream& stream) override { return host_.Finished(stream); }
-  std::unique_ptr<Recording> Record(const std::function<void()>& queue, Stream& stream) override {
+  Recorded Record(const std::function<void()>& queue, Stream& stream) override {
     return host_.Record(queue, stream);
   }
   void Replay(const Recording& recording, Stream& stream) override {

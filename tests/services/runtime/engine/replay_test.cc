@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: a step is replayed only where it would queue the same operations on the same addresses.
-// Method: tiny-v4 on the host as on a device that counts recordings and replays.
+// Goal: a step is replayed only where it would queue the same operations on the same addresses; one
+// that cannot be recorded runs plainly, on all ranks, and is tried twice. Method: tiny-v4 on the
+// host as on a device that counts recordings and replays, and can refuse the former; against an
+// engine that records nothing.
 #include <functional>
 #include <memory>
 #include <utility>
@@ -8,6 +10,8 @@
 
 #include "gtest/gtest.h"
 #include "services/runtime/engine/model_engine.h"
+#include "services/runtime/engine/tensor_parallel_engine.h"
+#include "services/runtime/parallel/host_group.h"
 #include "tests/kernels/common/backend/fake_device.h"
 #include "tests/services/runtime/model/golden.h"
 
@@ -16,23 +20,31 @@ namespace {
 
 class ReplayingDevice final : public kernels::FakeDevice {
  public:
-  std::unique_ptr<kernels::Recording> Record(const std::function<void()>& queue,
-                                             kernels::Stream& /*stream*/) override {
+  kernels::Recorded Record(const std::function<void()>& queue,
+                           kernels::Stream& /*stream*/) override {
     ++records;
-    return std::make_unique<Recorded>(queue);
+    if (refused > 0) {
+      --refused;
+      return {.recording = nullptr, .error = "out of memory"};
+    }
+    return {.recording = std::make_unique<Made>(queue, held), .error = {}};
   }
   void Replay(const kernels::Recording& recording, kernels::Stream& /*stream*/) override {
     ++replays;
-    static_cast<const Recorded&>(recording).queue();
+    static_cast<const Made&>(recording).queue();
   }
 
   int records = 0, replays = 0;
+  int refused = 0;  // so many of the next recordings
+  int held = 0;     // recordings that there are
 
  private:
-  struct Recorded final : kernels::Recording {
-    explicit Recorded(std::function<void()> q) : queue(std::move(q)) {}
+  struct Made final : kernels::Recording {
+    Made(std::function<void()> q, int& h) : queue(std::move(q)), held(h) { ++held; }
+    ~Made() override { --held; }
     int64_t launches() const override { return 1; }
     const std::function<void()> queue;
+    int& held;
   };
 };
 
@@ -66,6 +78,8 @@ class Sequences {
     }
   }
 
+  const std::vector<std::vector<int32_t>>& answers() const { return answers_; }
+
  private:
   void Step(const std::function<absl::Span<const int32_t>(int)>& tokens, int64_t start) {
     std::vector<EngineChunk> chunks;
@@ -87,6 +101,14 @@ class Sequences {
   std::vector<std::vector<int32_t>> answers_;
 };
 
+std::vector<std::vector<int32_t>> PlainAnswers(int count, int steps) {
+  const auto engine = MakeEngine(kernels::HostBackend());
+  Pool pool(engine->config(), {.pages = 4, .slots = 4});
+  Sequences sequences(*engine, pool.view(), count);
+  sequences.Write(steps);
+  return sequences.answers();
+}
+
 TEST(ReplayTest, AnotherPoolAtTheSameAddressIsAnotherStep) {
   ReplayingDevice device;
   const auto engine = MakeEngine(device);
@@ -101,6 +123,78 @@ TEST(ReplayTest, AnotherPoolAtTheSameAddressIsAnotherStep) {
   EXPECT_EQ(write({.pages = 5, .slots = 4}), std::pair(2, 2));
   EXPECT_EQ(write({.pages = 4, .slots = 5}), std::pair(3, 3));
   EXPECT_EQ(write({.pages = 4, .slots = 4}), std::pair(3, 5));
+}
+
+TEST(ReplayTest, AStepThatCannotBeRecordedRunsPlainly) {
+  ReplayingDevice device;
+  const auto engine = MakeEngine(device);
+  Pool pool(engine->config(), {.pages = 4, .slots = 4}, device);
+  Sequences one(*engine, pool.view(), 1);
+  one.Write(3);
+  EXPECT_EQ(device.held, 1);
+  device.refused = 100;
+  Sequences two(*engine, pool.view(), 2);
+  two.Write(2);
+  // Whatever else was recorded has gone: memory may be what was lacking.
+  EXPECT_EQ(device.held, 0);
+  two.Write(6);
+  EXPECT_EQ(device.records, 1 + 2);
+  EXPECT_EQ(engine->launches(), 0);
+  EXPECT_EQ(two.answers(), PlainAnswers(2, 8));
+  // What had been recorded is again.
+  device.refused = 0;
+  Sequences again(*engine, pool.view(), 1);
+  again.Write(4);
+  EXPECT_EQ(device.held, 1);
+  EXPECT_EQ(again.answers(), PlainAnswers(1, 4));
+}
+
+TEST(ReplayTest, AStepIsRecordedAtTheSecondAttempt) {
+  ReplayingDevice device;
+  const auto engine = MakeEngine(device);
+  Pool pool(engine->config(), {.pages = 4, .slots = 4}, device);
+  device.refused = 1;
+  Sequences sequences(*engine, pool.view(), 1);
+  sequences.Write(6);
+  EXPECT_EQ(device.records, 2);
+  EXPECT_EQ(device.replays, 4);
+  EXPECT_EQ(sequences.answers(), PlainAnswers(1, 6));
+}
+
+TEST(ReplayTest, RanksReplayTogetherOrNotAtAll) {
+  std::vector<ReplayingDevice> devices(2);
+  HostGroup group(kernels::kCpuKernels, {.ranks = 2});
+  std::vector<std::unique_ptr<LoadedModel>> loaded;
+  std::vector<TensorParallelEngine::Rank> ranks;
+  for (int r = 0; r < 2; ++r) {
+    loaded.push_back(ShardNamed("tiny", kernels::kCpuKernels, {.rank = r, .ranks = 2}));
+    ranks.push_back({.engine = *ModelEngine::Create(
+                         {.config = loaded[r]->shard_config(),
+                          .weights = loaded[r]->weights(),
+                          .kernels = {kernels::kCpuKernels, devices[r]},
+                          .communicator = &group.rank(r),
+                          .sums_mlps = CutsMlps(loaded[r]->config(), {.rank = r, .ranks = 2}),
+                          .draws = r == 0},
+                         {.max_tokens_per_step = 64, .max_positions = 512}),
+                     .communicator = &group.rank(r)});
+  }
+  TensorParallelEngine engine(std::move(ranks), {.config = loaded[0]->config()});
+  const auto pool = KvStorage::CreatePrivate(
+      *KvLayout::Create(engine.config(), {.pages = 4, .slots = 4}), {&devices[0], &devices[1]});
+  const auto counts = [&devices](int r) {
+    return std::pair(devices[r].records, devices[r].replays);
+  };
+  devices[1].refused = 1;
+  Sequences sequences(engine, (*pool)->view(), 1);
+  sequences.Write(2);
+  // The other rank's recording went as well.
+  EXPECT_EQ(counts(0), std::pair(1, 0));
+  EXPECT_EQ(counts(1), std::pair(1, 0));
+  EXPECT_EQ(devices[0].held, 0);
+  sequences.Write(3);
+  EXPECT_EQ(counts(0), std::pair(2, 3));
+  EXPECT_EQ(counts(1), std::pair(2, 3));
+  EXPECT_EQ(sequences.answers(), PlainAnswers(1, 5));
 }
 
 }  // namespace
