@@ -5,9 +5,14 @@
 
 #include "services/runtime/base/check.h"
 #include "services/runtime/base/status_macros.h"
+#include "services/runtime/base/thread.h"
 
 namespace tandem {
 namespace {
+
+// Mostly it was `done` that told its caller to collect, and it is about to return: to be woken
+// takes longer.
+constexpr absl::Duration kLookForDone = absl::Microseconds(200);
 
 LogitsRows RowsOf(const EngineChunk& chunk) {
   if (!chunk.targets.empty()) return LogitsRows::kAll;
@@ -52,7 +57,13 @@ void ModelEngine::Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
                          std::function<void()> done) {
   if (!Prepare(chunks, kv)) RunPlainly();
   Queue();
-  backend_.Notify(std::move(done), model_->stream());
+  told_.emplace();
+  backend_.Notify(
+      [this, done = std::move(done)] {
+        done();
+        told_->Notify();
+      },
+      model_->stream());
 }
 
 bool ModelEngine::Prepare(absl::Span<const EngineChunk> chunks, const KvView& kv) {
@@ -105,6 +116,10 @@ std::optional<StepKey> ModelEngine::KeyOf() const {
 std::vector<ChunkResult> ModelEngine::Collect() {
   if (!backend_.Synchronize(model_->stream())) {
     CheckFailed(__FILE__, __LINE__, backend_.Describe() + ": " + model_->stream().error());
+  }
+  if (told_.has_value()) {
+    LookFor(kLookForDone, [this] { return told_->HasBeenNotified(); });
+    told_->WaitForNotification();
   }
   std::vector<ChunkResult> results(chunks_.size());
   if (!has_draws_) return results;

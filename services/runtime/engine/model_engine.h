@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/synchronization/notification.h"
 #include "services/runtime/engine/engine.h"
 #include "services/runtime/engine/step_recorder.h"
 #include "services/runtime/model/model.h"
@@ -82,6 +83,7 @@ class ModelEngine final : public Engine {
   Draws draws_;
   StepRecorder recorder_;
   const kernels::Recording* recording_ = nullptr;
+  std::optional<absl::Notification> told_;  // `done` has been called; none if not by Launch
 };
 
 }  // namespace tandem

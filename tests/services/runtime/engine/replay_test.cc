@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: a step is replayed only where it would queue the same operations on the same addresses; one
-// that cannot be recorded runs plainly, on all ranks, and is tried twice. Method: tiny-v4 on the
-// host as on a device that counts recordings and replays, and can refuse the former; against an
-// engine that records nothing.
+// that cannot be recorded runs plainly, on all ranks, and is tried twice; and Collect comes back
+// only behind `done`. Method: tiny-v4 on the host as on a device that counts recordings and
+// replays, can refuse the former, and can tell late that a step is over; against an engine that
+// records nothing.
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "gtest/gtest.h"
+#include "services/runtime/base/thread.h"
 #include "services/runtime/engine/model_engine.h"
 #include "services/runtime/engine/tensor_parallel_engine.h"
 #include "services/runtime/parallel/host_group.h"
@@ -33,10 +37,18 @@ class ReplayingDevice final : public kernels::FakeDevice {
     ++replays;
     static_cast<const Made&>(recording).queue();
   }
+  void Notify(std::function<void()> done, kernels::Stream& stream) override {
+    if (!late) return FakeDevice::Notify(std::move(done), stream);
+    late_ = std::make_unique<Thread>("late", [done = std::move(done)] {
+      absl::SleepFor(absl::Milliseconds(50));
+      done();
+    });
+  }
 
   int records = 0, replays = 0;
   int refused = 0;  // so many of the next recordings
   int held = 0;     // recordings that there are
+  bool late = false;
 
  private:
   struct Made final : kernels::Recording {
@@ -46,6 +58,7 @@ class ReplayingDevice final : public kernels::FakeDevice {
     const std::function<void()> queue;
     int& held;
   };
+  std::unique_ptr<Thread> late_;
 };
 
 std::unique_ptr<ModelEngine> MakeEngine(kernels::Backend& backend) {
@@ -195,6 +208,21 @@ TEST(ReplayTest, RanksReplayTogetherOrNotAtAll) {
   EXPECT_EQ(counts(0), std::pair(2, 3));
   EXPECT_EQ(counts(1), std::pair(2, 3));
   EXPECT_EQ(sequences.answers(), PlainAnswers(1, 5));
+}
+
+TEST(ReplayTest, CollectComesBackBehindDone) {
+  ReplayingDevice device;
+  device.late = true;
+  const auto engine = MakeEngine(device);
+  Pool pool(engine->config(), {.pages = 1, .slots = 1}, device);
+  const std::vector<int32_t> pages = {0};
+  for (int step = 0; step < 3; ++step) {
+    std::atomic<bool> told = false;
+    const EngineChunk chunk = {.tokens = Prompt(), .pages = pages};
+    engine->Launch({&chunk, 1}, pool.view(), [&told] { told = true; });
+    EXPECT_EQ(engine->Collect().size(), 1U);
+    EXPECT_TRUE(told);
+  }
 }
 
 }  // namespace
