@@ -4,11 +4,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "services/runtime/base/clock.h"
+#include "services/runtime/base/log.h"
 #include "services/runtime/base/status_macros.h"
 
 namespace tandem {
@@ -72,20 +75,26 @@ class WeightCopy::Search {
  public:
   explicit Search(const Wanted& wanted) : wanted_(wanted) {}
 
-  // Null: none is published yet. `there`: somebody holds some of that name on this device.
+  // Null: none is published yet.
   absl::StatusOr<std::unique_ptr<SharedMemory>> Look() {
-    there_ = false;
+    coming_ = false;
+    found_.clear();
     absl::Status refused;
     for (const std::string& name : SharedMemory::List(SharedMemory::kWeights)) {
       std::unique_ptr<SharedMemory> object = Open(name, kLabelBytes);
       if (object == nullptr || !IsMeant(*object)) continue;
-      there_ = true;
-      if (IsAnotherRanks(LabelOf(*object))) continue;
-      if (absl::Status same = Compare(LabelOf(*object)); !same.ok()) {
+      const Label& label = LabelOf(*object);
+      const bool published = label.state == State::kPublished;
+      if (IsAnotherRanks(label)) {
+        Note(label, published);
+        continue;
+      }
+      if (absl::Status same = Compare(label); !same.ok()) {
         refused = std::move(same);
         continue;
       }
-      if (LabelOf(*object).state != State::kPublished) return nullptr;
+      Note(label, published);
+      if (!published) return nullptr;
       object.reset();
       // Null if its holder went in between.
       return Open(name, ObjectBytes(wanted_));
@@ -93,7 +102,11 @@ class WeightCopy::Search {
     if (!refused.ok()) return refused;
     return nullptr;
   }
-  bool there() const { return there_; }
+  // Of the last look: whether somebody fills a copy, the wanted one or another rank's beside which
+  // it is loaded, and whose copies there were. A rank's that is published says nothing of ours: the
+  // holder may have that on another device.
+  bool coming() const { return coming_; }
+  std::string Found() const { return found_.empty() ? "none" : absl::StrJoin(found_, ", "); }
 
   static std::string HandleOf(const Label& label) {
     return std::string(label.handle, std::min<size_t>(label.handle_bytes, sizeof label.handle));
@@ -106,6 +119,12 @@ class WeightCopy::Search {
            std::memcmp(label.magic, kMagic, sizeof kMagic) == 0 &&
            Read(label.model) == wanted_.model && wanted_.backend.Holds(HandleOf(label)) &&
            (label.handle_bytes == 0) == wanted_.backend.ReadsHost();
+  }
+
+  void Note(const Label& label, bool published) {
+    coming_ = coming_ || !published;
+    found_.insert(
+        absl::StrCat("rank ", label.rank, " of ", label.ranks, published ? "" : " (being filled)"));
   }
 
   bool IsAnotherRanks(const Label& label) const {
@@ -122,7 +141,8 @@ class WeightCopy::Search {
   }
 
   const Wanted& wanted_;
-  bool there_ = false;
+  bool coming_ = false;
+  std::set<std::string> found_;
 };
 
 absl::StatusOr<std::unique_ptr<WeightCopy>> WeightCopy::Hold(const Wanted& wanted) {
@@ -165,16 +185,27 @@ absl::StatusOr<std::unique_ptr<WeightCopy>> WeightCopy::Follow(const Wanted& wan
                                                                absl::Duration patience) {
   std::unique_ptr<WeightCopy> out(new WeightCopy(wanted.backend));
   Search search(wanted);
+  const std::string rank = absl::StrCat("rank ", wanted.shard.rank, " of ", wanted.shard.ranks);
+  std::string told;
   for (absl::Time seen = Clock::Real().Now(); out->object_ == nullptr; absl::SleepFor(kLook)) {
     ASSIGN_OR_RETURN(out->object_, search.Look());
     if (out->object_ != nullptr) break;
     const absl::Time now = Clock::Real().Now();
-    if (search.there()) seen = now;
-    if (now - seen < patience) continue;
-    return absl::NotFoundError(
-        absl::StrCat("weights: WEIGHTS_SHARED: within ", absl::FormatDuration(patience),
-                     " no decode worker came that holds those of ", wanted.model, " on ",
-                     wanted.backend.Describe(), " (", wanted.identity, ")"));
+    if (search.coming()) seen = now;
+    const std::string found = search.Found();
+    if (now - seen >= patience) {
+      return absl::NotFoundError(
+          absl::StrCat("weights: WEIGHTS_SHARED: within ", absl::FormatDuration(patience),
+                       " no decode worker came that holds ", rank, " of ", wanted.model, " on ",
+                       wanted.backend.Describe(), " (", wanted.identity, "); held there: ", found,
+                       "; each rank has to be on one GPU in both workers"));
+    }
+    if (found == told) continue;
+    told = found;
+    LogInfo("weights-awaited", {{"model", wanted.model},
+                                {"wanted", rank},
+                                {"on", wanted.backend.Describe()},
+                                {"found", found}});
   }
   if (wanted.backend.ReadsHost()) {
     out->memory_ = reinterpret_cast<uint8_t*>(out->object_->data()) + kLabelBytes;

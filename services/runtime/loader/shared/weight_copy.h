@@ -39,8 +39,10 @@ class WeightCopy {
   // Once it is filled.
   void Publish();
 
-  // A holder's, published; waits for one, and for as long as it fills its copy. NOT_FOUND after
-  // `patience` without; FAILED_PRECONDITION naming both if it holds other weights.
+  // A holder's, published; waits for one, and for as long as it fills its copy or another rank's on
+  // this device; a line of the log says for what, and what is there. NOT_FOUND after `patience`
+  // without, naming the device, the rank and those found; FAILED_PRECONDITION naming both if it
+  // holds other weights.
   static absl::StatusOr<std::unique_ptr<WeightCopy>> Follow(const Wanted& wanted,
                                                             absl::Duration patience = kPatience);
 

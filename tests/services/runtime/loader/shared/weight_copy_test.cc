@@ -21,6 +21,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kernels/kernel_table.h"
+#include "services/runtime/base/thread.h"
 #include "services/runtime/loader/loaded_model.h"
 #include "services/runtime/loader/shared/holder_watch.h"
 #include "tests/kernels/common/backend/fake_device.h"
@@ -29,6 +30,7 @@
 namespace tandem {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 class FakeGpu final : public kernels::FakeDevice {
@@ -100,16 +102,16 @@ TEST(WeightCopyTest, OtherWeightsAreRefusedWithBothNamed) {
   EXPECT_THAT(std::string(refused.message()), HasSubstr("needs those, 4096 bytes"));
 }
 
-// Ranks of one device: each comes in its own time.
+// Ranks of one device: each comes in its own time, and is waited for while others are filled.
 TEST(WeightCopyTest, AnotherRanksCopyIsPassedOver) {
   FakeGpu gpu;
   auto first = Hold(gpu, {.rank = 0, .ranks = 2});
   ASSERT_TRUE(first.ok());
-  (*first)->Publish();
   auto second = absl::StatusOr<std::unique_ptr<WeightCopy>>(absl::UnknownError("not yet"));
   const Thread late("late", [&] {
-    absl::SleepFor(absl::Milliseconds(300));
+    absl::SleepFor(absl::Milliseconds(300));  // longer than one who is not there is waited for
     second = Hold(gpu, {.rank = 1, .ranks = 2});
+    (*first)->Publish();
     (*second)->Publish();
   });
   const auto followed = Follow(gpu, "these", {.rank = 1, .ranks = 2});
@@ -118,6 +120,36 @@ TEST(WeightCopyTest, AnotherRanksCopyIsPassedOver) {
   // Of another number of ranks there will be none.
   EXPECT_EQ(Follow(gpu, "those", {.rank = 1, .ranks = 4}).status().code(),
             absl::StatusCode::kFailedPrecondition);
+}
+
+// The holder has the wanted rank on another device: what it has here does not make it come.
+TEST(WeightCopyTest, AnotherRanksCopyThatIsFilledIsNotWaitedFor) {
+  FakeGpu gpu;
+  const auto held = Hold(gpu, {.rank = 0, .ranks = 2});
+  ASSERT_TRUE(held.ok());
+  (*held)->Publish();
+  absl::Status none;
+  testing::internal::CaptureStderr();
+  {
+    absl::Notification ended;
+    const Thread follower("follower", [&] {
+      none = Follow(gpu, "these", {.rank = 1, .ranks = 2}).status();
+      ended.Notify();
+    });
+    if (!ended.WaitForNotificationWithTimeout(absl::Seconds(20))) {
+      ADD_FAILURE() << "it waits for ever";
+      const auto wanted = Hold(gpu, {.rank = 1, .ranks = 2});
+      (*wanted)->Publish();
+      ended.WaitForNotification();
+    }
+  }
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(none.code(), absl::StatusCode::kNotFound) << none;
+  EXPECT_THAT(std::string(none.message()),
+              AllOf(HasSubstr("holds rank 1 of 2"), HasSubstr("on fake"),
+                    HasSubstr("held there: rank 0 of 2;")));
+  EXPECT_THAT(log, AllOf(HasSubstr("weights-awaited"), HasSubstr("wanted=\"rank 1 of 2\""),
+                         HasSubstr("found=\"rank 0 of 2\"")));
 }
 
 TEST(WeightCopyTest, AnotherDevicesCopyIsNone) {
