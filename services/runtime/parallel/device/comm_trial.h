@@ -19,7 +19,8 @@ struct CommTrial {
 };
 
 // Seconds of a call inside a graph, for each of `tokens`, the slowest rank's. An error if any rank
-// fails, does not come within the limit or has a wrong sum. Runs a thread a rank.
+// fails, does not come within the limit or has a wrong sum in a call of data of its own
+// (trial_pattern.h), two of each size. Runs a thread a rank.
 absl::StatusOr<std::vector<double>> TryAllReduce(const CommTrial& trial);
 
 }  // namespace tandem
