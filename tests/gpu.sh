@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Everything that needs a GPU, in one call: the tests of the CUDA table, of the engine on it and of
-# the ranks, the sanitizers over a part of them, and the benchmark against this machine's own
-# ceilings. Runs where the binaries lie; they need no package but the driver (the engine's and the
-# ranks' tests: Abseil; the engine's: the source folder where it was built; the ranks': NCCL's
-# library; the ceilings: PyTorch; the sanitizers and SASS: CUDA's tools).
+# the ranks, the sanitizers over a part of them (memcheck over the engine on tiny-v4 as well), and
+# the benchmark against this machine's own ceilings. Runs where the binaries lie; they need no
+# package but the driver (the engine's and the ranks' tests: Abseil; the engine's: the source folder
+# where it was built; the ranks': NCCL's library; the ceilings: PyTorch; the sanitizers and SASS:
+# CUDA's tools).
 #
 #   tests/gpu.sh [--bin DIR] [--out DIR] [tests] [sanitize] [sass] [bench [FAMILY…]]
 #
@@ -60,8 +61,8 @@ tests() {
   done
 }
 
-# What a tool looks at. memcheck: all but a thousand rounds of the ranks, and calls that CUDA is to
-# refuse, which it reports;
+# What a tool looks at of the kernels' tests. memcheck: all but a thousand rounds of the ranks, and
+# calls that CUDA is to refuse, which it reports;
 # racecheck without the kernels that use barriers of a part of a block (ptx/named_barrier.cuh): of
 # these it reports races that are not there, as it does of racecheck_probe's.
 declare -A sanitized=(
@@ -69,6 +70,10 @@ declare -A sanitized=(
   [racecheck]='*Norm*:*Rope*:QuantCuda*:IndexQuery*:KvWrite*:Window*:Hc*:Gate*:Swiglu*'
 )
 sanitized[racecheck]+=':MmaBlockScale*:*OneBlockScaledTile*:TileLinearCudaTest.Fp*:*Ties*:*Wild*'
+# And memcheck of the engine's: all of tiny-v4, prompts in one chunk and in small ones, decode steps
+# recorded and replayed, rows in another pool.
+engine_sanitized='CudaGoldenTest.*AsReleased:CudaGoldenTest.*InSmallChunks'
+engine_sanitized+=':CudaEngineTest.AnotherPoolGoesOn*'
 
 # What racecheck makes of ways to meet: it must pass the right ones, but for `named`, `teams…` and
 # `mbarrier_lane`, which not every thread of a block arrives at, and report the wrong ones.
@@ -87,15 +92,20 @@ probe_racecheck() {
   done
 }
 
-# One shard of the tests under one tool. They are a hundred times slower so: many at once share the
-# GPU. A shard that its time limit ends counts as failed.
-sanitize_shard() {
-  local tool=$1 shard=$2 log="$out/$1.$2.log"
-  GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$shard timeout 280 compute-sanitizer \
-    --tool "$tool" --error-exitcode 9 "$bin/kernels_cuda_test" \
-    --gtest_filter="${sanitized[$tool]}" >"$log" 2>&1
-  echo "$tool $shard of $shards: exit $?, $(grep -c '       OK' "$log") tests passed;" \
+# Tests under a tool: TOOL NAME BINARY FILTER. What its time limit ends counts as failed.
+sanitize_tests() {
+  local tool=$1 name=$2 log="$out/$1.$2.log"
+  timeout 280 compute-sanitizer --tool "$tool" --error-exitcode 9 "$bin/$3" --gtest_filter="$4" \
+    >"$log" 2>&1
+  echo "$tool $name: exit $?, $(grep -c '       OK' "$log") tests passed;" \
     "$(grep -hE 'ERROR SUMMARY|RACECHECK SUMMARY' "$log")"
+}
+
+# One shard of the kernels' tests under one tool. They are a hundred times slower so: many at once
+# share the GPU.
+sanitize_shard() {
+  GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$2 \
+    sanitize_tests "$1" "$2" kernels_cuda_test "${sanitized[$1]}"
 }
 
 sanitize() {
@@ -104,6 +114,7 @@ sanitize() {
   for tool in memcheck racecheck; do
     for ((shard = 0; shard < shards; ++shard)); do sanitize_shard $tool $shard & done
   done >>"$out/sanitize.log"
+  sanitize_tests memcheck engine engine_cuda_test "$engine_sanitized" >>"$out/sanitize.log" &
   probe_racecheck >>"$out/sanitize.log"
   wait
   sort "$out/sanitize.log"
