@@ -15,7 +15,7 @@ Thread::Thread(const std::string& name, std::function<void()> body)
       }) {}
 
 Thread::~Thread() {
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 int ProcessorCount() {

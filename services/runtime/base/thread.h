@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Thread: a named thread that is joined by its destructor. The only place that makes threads of
-// ours. LookFor: how one waits awake.
+// Thread: a named thread that is joined by its destructor, unless it was left to itself. The only
+// place that makes threads of ours. LookFor: how one waits awake.
 #pragma once
 
 #include <functional>
@@ -19,6 +19,9 @@ class Thread {
   ~Thread();
   Thread(const Thread&) = delete;
   Thread& operator=(const Thread&) = delete;
+
+  // Nobody waits for it any more: it may be in a call that never ends. What it uses is its own.
+  void Leave() { thread_.detach(); }
 
  private:
   std::thread thread_;

@@ -7,10 +7,14 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "services/runtime/base/log.h"
+#include "services/runtime/base/status_macros.h"
 #include "services/runtime/parallel/device/nccl_library.h"
 #include "services/runtime/parallel/device/rank_queue.h"
+#include "services/runtime/parallel/limited_call.h"
 #include "services/runtime/parallel/reduced.h"
 
 namespace tandem {
@@ -18,6 +22,8 @@ namespace {
 
 // How long an abort lets a rank finish a call that it is in, before it pulls it out of there.
 constexpr absl::Duration kGrace = absl::Seconds(1);
+// Of the call that makes all communicators, which may look for networks first.
+constexpr absl::Duration kMakingLimit = absl::Seconds(60);
 
 // Whoever asks has a group, and so a library.
 const NcclLibrary& Nccl() {
@@ -144,6 +150,42 @@ class NcclCommunicator final : public Communicator {
   const int rank_;
 };
 
+// All ranks' at once. NCCL's call has no limit and nothing by which to end it.
+absl::StatusOr<std::vector<ncclComm_t>> MakeComms(const std::vector<int>& devices) {
+  struct Making {
+    const std::vector<int> devices;
+    std::vector<ncclComm_t> comms;
+    ncclResult_t result = ncclInProgress;
+  };
+  auto making = std::make_unique<Making>(Making{devices, std::vector<ncclComm_t>(devices.size())});
+  Making* const made = making.get();
+  LogInfo("nccl_communicators", {{"devices", absl::StrJoin(devices, ",")},
+                                 {"limit", absl::FormatDuration(kMakingLimit)}});
+  const absl::Status came =
+      RunWithin({.what = "nccl: communicators",
+                 .limit = kMakingLimit,
+                 .run =
+                     [made] {
+                       (void)cudaSetDevice(made->devices[0]);  // it comes back to the thread's
+                       made->result =
+                           Nccl().init_all(made->comms.data(), static_cast<int>(made->comms.size()),
+                                           made->devices.data());
+                     },
+                 .came_late =
+                     [made] {
+                       const std::unique_ptr<Making> late(made);
+                       if (late->result == ncclSuccess) Handles(std::move(late->comms)).Abort();
+                     }});
+  if (!came.ok()) {
+    (void)making.release();  // the call's, which still runs
+    return came;
+  }
+  if (making->result != ncclSuccess) {
+    return absl::UnavailableError(ErrorOf("communicators", making->result));
+  }
+  return std::move(making->comms);
+}
+
 }  // namespace
 
 struct NcclGroup::State {
@@ -155,10 +197,7 @@ struct NcclGroup::State {
 absl::StatusOr<std::unique_ptr<NcclGroup>> NcclGroup::Create(const kernels::KernelTable& table,
                                                              const std::vector<int>& devices) {
   if (NcclLibrary::Find() == nullptr) return absl::UnavailableError("nccl: no libnccl.so.2");
-  std::vector<ncclComm_t> comms(devices.size());
-  const ncclResult_t made =
-      Nccl().init_all(comms.data(), static_cast<int>(devices.size()), devices.data());
-  if (made != ncclSuccess) return absl::UnavailableError(ErrorOf("communicators", made));
+  ASSIGN_OR_RETURN(std::vector<ncclComm_t> comms, MakeComms(devices));
   auto state = std::make_unique<State>(std::move(comms));
   for (size_t r = 0; r < devices.size(); ++r) {
     state->ranks.push_back(

@@ -18,7 +18,8 @@ namespace tandem {
 
 class NcclGroup {
  public:
-  // Rank i on device devices[i], all different. The table outlives the group.
+  // Rank i on device devices[i], all different. The table outlives the group. UNAVAILABLE, and
+  // DEADLINE_EXCEEDED naming the limit where NCCL hangs: a thread of it then stays.
   static absl::StatusOr<std::unique_ptr<NcclGroup>> Create(const kernels::KernelTable& table,
                                                            const std::vector<int>& devices);
   ~NcclGroup();
