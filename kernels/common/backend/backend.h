@@ -72,6 +72,8 @@ class Backend {
   virtual void CopyMany(std::span<const CopyArgs> copies, Stream& stream) = 0;
   // At once, between any memory, in no stream's order: the caller knows that nobody writes there.
   virtual void CopyNow(const CopyArgs& copy) = 0;
+  // The same by the way of CopyMany, and under its conditions: what a trial of that way needs.
+  virtual void CopyManyNow(std::span<const CopyArgs> copies) = 0;
   // `done` is called once, from any thread, when all before it has run or has failed; it must not
   // use the backend.
   virtual void Notify(std::function<void()> done, Stream& stream) = 0;

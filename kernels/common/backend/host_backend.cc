@@ -42,6 +42,9 @@ class Host final : public Backend {
   void CopyNow(const CopyArgs& copy) override {
     if (copy.bytes > 0) std::memcpy(copy.to, copy.from, static_cast<size_t>(copy.bytes));
   }
+  void CopyManyNow(std::span<const CopyArgs> copies) override {
+    for (const CopyArgs& copy : copies) CopyNow(copy);
+  }
   void Notify(std::function<void()> done, Stream& /*stream*/) override { done(); }
   bool Synchronize(Stream& stream) override { return stream.ok(); }
   bool Finished(Stream& /*stream*/) override { return true; }

@@ -134,6 +134,12 @@ class Cuda final : public Backend {
                          cudaStreamPerThread));
     Must(cudaStreamSynchronize(cudaStreamPerThread));
   }
+  void CopyManyNow(std::span<const CopyArgs> copies) override {
+    Enter();
+    Stream stream = MakeDeviceStream(cudaStreamPerThread);
+    kernels::CopyMany(copies, stream);
+    KERNEL_CHECK(kernels::Synchronize(stream));
+  }
   void Notify(std::function<void()> done, Stream& stream) override {
     Enter();
     Note(watcher_.Tell(QueueOf(stream), std::move(done)), stream);

@@ -42,7 +42,8 @@ class KvStorage {
   static absl::StatusOr<std::unique_ptr<KvStorage>> CreateShared(const KvLayout& layout,
                                                                  Backends backends = OnHost());
   // Maps what another process created with an equal layout. FAILED_PRECONDITION if it has other
-  // ranks, or is in other memory than `backends` compute in.
+  // ranks, or is in other memory than `backends` compute in; RESOURCE_EXHAUSTED where a GPU has no
+  // room for what the test writes.
   struct Offer {
     std::string name;                     // shared()->name()
     int copies = 1;                       // of the other side
@@ -78,6 +79,8 @@ class KvStorage {
   static size_t TestOffset(uint32_t link_id) { return link_id % kTestCells * kTestCellBytes; }
   size_t pattern_bytes() const { return bases_.size() * kTestCellBytes; }
   std::string ReadTest(uint32_t link_id) const;
+  // Into another process's GPU memory as rows are written there, by the GPU's own stores: a way on
+  // which copies can be right and these lost.
   void WriteTest(uint32_t link_id, absl::string_view pattern) const;
 
  private:
@@ -91,7 +94,8 @@ class KvStorage {
   // Each rank's.
   std::vector<std::unique_ptr<kernels::Memory>> private_;
   std::vector<uint8_t*> imported_;
-  bool near_ = true;  // all of them
+  std::vector<uint8_t*> answers_;  // beside it: what is written into its test cell
+  bool near_ = true;               // all of them
   std::vector<std::string> gpu_memory_;
   std::vector<std::byte*> bases_;
   std::unique_ptr<SharedMemory> shared_;

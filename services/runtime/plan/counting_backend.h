@@ -31,6 +31,7 @@ class CountingBackend final : public kernels::Backend {
   void CopyMany(std::span<const kernels::CopyArgs> /*copies*/,
                 kernels::Stream& /*stream*/) override {}
   void CopyNow(const kernels::CopyArgs& /*copy*/) override {}
+  void CopyManyNow(std::span<const kernels::CopyArgs> /*copies*/) override {}
   void Notify(std::function<void()> done, kernels::Stream& /*stream*/) override { done(); }
   bool Synchronize(kernels::Stream& stream) override { return stream.ok(); }
   bool Finished(kernels::Stream& /*stream*/) override { return true; }

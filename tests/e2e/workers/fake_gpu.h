@@ -30,6 +30,11 @@ class FakeGpu final : public kernels::FakeDevice {
   bool Holds(const std::string& exported) const override {
     return exported.substr(exported.find('@') + 1) == name_;
   }
+  void CopyMany(std::span<const kernels::CopyArgs> copies, kernels::Stream& stream) override {
+    if (!loses_stores) FakeDevice::CopyMany(copies, stream);
+  }
+
+  bool loses_stores = false;
 
  private:
   const std::string name_;

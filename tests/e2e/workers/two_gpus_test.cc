@@ -77,6 +77,19 @@ TEST(TwoGpusTest, StrictSaysWhatItMisses) {
   EXPECT_THAT(std::string(none.status.message()), HasSubstr("ipc is required, but")) << none.status;
 }
 
+// Where copies reach the other GPU and its own stores do not, rows would be lost without a word.
+TEST(TwoGpusTest, RowsThatWouldNotArriveAreSentAsBytes) {
+  FakeGpu first("0000:01:00.0"), second("0000:02:00.0");
+  second.loses_stores = true;
+  TestDecode decode({.backend = &first});
+  TestPrefill prefill({.preferred = v1::KV_CHANNEL_KIND_IPC, .backend = &second});
+  const Golden golden = TinyGolden("who");
+  EXPECT_EQ(Ask(prefill, decode, AskFor(golden)).tokens, golden.answer);
+  EXPECT_TRUE(decode.AllFreeWithin(absl::Seconds(10)));
+  EXPECT_THAT(prefill.Metrics(), HasSubstr(Downgrades(1)));
+  EXPECT_THAT(prefill.Metrics(), HasSubstr(Links("grpc")));
+}
+
 // Pages go ahead of the rest from the second chunk on; a chunk ends anywhere in a page.
 TEST(TwoGpusTest, LongPromptsArriveWholeWhateverTheChunk) {
   Question question{.max_tokens = 8, .prompt_logprobs = true, .sampling = Greedy()};

@@ -29,6 +29,10 @@ class FakeDevice : public Backend {
     for (const CopyArgs& copy : copies) Copy(copy, stream);
   }
   void CopyNow(const CopyArgs& copy) override { host_.CopyNow(copy); }
+  void CopyManyNow(std::span<const CopyArgs> copies) override {
+    Stream stream = MakeStream();
+    CopyMany(copies, stream);
+  }
   void Notify(std::function<void()> done, Stream& stream) override {
     host_.Notify(std::move(done), stream);
   }

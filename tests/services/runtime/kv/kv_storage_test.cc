@@ -27,8 +27,12 @@ class FakeGpu final : public kernels::FakeDevice {
     return memory;
   }
   void Unimport(uint8_t* /*memory*/) override { --imported; }
+  void CopyMany(std::span<const kernels::CopyArgs> copies, kernels::Stream& stream) override {
+    if (stores_arrive) FakeDevice::CopyMany(copies, stream);
+  }
 
   int imported = 0;
+  bool stores_arrive = true;
 };
 
 KvLayout SmallLayout() {
@@ -86,6 +90,25 @@ TEST(KvStorageTest, ProcessesShareAPoolOnGpus) {
   ExpectOnePool({&gpus[0], &gpus[1]});
   EXPECT_EQ(gpus[0].imported, 0);
   EXPECT_EQ(gpus[1].imported, 0);
+}
+
+// Copies would arrive all the same.
+TEST(KvStorageTest, TheTestsAnswerGoesTheWayOfRows) {
+  FakeGpu gpus[2];
+  const KvLayout layout = SmallLayout();
+  const KvStorage::Backends backends = {&gpus[0], &gpus[1]};
+  const auto ours = KvStorage::CreateShared(layout, backends);
+  ASSERT_TRUE(ours.ok()) << ours.status();
+  const auto theirs = KvStorage::OpenShared(layout, OfferOf(**ours, 5), backends);
+  ASSERT_TRUE(theirs.ok()) << theirs.status();
+  const std::string pattern((*ours)->pattern_bytes(), 'p');
+  (*ours)->WriteTest(5, pattern);
+  gpus[1].stores_arrive = false;
+  (*theirs)->WriteTest(5, Inverted(pattern));
+  EXPECT_NE((*ours)->ReadTest(5), Inverted(pattern));
+  gpus[1].stores_arrive = true;
+  (*theirs)->WriteTest(5, Inverted(pattern));
+  EXPECT_EQ((*ours)->ReadTest(5), Inverted(pattern));
 }
 
 TEST(KvStorageTest, APoolOfOtherRanksIsRefused) {
