@@ -213,7 +213,8 @@ void DecodeLoop::Handle(LinkPartDoneCommand& command) {
 void DecodeLoop::Handle(LinkEndCommand& command) {
   if (links_.Defer(command)) return;
   // Not OK: the lease ended before, its pages have just become free; the writer is told the same.
-  (void)leases_.EndWrite(command.key, command.link, command.tokens);
+  (void)leases_.EndWrite(command.key, {.link = command.link, .tokens = command.tokens},
+                         Clock::Real().Now());
   v1::LinkResponse response;
   *response.mutable_ended() = ToProto(command.key);
   links_.Send(command.link, std::move(response));
@@ -313,14 +314,10 @@ void DecodeLoop::End(SequenceId id, absl::Status status) {
 }
 
 void DecodeLoop::Reap(absl::Time now) {
-  const int64_t expired_before = leases_.counts().expired_total;
-  const std::vector<Revocation> revoked = leases_.Expire(now);
-  metrics_.lease_expired.Increment(
-      static_cast<double>(leases_.counts().expired_total - expired_before));
-  for (const Revocation& revocation : revoked) {
-    LogWarning("lease-expired", {{"lease", revocation.key.lease_id}, {"link", revocation.link}});
+  for (const LeaseKey& key : leases_.Expire(now)) {
+    metrics_.lease_expired.Increment();
+    LogWarning("lease-expired", {{"lease", key.lease_id}});
   }
-  links_.SendRevocations(revoked);
   for (const LinkId link : links_.TakeDead()) {
     leases_.LinkDead(link);
     LogInfo("link-gone", {{"link", link}});

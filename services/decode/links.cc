@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "services/runtime/base/check.h"
+#include "services/runtime/base/log.h"
 #include "services/runtime/transfer/wire.h"
 
 namespace tandem {
@@ -91,6 +92,7 @@ void Links::Send(LinkId link, v1::LinkResponse response) const {
 
 void Links::SendRevocations(const std::vector<Revocation>& revocations) const {
   for (const Revocation& revocation : revocations) {
+    LogInfo("lease-revoked", {{"lease", revocation.key.lease_id}, {"link", revocation.link}});
     v1::LinkResponse response;
     *response.mutable_revoke() = ToProto(revocation.key);
     Send(revocation.link, std::move(response));

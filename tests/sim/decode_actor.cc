@@ -148,7 +148,7 @@ void DecodeActor::BeginWrite(LinkId link, const LeaseKey& key) {
 }
 
 void DecodeActor::EndWrite(LinkId link, const LeaseKey& key, int tokens) {
-  (void)leases_.EndWrite(key, link, tokens);
+  (void)leases_.EndWrite(key, {.link = link, .tokens = tokens}, ground_.clock.Now());
   if (const auto it = bytes_from_.find(PartsOf(key)); it != bytes_from_.end() && it->second == link)
     bytes_from_.erase(it);
   ground_.network.Send(link, Side::kClient,
@@ -171,15 +171,17 @@ absl::Status DecodeActor::Paste(const LeaseKey& key, const Truth::Piece& piece) 
 void DecodeActor::Refuse(const LeaseKey& key) {
   const Parts before = CountsOf(leases_);
   const bool refused = !leases_.BeginWrite(key, 0, true).ok() &&
-                       !leases_.EndWrite(key, 0, 1).ok() && !leases_.WritableByBytes(key).ok() &&
-                       !leases_.Commit(key, 1).ok() && leases_.Release(key).empty();
+                       !leases_.EndWrite(key, {.tokens = 1}, ground_.clock.Now()).ok() &&
+                       !leases_.WritableByBytes(key).ok() && !leases_.Commit(key, 1).ok() &&
+                       leases_.Release(key).empty();
   if (!refused || CountsOf(leases_) != before)
     ground_.truth.Fault("a lease that is not current was changed");
 }
 
 void DecodeActor::RefuseEnd(const LeaseKey& key) {
   const Parts before = CountsOf(leases_);
-  if (leases_.EndWrite(key, 0, 1).ok() || CountsOf(leases_) != before)
+  const absl::Status ended = leases_.EndWrite(key, {.tokens = 1}, ground_.clock.Now());
+  if (ended.ok() || CountsOf(leases_) != before)
     ground_.truth.Fault("a link that does not write ended the writing of another");
 }
 
@@ -229,7 +231,9 @@ void DecodeActor::Tell(const std::vector<Revocation>& revocations, int writing) 
 
 void DecodeActor::Reap() {
   const int writing = leases_.counts().writing;
-  Tell(leases_.Expire(ground_.clock.Now()), writing);
+  (void)leases_.Expire(ground_.clock.Now());
+  if (leases_.counts().writing != writing)
+    ground_.truth.Fault("time ended a lease whose writer lives");
   std::erase_if(closed_, [this](LinkId link) {
     if (ground_.truth.Mapped(link)) return false;
     leases_.LinkDead(link);

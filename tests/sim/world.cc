@@ -145,7 +145,9 @@ void World::Work() {
     case 6:
       return router_->Tick();
     default:
-      return clock_.Advance(absl::Milliseconds(random_.Below(200)));
+      // Now and then a prompt takes longer than a lease that nobody has taken up.
+      return clock_.Advance(random_.OneIn(50) ? 2 * kLeaseTtl
+                                              : absl::Milliseconds(random_.Below(200)));
   }
 }
 

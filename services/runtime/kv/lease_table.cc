@@ -43,16 +43,16 @@ absl::StatusOr<LeaseTable::Lease*> LeaseTable::Find(const LeaseKey& key) {
 
 absl::StatusOr<Grant> LeaseTable::BeginWrite(const LeaseKey& key, LinkId link, bool in_place) {
   ASSIGN_OR_RETURN(Lease * lease, Find(key));
-  const auto* granted = std::get_if<Granted>(&lease->state);
-  if (granted == nullptr) return Lost(key, "was already written to");
-  lease->state = Writing{.expiry = granted->expiry, .link = link, .in_place = in_place};
+  if (!std::holds_alternative<Granted>(lease->state)) return Lost(key, "was already written to");
+  lease->state = Writing{.link = link, .in_place = in_place};
   return Grant{.key = key, .slot = lease->memory.slot, .pages = lease->memory.pages};
 }
 
-absl::Status LeaseTable::EndWrite(const LeaseKey& key, LinkId link, int64_t tokens) {
+absl::Status LeaseTable::EndWrite(const LeaseKey& key, const Filling& filling, absl::Time now) {
   ASSIGN_OR_RETURN(Lease * lease, Find(key));
+  const LinkId link = filling.link;
   if (const auto* writing = std::get_if<Writing>(&lease->state); writing && writing->link == link) {
-    lease->state = Filled{.expiry = writing->expiry, .tokens = tokens};
+    lease->state = Filled{.expiry = now + options_.ttl, .tokens = filling.tokens};
     return absl::OkStatus();
   }
   if (const auto* held = std::get_if<Quarantined>(&lease->state); held && held->link == link) {
@@ -129,8 +129,8 @@ std::vector<Revocation> LeaseTable::Release(const LeaseKey& key) {
   return revoked;
 }
 
-std::vector<Revocation> LeaseTable::Expire(absl::Time now) {
-  std::vector<Revocation> revoked;
+std::vector<LeaseKey> LeaseTable::Expire(absl::Time now) {
+  std::vector<LeaseKey> expired;
   const auto due = [now](const auto& state) {
     if constexpr (requires { state.expiry; }) return state.expiry <= now;
     return false;
@@ -138,12 +138,13 @@ std::vector<Revocation> LeaseTable::Expire(absl::Time now) {
   for (auto it = leases_.begin(); it != leases_.end();) {
     if (std::visit(due, it->second.state)) {
       ++expired_total_;
-      it = End(it, revoked);
+      expired.push_back(it->second.key);
+      it = Free(it);
     } else {
       ++it;
     }
   }
-  return revoked;
+  return expired;
 }
 
 void LeaseTable::LinkLost(LinkId link) {

@@ -6,13 +6,18 @@
 //   ──Finish──→ free
 //                │                       │                    │
 //                └─Release, expiry→ free │                    └─Release, expiry→ free
-//                                        └─Release, expiry, link lost→ Quarantined ──EndWrite, link
-//                                        dead──→ free
+//                                        └─Release, link lost→ Quarantined ──EndWrite, link dead──→
+//                                        free
 //
 // The rule behind it (serving.md 6.4): time alone never frees a page that a peer can still write. A
 // writer that maps the pool (in place) keeps its pages in quarantine until it says so or its
 // process is gone; a writer that sends bytes can be refused at the door, so its pages are free at
 // once.
+//
+// So what expires is a lease that nobody has taken up: until a writer begins, and again, for as
+// long, once it has ended. In between the lease lasts as long as its writer does, however long the
+// prompt waits and takes: the link's end ends it, and Release, which whoever reserved says at the
+// request's deadline at the latest.
 #pragma once
 
 #include <cstdint>
@@ -57,7 +62,7 @@ class LeaseTable {
   struct Options {
     uint64_t incarnation = 0;
     uint64_t seed = 0;
-    absl::Duration ttl = absl::Seconds(60);
+    absl::Duration ttl = absl::Seconds(60);  // of a lease that nobody has taken up
     int page_tokens = 256;
   };
   LeaseTable(const Options& options, PagePool pool);
@@ -67,8 +72,12 @@ class LeaseTable {
 
   // ABORTED if the lease is not in the state that the event needs.
   absl::StatusOr<Grant> BeginWrite(const LeaseKey& key, LinkId link, bool in_place);
-  // `tokens`: how many have their rows in place; 0 = the writer has given up.
-  absl::Status EndWrite(const LeaseKey& key, LinkId link, int64_t tokens);
+  // What its link has written. `tokens`: how many have their rows in place; 0 = it has given up.
+  struct Filling {
+    LinkId link = 0;
+    int64_t tokens = 0;
+  };
+  absl::Status EndWrite(const LeaseKey& key, const Filling& filling, absl::Time now);
   // INVALID_ARGUMENT if another number of tokens has its rows in place; then the lease is free.
   absl::StatusOr<Grant> Commit(const LeaseKey& key, int64_t tokens);
 
@@ -83,7 +92,8 @@ class LeaseTable {
 
   // Gives an uncommitted lease back; harmless if it is gone. A non-empty result must be sent.
   std::vector<Revocation> Release(const LeaseKey& key);
-  std::vector<Revocation> Expire(absl::Time now);
+  // Those that have expired are free now.
+  std::vector<LeaseKey> Expire(absl::Time now);
 
   // The link's connection broke; in-place writers may still run.
   void LinkLost(LinkId link);
@@ -108,7 +118,6 @@ class LeaseTable {
     absl::Time expiry;
   };
   struct Writing {
-    absl::Time expiry;
     LinkId link;
     bool in_place;
   };
