@@ -102,11 +102,14 @@ struct LinkClosedCommand {
   std::function<void()> dispose;
 };
 
-// A piece of rows that travel as bytes. `reply`: OK = the next piece may come.
+// A piece of rows that travel as bytes. `reply`: OK = the next piece may come; until then the
+// writer keeps what is pointed to.
 struct WriteKvCommand {
   LeaseKey key;
   int tokens = 0;
-  const v1::WriteKvRequest* piece = nullptr;  // the writer keeps it until the reply
+  // Where the rows of the whole call go: found at its first piece, which brings none.
+  std::vector<KvExtent>* extents = nullptr;
+  const v1::WriteKvRequest* piece = nullptr;
   std::function<void(absl::Status)> reply;
 };
 

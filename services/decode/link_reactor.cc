@@ -119,6 +119,7 @@ absl::Status LinkReactor::OnHello(const v1::LinkHello& hello) {
     offer.set_copies(static_cast<uint32_t>(storage.backends().size()));
   }
   offer.set_nccl(loop_.nccl() != nullptr);
+  offer.set_data_runs_on(true);
   if (shared != nullptr) {
     storage.WriteTest(link_, pattern_);
     offer.set_shm_name(shared->name());

@@ -27,6 +27,7 @@ void WriteKvReactor::OnReadDone(bool ok) {
   }
   WriteKvCommand command{.key = key_,
                          .tokens = tokens_,
+                         .extents = &extents_,
                          .piece = &request_,
                          .reply = [this](const absl::Status& status) { OnCopied(status); }};
   if (!loop_.PostAlways(std::move(command))) {
@@ -34,7 +35,13 @@ void WriteKvReactor::OnReadDone(bool ok) {
   }
 }
 
+void WriteKvReactor::OnDone() {
+  Order();
+  delete this;
+}
+
 void WriteKvReactor::OnCopied(const absl::Status& status) {
+  Order();
   if (!status.ok()) {
     Finish(ToGrpcStatus(status));
     return;
@@ -43,24 +50,37 @@ void WriteKvReactor::OnCopied(const absl::Status& status) {
   StartRead(&request_);
 }
 
-absl::Status CopyPiece(const WriteKvCommand& command, const Grant& memory, KvStorage& storage) {
+absl::Status CopyPiece(const WriteKvCommand& command, const Grant& memory,
+                       const KvStorage& storage) {
   const v1::WriteKvRequest& piece = *command.piece;
-  const int64_t room = static_cast<int64_t>(memory.pages.size()) * kPageTokens;
-  if (command.tokens < 1 || command.tokens > room) {
-    return InvalidField("tokens", absl::StrCat("1 to ", room, " (reserved), got ", command.tokens));
+  std::vector<KvExtent>& extents = *command.extents;
+  if (extents.empty()) {
+    const int64_t room = static_cast<int64_t>(memory.pages.size()) * kPageTokens;
+    if (command.tokens < 1 || command.tokens > room) {
+      return InvalidField("tokens",
+                          absl::StrCat("1 to ", room, " (reserved), got ", command.tokens));
+    }
+    extents =
+        storage.layout().Extents({.slot = memory.slot, .pages = memory.pages}, command.tokens);
   }
-  const std::vector<KvExtent> extents =
-      storage.layout().Extents({.slot = memory.slot, .pages = memory.pages}, command.tokens);
   if (piece.extent() >= extents.size()) {
     return InvalidField("extent", absl::StrCat("below ", extents.size(), ", got ", piece.extent()));
   }
-  const KvExtent& extent = extents[piece.extent()];
-  if (piece.offset() > extent.bytes || piece.data().size() > extent.bytes - piece.offset()) {
-    return InvalidField("data",
-                        absl::StrCat("within the extent's ", extent.bytes, " bytes, got offset ",
-                                     piece.offset(), " and ", piece.data().size(), " bytes"));
+  if (const uint64_t bytes = extents[piece.extent()].bytes; piece.offset() >= bytes)
+    return InvalidField("offset", absl::StrCat("below ", bytes, ", got ", piece.offset()));
+  absl::string_view data = piece.data();
+  KvCursor at{.extent = piece.extent(), .offset = piece.offset()};
+  const std::vector<KvExtent> runs = TakeRuns(extents, data.size(), at);
+  uint64_t room = 0;
+  for (const KvExtent& run : runs) room += run.bytes;
+  if (room < data.size()) {
+    return InvalidField("data", absl::StrCat("at most ", room, " bytes from extent ",
+                                             piece.extent(), " on, got ", data.size()));
   }
-  storage.Write(extent.offset + piece.offset(), piece.data());
+  for (const KvExtent& run : runs) {
+    storage.Write(run.offset, data.substr(0, run.bytes));
+    data.remove_prefix(run.bytes);
+  }
   return absl::OkStatus();
 }
 

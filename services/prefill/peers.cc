@@ -67,7 +67,7 @@ void Peers::Up(Peer& peer, LinkUp up) {
   } else if (up.kind == v1::KV_CHANNEL_KIND_NCCL) {
     peer.channel = std::make_unique<NcclChannel>(staging_, *peer.link);
   } else {
-    peer.channel = std::make_unique<GrpcChannel>(staging_, *peer.stub);
+    peer.channel = std::make_unique<GrpcChannel>(staging_, *peer.stub, up.data_runs_on);
   }
   const char* const kind = NameOf(peer.channel->kind());
   using State = PrefillMetrics::Link::State;

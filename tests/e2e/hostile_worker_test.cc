@@ -305,7 +305,7 @@ TEST_F(HostileWorkerTest, AWriterHearsOnlyOfItsOwnMemoryAndStaysInside) {
   const v1::Reservation other = MustReserve(600);
   grpc::ClientContext context;
   const auto link = decode_->Link(&context);
-  EXPECT_TRUE(Ask(*link, Hello()).has_offer());
+  EXPECT_TRUE(Ask(*link, Hello()).offer().data_runs_on());
   // Claims shared memory without having seen it.
   EXPECT_EQ(Ask(*link, Choose(v1::KV_CHANNEL_KIND_SHARED)).ready().kind(),
             v1::KV_CHANNEL_KIND_GRPC);

@@ -157,6 +157,24 @@ absl::Status CheckRange(absl::string_view field, int value, int max) {
 
 }  // namespace
 
+std::vector<KvExtent> TakeRuns(absl::Span<const KvExtent> extents, uint64_t bytes, KvCursor& at) {
+  std::vector<KvExtent> out;
+  while (bytes > 0 && at.extent < extents.size()) {
+    const KvExtent& extent = extents[at.extent];
+    const KvExtent part{.offset = extent.offset + at.offset,
+                        .bytes = std::min(bytes, extent.bytes - at.offset)};
+    if (!out.empty() && out.back().offset + out.back().bytes == part.offset) {
+      out.back().bytes += part.bytes;
+    } else {
+      out.push_back(part);
+    }
+    bytes -= part.bytes;
+    at.offset += part.bytes;
+    if (at.offset == extent.bytes) at = {.extent = at.extent + 1};
+  }
+  return out;
+}
+
 absl::StatusOr<KvLayout> KvLayout::Create(const ModelConfig& config, Size size) {
   RETURN_IF_ERROR(CheckRange("pages", size.pages, kMaxPages));
   RETURN_IF_ERROR(CheckRange("slots", size.slots, kMaxSlots));

@@ -54,6 +54,16 @@ struct KvExtent {
   uint64_t bytes = 0;
 };
 
+// A place among the bytes of extents that are read one behind the other.
+struct KvCursor {
+  size_t extent = 0;
+  uint64_t offset = 0;  // in it, below its bytes
+};
+
+// The next `bytes` bytes from `at` on, or what is left of them, in as few runs as there are:
+// extents that touch are one. `at` moves behind them.
+std::vector<KvExtent> TakeRuns(absl::Span<const KvExtent> extents, uint64_t bytes, KvCursor& at);
+
 // One sequence's place in the pool: pages[i] holds positions 256·i … 256·i + 255.
 struct KvPlacement {
   int slot = 0;

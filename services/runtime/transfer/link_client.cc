@@ -163,6 +163,7 @@ class LinkClient::Reactor final
 
   void OnOffer(const v1::LinkOffer& offer) {
     phase_ = Phase::kReady;
+    data_runs_on_ = offer.data_runs_on();
     Choose(offer);
     // By NCCL the choice is sent once it has a name.
     if (kind_ != v1::KV_CHANNEL_KIND_NCCL) SendChoice();
@@ -300,8 +301,10 @@ class LinkClient::Reactor final
                                                " is required, but ", downgrade_reason_));
     }
     if (!refusal_.ok()) return Close();
-    Post(
-        LinkUp{.kind = kind_, .mapped = std::move(mapped_), .downgrade_reason = downgrade_reason_});
+    Post(LinkUp{.kind = kind_,
+                .mapped = std::move(mapped_),
+                .data_runs_on = data_runs_on_,
+                .downgrade_reason = downgrade_reason_});
   }
 
   // What this side has found out, else what the other one says.
@@ -318,6 +321,7 @@ class LinkClient::Reactor final
   Outbox<v1::LinkRequest> outbox_{[this](const v1::LinkRequest* message) { StartWrite(message); }};
   v1::KvChannelKind kind_ = v1::KV_CHANNEL_KIND_GRPC;
   std::unique_ptr<KvStorage> mapped_;  // from the offer until LinkUp
+  bool data_runs_on_ = false;
   std::string downgrade_reason_;
   absl::Status refusal_;
   Phase phase_ = Phase::kOffer;

@@ -19,10 +19,12 @@ namespace tandem {
 // Names a link of this process; never reused.
 using LinkSerial = uint64_t;
 
-// The link stands. `mapped` is the decode worker's pool, or null when rows travel as bytes.
+// The link stands. `mapped` is the decode worker's pool, or null when rows travel as bytes;
+// `data_runs_on` says what one message may then hold, as in the offer.
 struct LinkUp {
   v1::KvChannelKind kind = v1::KV_CHANNEL_KIND_GRPC;
   std::unique_ptr<KvStorage> mapped;
+  bool data_runs_on = false;
   std::string downgrade_reason;  // why not the kind that was wanted
 };
 // The link is gone or was refused; nothing more comes. Leases begun over it are lost.

@@ -11,7 +11,7 @@ namespace tandem {
 
 // Rises when an old peer would misread a new one.
 inline constexpr uint32_t kKvProtocolVersion = 2;
-// Largest piece of an extent in one WriteKv message.
+// Most data of one WriteKv message.
 inline constexpr uint64_t kWriteKvBytesMax = 1 << 20;
 
 v1::LeaseKey ToProto(const LeaseKey& key);

@@ -73,6 +73,27 @@ TEST_F(NcclTest, AnswersAsInPlaceWhateverTheChunk) {
   }
 }
 
+TEST_F(NcclTest, PagesInARowCountAsOneRun) {
+  TestDecode decode(Decode());
+  TestPrefill::Options options = Prefill();
+  options.chunk_tokens = 2048;
+  TestPrefill prefill(options);
+  const Question question = Long();
+  ASSERT_TRUE(Ask(prefill, decode, question).status.ok());
+  // What a pool that nobody has used yet gives out is in a row.
+  const KvLayout layout = KvLayout::Create(TinyModel().config(), {.pages = 5, .slots = 1}).value();
+  const std::vector<int32_t> pages = {0, 1, 2, 3, 4};
+  const auto extents =
+      layout.Extents({.slot = 0, .pages = pages}, static_cast<int64_t>(question.prompt.size()));
+  KvCursor begin;
+  const size_t runs = TakeRuns(extents, layout.bytes(), begin).size();
+  EXPECT_LT(runs, extents.size());
+  EXPECT_THAT(prefill.Metrics(),
+              HasSubstr(absl::StrCat("tandem_kv_transfer_descriptors_sum{model_name=\"tiny-v4\",",
+                                     "role=\"prefill\",direction=\"write\",transport=\"nccl\"} ",
+                                     runs, "\n")));
+}
+
 TEST_F(NcclTest, ComesAfterIpcAndBeforeBytes) {
   TestDecode::Options hidden = Decode();
   hidden.shared = false;

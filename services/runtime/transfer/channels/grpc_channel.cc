@@ -20,10 +20,17 @@ namespace tandem {
 // the staging memory.
 class GrpcChannel::Call final : public grpc::ClientWriteReactor<v1::WriteKvRequest> {
  public:
-  Call(v1::DecodeService::StubInterface& stub, const LeaseKey& key, int tokens,
-       const KvStorage& storage, std::vector<KvExtent> extents)
-      : storage_(storage), extents_(std::move(extents)) {
-    for (const KvExtent& extent : extents_) bytes_ += extent.bytes;
+  // What is sent, and how.
+  struct Rows {
+    const KvStorage& storage;
+    std::vector<KvExtent> extents;
+    bool data_runs_on = false;
+  };
+  Call(v1::DecodeService::StubInterface& stub, const LeaseKey& key, int tokens, Rows rows)
+      : rows_(std::move(rows)) {
+    for (const KvExtent& extent : rows_.extents) travel_.bytes += extent.bytes;
+    KvCursor begin;
+    travel_.descriptors = TakeRuns(rows_.extents, travel_.bytes, begin).size();
     *message_.mutable_lease() = ToProto(key);
     message_.set_tokens(tokens);
     stub.async()->WriteKv(&context_, &response_, this);
@@ -36,7 +43,7 @@ class GrpcChannel::Call final : public grpc::ClientWriteReactor<v1::WriteKvReque
     ended_.WaitForNotification();
   }
 
-  KvTravel travel() const { return {.bytes = bytes_, .descriptors = extents_.size()}; }
+  const KvTravel& travel() const { return travel_; }
 
   void WhenDone(std::function<void(absl::Status)> done) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::Status result;
@@ -59,9 +66,9 @@ class GrpcChannel::Call final : public grpc::ClientWriteReactor<v1::WriteKvReque
 
   void OnDone(const grpc::Status& status) override {
     absl::Status result = FromGrpcStatus(status);
-    if (result.ok() && response_.bytes() != bytes_) {
-      result = absl::DataLossError(
-          absl::StrCat("WriteKv: ", bytes_, " bytes were sent, ", response_.bytes(), " arrived"));
+    if (result.ok() && response_.bytes() != travel_.bytes) {
+      result = absl::DataLossError(absl::StrCat("WriteKv: ", travel_.bytes, " bytes were sent, ",
+                                                response_.bytes(), " arrived"));
     }
     std::function<void(absl::Status)> done;
     {
@@ -75,21 +82,20 @@ class GrpcChannel::Call final : public grpc::ClientWriteReactor<v1::WriteKvReque
 
  private:
   void WriteNext() {
-    if (extent_ == extents_.size()) {
+    if (at_.extent == rows_.extents.size()) {
       StartWritesDone();
       return;
     }
-    const KvExtent& extent = extents_[extent_];
-    const uint64_t count = std::min(kWriteKvBytesMax, extent.bytes - offset_);
-    message_.set_extent(extent_);
-    message_.set_offset(offset_);
+    message_.set_extent(static_cast<uint32_t>(at_.extent));
+    message_.set_offset(at_.offset);
+    const uint64_t of_extent = rows_.extents[at_.extent].bytes - at_.offset;
+    const uint64_t most =
+        rows_.data_runs_on ? kWriteKvBytesMax : std::min(kWriteKvBytesMax, of_extent);
     std::string& data = *message_.mutable_data();
-    data.resize(count);
-    storage_.Read(extent.offset + offset_, absl::MakeSpan(data));
-    offset_ += count;
-    if (offset_ == extent.bytes) {
-      ++extent_;
-      offset_ = 0;
+    for (const KvExtent& run : TakeRuns(rows_.extents, most, at_)) {
+      const size_t begin = data.size();
+      data.resize(begin + run.bytes);
+      rows_.storage.Read(run.offset, absl::MakeSpan(data).subspan(begin));
     }
     StartWrite(&message_);
   }
@@ -97,19 +103,18 @@ class GrpcChannel::Call final : public grpc::ClientWriteReactor<v1::WriteKvReque
   grpc::ClientContext context_;
   v1::WriteKvRequest message_;
   v1::WriteKvResponse response_;
-  const KvStorage& storage_;
-  const std::vector<KvExtent> extents_;
-  uint64_t bytes_ = 0;
-  uint32_t extent_ = 0;  // of the next message
-  uint64_t offset_ = 0;
+  const Rows rows_;
+  KvTravel travel_;
+  KvCursor at_;  // of the next message
   absl::Mutex mutex_;
   std::optional<absl::Status> result_ ABSL_GUARDED_BY(mutex_);
   std::function<void(absl::Status)> done_ ABSL_GUARDED_BY(mutex_);
   absl::Notification ended_;
 };
 
-GrpcChannel::GrpcChannel(StagingPool& staging, v1::DecodeService::StubInterface& stub)
-    : staging_(staging), stub_(stub) {}
+GrpcChannel::GrpcChannel(StagingPool& staging, v1::DecodeService::StubInterface& stub,
+                         bool data_runs_on)
+    : staging_(staging), stub_(stub), data_runs_on_(data_runs_on) {}
 
 GrpcChannel::~GrpcChannel() {
   while (!transfers_.empty()) Close({.lease_id = transfers_.begin()->first});
@@ -125,8 +130,12 @@ absl::StatusOr<KvPlace> GrpcChannel::Open(const Grant& lease, int tokens) {
 KvTravel GrpcChannel::Write(const LeaseKey& key, int tokens) {
   Transfer& transfer = transfers_.at(key.lease_id);
   const KvPlacement placement{.slot = transfer.memory.slot, .pages = transfer.memory.pages};
-  transfer.call = std::make_unique<Call>(stub_, key, tokens, *staging_.storage,
-                                         staging_.storage->layout().Extents(placement, tokens));
+  const KvStorage& storage = *staging_.storage;
+  transfer.call =
+      std::make_unique<Call>(stub_, key, tokens,
+                             Call::Rows{.storage = storage,
+                                        .extents = storage.layout().Extents(placement, tokens),
+                                        .data_runs_on = data_runs_on_});
   return transfer.call->travel();
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// GrpcChannel: rows are computed in a staging pool of this process and travel as bytes, extent by
-// extent. Works everywhere.
+// GrpcChannel: rows are computed in a staging pool of this process and travel as bytes, in messages
+// of 1 MiB. Works everywhere.
 #pragma once
 
 #include <map>
@@ -14,8 +14,8 @@ namespace tandem {
 
 class GrpcChannel final : public KvChannel {
  public:
-  // Borrows both.
-  GrpcChannel(StagingPool& staging, v1::DecodeService::StubInterface& stub);
+  // Borrows both. Without `data_runs_on` (LinkOffer) a message ends with its extent.
+  GrpcChannel(StagingPool& staging, v1::DecodeService::StubInterface& stub, bool data_runs_on);
   ~GrpcChannel() override;
 
   v1::KvChannelKind kind() const override { return v1::KV_CHANNEL_KIND_GRPC; }
@@ -33,6 +33,7 @@ class GrpcChannel final : public KvChannel {
 
   StagingPool& staging_;
   v1::DecodeService::StubInterface& stub_;
+  const bool data_runs_on_;
   std::map<uint64_t, Transfer> transfers_;  // by lease id
 };
 

@@ -123,6 +123,36 @@ TEST(KvLayoutTest, PagesAndTheRestTogetherAreTheWhole) {
   EXPECT_EQ(parts, offsets(layout.Extents(place, 700)));
 }
 
+TEST(KvLayoutTest, RunsAreTheBytesInOrderAndNeighboursAreOne) {
+  const std::vector<KvExtent> extents = {{100, 10}, {110, 20}, {200, 30}, {150, 50}, {230, 5}};
+  KvCursor at;
+  const auto offsets = [&](uint64_t bytes) {
+    std::vector<std::pair<uint64_t, uint64_t>> out;
+    for (const KvExtent& run : TakeRuns(extents, bytes, at))
+      out.emplace_back(run.offset, run.bytes);
+    return out;
+  };
+  using Runs = std::vector<std::pair<uint64_t, uint64_t>>;
+  EXPECT_EQ(offsets(0), Runs());
+  EXPECT_EQ(offsets(4), (Runs{{100, 4}}));
+  EXPECT_EQ(offsets(30), (Runs{{104, 26}, {200, 4}}))
+      << "two extents touch, and the third is split";
+  EXPECT_EQ(at.extent, 2u);
+  EXPECT_EQ(at.offset, 4u);
+  EXPECT_EQ(offsets(26), (Runs{{204, 26}}));
+  EXPECT_EQ(at.extent, 3u);
+  EXPECT_EQ(at.offset, 0u);
+  EXPECT_EQ(offsets(1000), (Runs{{150, 50}, {230, 5}})) << "what is left";
+  EXPECT_EQ(offsets(1), Runs());
+  // A sequence's pages in a row: each layer's index rows are one run.
+  const KvLayout layout = Make(ConfigOf({4}), {.pages = 9, .slots = 1});
+  const std::vector<int32_t> pages = Iota(8, 1);
+  const auto apart = layout.Extents({.slot = 0, .pages = pages}, {.tokens = 2048, .states = false});
+  at = {};
+  EXPECT_EQ(apart.size(), 2u * 8);
+  EXPECT_EQ(TakeRuns(apart, layout.bytes(), at).size(), 8u + 1);
+}
+
 TEST(KvLayoutTest, TheHashTellsModelsApartButNotPoolSizes) {
   const ModelConfig config = ConfigOf({0, 4, 128});
   const uint64_t hash = Make(config, {.pages = 4, .slots = 1}).layout_hash();

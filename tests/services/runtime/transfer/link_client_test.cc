@@ -43,6 +43,7 @@ class Events {
   void Post(LinkEvent event) {
     absl::MutexLock lock(&mutex_);
     if (auto* down = std::get_if<LinkDown>(&event.what)) why_ = down->why;
+    if (auto* up = std::get_if<LinkUp>(&event.what)) data_runs_on_ = up->data_runs_on;
     over_ = over_ || std::holds_alternative<LinkDown>(event.what);
     events_.push_back(std::move(event));
   }
@@ -51,6 +52,11 @@ class Events {
     absl::MutexLock lock(&mutex_);
     EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&over_), absl::Seconds(20)));
     return why_;
+  }
+  // Of the link, once it is up.
+  bool data_runs_on() {
+    absl::MutexLock lock(&mutex_);
+    return data_runs_on_;
   }
   template <typename Event>
   bool WaitFor(int count = 1) {
@@ -75,6 +81,7 @@ class Events {
   absl::Mutex mutex_;
   std::vector<LinkEvent> events_;
   absl::Status why_;
+  bool data_runs_on_ = false;
   bool over_ = false;
 };
 
@@ -168,6 +175,22 @@ TEST(LinkClientTest, AnHonestPeerIsHeardToTheEnd) {
   EXPECT_TRUE(link.events.WaitFor<LeaseEnded>(50));
   EXPECT_EQ(link.events.Count<LeaseRevoked>(), 25);
   EXPECT_EQ(link.events.Count<LinkDown>(), 0);
+}
+
+TEST(LinkClientTest, WhatOneMessageOfRowsMayHoldIsAsOffered) {
+  for (const bool runs_on : {true, false}) {
+    Linked link([runs_on](Stream& stream) {
+      v1::LinkResponse offer = Offer();
+      offer.mutable_offer()->set_data_runs_on(runs_on);
+      v1::LinkRequest heard;
+      stream.Read(&heard);
+      stream.Write(offer);
+      stream.Read(&heard);
+      stream.Write(Ready());
+    });
+    ASSERT_TRUE(link.events.WaitFor<LinkUp>());
+    EXPECT_EQ(link.events.data_runs_on(), runs_on);
+  }
 }
 
 TEST(LinkClientTest, AnswersToNothingEndTheLink) {
