@@ -28,6 +28,7 @@ void Links::Joined(const LinkJoinedCommand& command) {
 void Links::Close(LinkClosedCommand command) {
   const auto it = open_.find(command.link);
   if (it == open_.end()) return command.dispose();
+  LogInfo("link-lost", {{"link", command.link}});
   NcclEnd* const nccl = it->second.nccl;
   if (nccl != nullptr) nccl->Abort();
   // Without a mapping and a communicator nobody can write any more: dead at once, as TakeDead
