@@ -62,7 +62,8 @@ void Peers::Up(Peer& peer, LinkUp up) {
     // The pool's name is the link's: a mapped pool belongs to one link.
     peer.channel = std::make_unique<SharedChannel>(staging_.id + peer.serial, std::move(up.mapped));
   } else if (up.kind == v1::KV_CHANNEL_KIND_IPC) {
-    if (copier_ == nullptr) copier_ = std::make_unique<KvCopier>(staging_.storage->backends());
+    if (copier_ == nullptr)
+      copier_ = std::make_unique<KvCopier>(staging_.storage->backends(), options_.link_timeout);
     peer.channel = std::make_unique<IpcChannel>(staging_, *copier_, std::move(up.mapped));
   } else if (up.kind == v1::KV_CHANNEL_KIND_NCCL) {
     peer.channel = std::make_unique<NcclChannel>(staging_, *peer.link);
@@ -84,6 +85,20 @@ void Peers::Up(Peer& peer, LinkUp up) {
   }
 }
 
+void Peers::GiveUp(Peer& peer, const LeaseKey& key) {
+  peer.given_up.push_back(key);
+  TendLeases(peer);
+}
+
+void Peers::TendLeases(Peer& peer) {
+  peer.channel->Tend();
+  std::erase_if(peer.given_up, [&peer](const LeaseKey& key) {
+    if (peer.channel->MayWrite(key)) return false;
+    peer.link->EndWrite(key, 0);
+    return true;
+  });
+}
+
 void Peers::Forget(LinkSerial serial) {
   const auto it = peers_.find(serial);
   if (it == peers_.end()) return;
@@ -93,9 +108,9 @@ void Peers::Forget(LinkSerial serial) {
 
 std::vector<LinkSerial> Peers::Tend(absl::Time limit) {
   std::vector<LinkSerial> out;
-  for (const auto& [serial, peer] : peers_) {
+  for (auto& [serial, peer] : peers_) {
     if (peer.channel != nullptr) {
-      peer.channel->Tend();
+      TendLeases(peer);
     } else if (peer.opened < limit) {
       out.push_back(serial);
     }

@@ -32,6 +32,7 @@ struct Peer {
   std::unique_ptr<Channel> connection;
   std::unique_ptr<v1::DecodeService::Stub> stub;
   std::unique_ptr<KvChannel> channel;  // null until the link stands
+  std::vector<LeaseKey> given_up;      // that may still be written to: it is not told of them yet
   std::unique_ptr<LinkClient> link;    // destroyed first: it posts nothing after that
 };
 
@@ -42,6 +43,7 @@ class Peers {
     v1::KvFormat kv_format;
     v1::KvChannelKind preferred = v1::KV_CHANNEL_KIND_SHARED;
     bool strict = false;
+    absl::Duration link_timeout = absl::Seconds(5);  // of a chunk's copies from GPU to GPU as well
     // host:port, or host:* for any port of a host. Empty = every endpoint.
     std::vector<std::string> allowed;
     const ModelConfig* config = nullptr;       // borrowed
@@ -66,16 +68,22 @@ class Peers {
   // The link stands: the peer gets its channel.
   void Up(Peer& peer, LinkUp up);
 
+  // A lease that was closed has no rows: the decode worker is told so once nothing is written to it
+  // any more.
+  void GiveUp(Peer& peer, const LeaseKey& key);
+
   void Forget(LinkSerial serial);
 
-  // Now and then: channels give back what they can. Returns the links that were opened before
-  // `limit` and do not stand yet.
+  // Now and then: gives back what closed leases have had to keep. Returns the links that were opened
+  // before `limit` and do not stand yet.
   std::vector<LinkSerial> Tend(absl::Time limit);
 
   // The number of standing links, by kind, in the metrics.
   void ShowLinks() const;
 
  private:
+  static void TendLeases(Peer& peer);
+
   const Options options_;
   StagingPool& staging_;
   PrefillMetrics& metrics_;

@@ -34,6 +34,7 @@ PrefillLoop::PrefillLoop(const Options& options, Parts parts)
               .kv_format = FormatOf(staging_.storage->layout()),
               .preferred = options.preferred,
               .strict = options.strict,
+              .link_timeout = options.link_timeout,
               .allowed = options.decode_workers_allowed,
               .config = &engine_.config(),
               .credentials = options.decode_credentials,
@@ -317,7 +318,7 @@ void PrefillLoop::Drop(SequenceId id, const absl::Status& status) {
       std::holds_alternative<Linking>(prompt.stage) || std::holds_alternative<Asking>(prompt.stage);
   if (peer != nullptr && peer->channel != nullptr && !asked) {
     peer->channel->Close(prompt.key);
-    if (!std::holds_alternative<Ending>(prompt.stage)) peer->link->EndWrite(prompt.key, 0);
+    if (!std::holds_alternative<Ending>(prompt.stage)) peers_.GiveUp(*peer, prompt.key);
   }
   prompt.stream->CloseNow(status);
   prompts_.erase(it);

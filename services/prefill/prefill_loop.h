@@ -4,9 +4,9 @@
 // A prompt's life, each stage a type: Linking (the link to its decode worker comes up) → Asking
 // (may we write?) → Staging (unless in place: waits for local memory) → Reading (scheduled, chunk
 // by chunk) → Handing (rows travel) → Ending (the decode worker takes the pages back). Every end,
-// good or bad, passes through Drop or Finish, which say end_write if writing had begun. While a
-// step runs, others are asked for, handed over and finished: a first token waits for no step of
-// other prompts.
+// good or bad, passes through Drop or Finish; if writing had begun, end_write is said as soon
+// as nothing writes any more. While a step runs, others are asked for, handed over and finished: a
+// first token waits for no step of other prompts.
 #pragma once
 
 #include <atomic>
@@ -54,7 +54,7 @@ class PrefillLoop {
   };
   PrefillLoop(const Options& options, Parts parts);
 
-  // Stops: ends every stream with UNAVAILABLE, and every lease's writing before that.
+  // Stops: ends every stream with UNAVAILABLE, and waits until nothing is written for a lease.
   ~PrefillLoop();
 
   // False: the loop is stopping, or full. Then the caller answers itself.

@@ -5,8 +5,7 @@
 //
 // Used by the prefill loop alone (not thread-safe); `done` of Fence comes from any thread. For one
 // lease: Open, any number of Forward steps on the place with an Advance behind each, Write, Fence,
-// Close. Close may come at any
-// time and ends whatever runs.
+// Close. Close may come at any time.
 #pragma once
 
 #include <functional>
@@ -56,9 +55,13 @@ class KvChannel {
   // `done` is called once when every byte is where it must be, or can never get there.
   virtual void Fence(const LeaseKey& key, std::function<void(absl::Status)> done) = 0;
 
-  // After this nothing is read or written for the lease, but for what the decode worker knows to be
-  // on its way: it keeps the memory until that has come.
+  // After this nothing more is begun for the lease. What runs goes on, and nobody waits for it.
   virtual void Close(const LeaseKey& key) = 0;
+  // Whether that may still write into a closed lease's memory without the decode worker's
+  // knowledge, which may hear of the lease's end only after that.
+  virtual bool MayWrite(const LeaseKey& /*key*/) const { return false; }
+  // Whether it runs for any closed lease: then the destructor waits.
+  virtual bool Closing() const { return false; }
 
   // Now and then: gives memory back that closed leases have had to keep.
   virtual void Tend() {}

@@ -13,7 +13,7 @@
 
 namespace tandem {
 
-class FakeGpu final : public kernels::FakeDevice {
+class FakeGpu : public kernels::FakeDevice {
  public:
   explicit FakeGpu(std::string name) : name_(std::move(name)) {}
 

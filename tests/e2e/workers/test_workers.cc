@@ -146,7 +146,7 @@ TestPrefill::TestPrefill(const Options& options)
                         .chunk_tokens = options.chunk_tokens},
           .preferred = options.preferred,
           .strict = options.strict,
-          .link_timeout = absl::Seconds(20),
+          .link_timeout = options.link_timeout,
           .nccl = {.port = nccl_.get(), .limit = options.nccl_limit},
           .decode_workers_allowed = options.decode_workers_allowed},
       PrefillLoop::Parts{

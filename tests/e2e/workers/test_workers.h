@@ -72,6 +72,7 @@ class TestPrefill {
     int staging_slots = 4;
     v1::KvChannelKind preferred = v1::KV_CHANNEL_KIND_SHARED;
     bool strict = false;
+    absl::Duration link_timeout = absl::Seconds(20);
     std::vector<std::string> decode_workers_allowed = {};
     kernels::Backend* backend = &kernels::HostBackend();  // of the staging pool
     Nccl* nccl = nullptr;

@@ -5,11 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "services/runtime/rpc/status.h"
 #include "tests/e2e/workers/fake_gpu.h"
+#include "tests/e2e/workers/gated_gpu.h"
 #include "tests/e2e/workers/test_workers.h"
 
 namespace tandem {
@@ -110,6 +113,45 @@ TEST(TwoGpusTest, LongPromptsArriveWholeWhateverTheChunk) {
     EXPECT_EQ(answer.prompt_logprobs, expected.prompt_logprobs) << chunk;
     EXPECT_TRUE(decode.AllFreeWithin(absl::Seconds(10)));
   }
+}
+
+// The reader of a prompt is gone while its rows stand still on their way: who goes another way does
+// not wait for them, and the decode worker keeps their pages until they are there.
+TEST(TwoGpusTest, CopiesOfACancelledPromptKeepNobodyWaiting) {
+  FakeGpu first("0000:01:00.0"), same("0000:02:00.0");
+  GatedGpu second("0000:02:00.0");
+  TestDecode apart({.backend = &first}), together({.backend = &same});
+  TestPrefill prefill({.link_timeout = absl::Minutes(10), .backend = &second});
+  const Golden golden = TinyGolden("recall");
+  ASSERT_EQ(Ask(prefill, together, AskFor(golden)).tokens, golden.answer);
+  second.Shut();
+  const absl::Cleanup open = [&second] { second.Open(); };
+  const auto reservation = Reserve(apart, static_cast<int>(golden.prompt.size()));
+  ASSERT_TRUE(reservation.ok());
+  grpc::ClientContext context;
+  v1::PrefillRequest request;
+  request.mutable_token_ids()->Add(golden.prompt.begin(), golden.prompt.end());
+  *request.mutable_sampling() = Greedy();
+  *request.mutable_reservation() = *reservation;
+  const auto reader = prefill.stub().Prefill(&context, request);
+  ASSERT_TRUE(second.AwaitOrder());
+  context.TryCancel();
+  (void)reader->Finish();
+  grpc::ClientContext release;
+  v1::ReleaseRequest given_back;
+  *given_back.mutable_reservation() = *reservation;
+  v1::ReleaseResponse ignored;
+  EXPECT_TRUE(apart.stub().Release(&release, given_back, &ignored).ok());
+  // The loop takes the cancel before it looks at this.
+  grpc::ClientContext probe;
+  SetDeadline(probe, Clock::Real().Now() + absl::Seconds(60));
+  ASSERT_EQ(prefill.stub().Prefill(&probe, v1::PrefillRequest())->Finish().error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(Ask(prefill, together, AskFor(golden)).tokens, golden.answer);
+  EXPECT_FALSE(apart.AllFreeWithin(absl::Milliseconds(100))) << "rows may still come";
+  second.Open();
+  EXPECT_TRUE(apart.AllFreeWithin(absl::Seconds(60)));
+  EXPECT_EQ(Ask(prefill, apart, AskFor(golden)).tokens, golden.answer) << "over the same link";
 }
 
 }  // namespace

@@ -4,11 +4,22 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "services/runtime/base/check.h"
+#include "services/runtime/base/clock.h"
 
 namespace tandem {
+namespace {
 
-KvCopier::KvCopier(KvStorage::Backends backends)
-    : ranks_([backends] {
+// A chunk takes a fraction of a millisecond; what takes longer leaves the processor to others.
+constexpr absl::Duration kLook = absl::Milliseconds(2);
+constexpr absl::Duration kPoll = absl::Microseconds(50);
+
+}  // namespace
+
+KvCopier::KvCopier(KvStorage::Backends backends, absl::Duration limit)
+    : limit_(limit),
+      ranks_([backends] {
         std::vector<Rank> ranks;
         for (kernels::Backend* backend : backends) {
           ranks.push_back({.backend = backend, .stream = backend->MakeStream()});
@@ -46,11 +57,26 @@ absl::Status KvCopier::Execute(const Order& order) {
   }
   absl::Status status;
   for (Rank& rank : ranks_) {
-    if (rank.backend->Synchronize(rank.stream) || !status.ok()) continue;
+    Await(rank);
+    if (rank.stream.ok() || !status.ok()) continue;
     status =
         absl::UnavailableError(absl::StrCat("copy to the decode worker: ", rank.stream.error()));
   }
   return status;
+}
+
+void KvCopier::Await(Rank& rank) const {
+  const auto finished = [&rank] { return rank.backend->Finished(rank.stream); };
+  const absl::Time begin = Clock::Real().Now();
+  if (LookFor(kLook, finished)) return;
+  while (!finished()) {
+    if (Clock::Real().Now() - begin > limit_) {
+      CheckFailed(__FILE__, __LINE__,
+                  absl::StrCat("copies to a decode worker: ", rank.backend->Describe(),
+                               " has not done them within ", absl::FormatDuration(limit_)));
+    }
+    absl::SleepFor(kPoll);
+  }
 }
 
 }  // namespace tandem

@@ -3,8 +3,9 @@
 // engine's steps. One a prefill worker, for all its links.
 //
 // Orders are done one after another, as they came. `done` is called once an order, from the
-// thread, when its last byte has arrived or an error says that it never may. The destructor ends
-// what was ordered first. Thread-safe.
+// thread, when its last byte has arrived or an error says that it never may. Copies that take
+// longer than `limit` never end, and nothing but the process's end stops them from writing: so they
+// end it, with one line. The destructor ends what was ordered first. Thread-safe.
 #pragma once
 
 #include <atomic>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "services/runtime/base/bounded_queue.h"
 #include "services/runtime/base/thread.h"
 #include "services/runtime/kv/kv_copies.h"
@@ -21,8 +23,8 @@ namespace tandem {
 
 class KvCopier {
  public:
-  // Each rank's; they outlive the copier.
-  explicit KvCopier(KvStorage::Backends backends);
+  // Each rank's; they outlive the copier. `limit` is an order's.
+  KvCopier(KvStorage::Backends backends, absl::Duration limit);
   ~KvCopier();
   KvCopier(const KvCopier&) = delete;
   KvCopier& operator=(const KvCopier&) = delete;
@@ -46,6 +48,10 @@ class KvCopier {
     kernels::Backend* backend = nullptr;
     kernels::Stream stream;
   };
+  // Ends the process if it waits in vain.
+  void Await(Rank& rank) const;
+
+  const absl::Duration limit_;
   std::vector<Rank> ranks_;
   // Its producers have one order a chunk of a prompt that was admitted.
   BoundedQueue<Order> orders_{1};

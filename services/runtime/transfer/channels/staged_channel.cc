@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/runtime/transfer/channels/staged_channel.h"
 
+#include "absl/algorithm/container.h"
 #include "services/runtime/base/check.h"
 #include "services/runtime/base/status_macros.h"
 
@@ -103,11 +104,16 @@ void StagedChannel::Close(const LeaseKey& key) {
   if (it == transfers_.end()) return;
   it->second->cancelled_ = true;
   GiveUp(key);
-  std::unique_ptr<Transfer> transfer = std::move(it->second);
+  closed_.push_back(std::move(it->second));
   transfers_.erase(it);
-  if (!PeerKeepsLease()) return End(std::move(transfer));
-  closed_.push_back(std::move(transfer));
   Tend();
+}
+
+bool StagedChannel::MayWrite(const LeaseKey& key) const {
+  return !PeerKeepsLease() &&
+         absl::c_any_of(closed_, [&key](const std::unique_ptr<Transfer>& transfer) {
+           return transfer->lease().key == key;
+         });
 }
 
 void StagedChannel::CloseAll() {

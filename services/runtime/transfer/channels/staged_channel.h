@@ -40,6 +40,8 @@ class StagedChannel : public KvChannel {
   KvTravel Write(const LeaseKey& key, int tokens) override;
   void Fence(const LeaseKey& key, std::function<void(absl::Status)> done) override;
   void Close(const LeaseKey& key) override;
+  bool MayWrite(const LeaseKey& key) const override;
+  bool Closing() const override { return !closed_.empty(); }
   void Tend() override;
 
  protected:
@@ -87,8 +89,7 @@ class StagedChannel : public KvChannel {
   virtual void Send(Transfer& transfer, const KvPart& part) = 0;
   // One is closed: what it ordered and has not begun ends at once.
   virtual void GiveUp(const LeaseKey& /*key*/) {}
-  // Whether the decode worker keeps a lease for as long as such orders run. Then nobody waits for
-  // them here: they may take as long as the other side is silent.
+  // Whether the decode worker keeps a lease for as long as such orders run, whatever it is told.
   virtual bool PeerKeepsLease() const { return false; }
 
  private:

@@ -103,7 +103,7 @@ TEST(HandOverCudaTest, ByIpc) {
   ASSERT_TRUE(mapped.ok()) << mapped.status();
   EXPECT_EQ((*mapped)->near(), Gpus() == 1);
   std::cout << "ipc " << (Gpus() == 1 ? "within one GPU" : "between two GPUs") << "\n";
-  KvCopier copier(prefill.backends);
+  KvCopier copier(prefill.backends, absl::Seconds(20));
   const std::atomic<bool> cancelled = false;
   const Place from = Staged();
   HandOver("ipc", decode, [&](bool scattered, bool rest) {
