@@ -5,6 +5,7 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "services/runtime/base/log.h"
 #include "services/runtime/transfer/channels/ipc_channel.h"
@@ -45,6 +46,7 @@ Peer& Peers::Reach(const std::string& endpoint, uint64_t incarnation, absl::Time
                                             .kv_format = options_.kv_format,
                                             .preferred = options_.preferred,
                                             .strict = options_.strict,
+                                            .limit = options_.link_timeout,
                                             .config = options_.config,
                                             .backends = staging_.storage->backends(),
                                             .nccl = options_.nccl,
@@ -103,19 +105,28 @@ void Peers::Forget(LinkSerial serial) {
   const auto it = peers_.find(serial);
   if (it == peers_.end()) return;
   metrics_.SetLink({.peer = it->second.endpoint, .transport = "", .state = {}});
-  peers_.erase(it);
+  it->second.link->Cancel();
+  forgotten_.insert(peers_.extract(it));
 }
 
-std::vector<LinkSerial> Peers::Tend(absl::Time limit) {
-  std::vector<LinkSerial> out;
+std::vector<LinkEvent> Peers::Tend(absl::Time now) {
+  std::vector<LinkEvent> late;
   for (auto& [serial, peer] : peers_) {
     if (peer.channel != nullptr) {
       TendLeases(peer);
-    } else if (peer.opened < limit) {
-      out.push_back(serial);
+    } else if (now - peer.opened > options_.link_timeout) {
+      LinkEvent& event = late.emplace_back();
+      event.link = serial;
+      event.what.emplace<LinkDown>().why = absl::DeadlineExceededError(
+          absl::StrCat("not up within ", absl::FormatDuration(options_.link_timeout)));
     }
   }
-  return out;
+  std::erase_if(forgotten_, [](const auto& entry) {
+    const auto& [serial, peer] = entry;
+    if (peer.channel != nullptr) peer.channel->Tend();
+    return peer.link->Ended() && (peer.channel == nullptr || !peer.channel->Closing());
+  });
+  return late;
 }
 
 void Peers::ShowLinks() const {

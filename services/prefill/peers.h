@@ -3,7 +3,9 @@
 // thread-safe.
 //
 // A link is opened at the first request that names its decode worker and kept. One that breaks, is
-// refused or does not stand in time is forgotten: the next request opens a new one.
+// refused or does not stand in time is forgotten: the next request opens a new one. Nobody waits
+// for what a forgotten one has begun; its memory stays until that is over. What a GPU does not do
+// within `link_timeout` ends the process.
 #pragma once
 
 #include <functional>
@@ -43,7 +45,7 @@ class Peers {
     v1::KvFormat kv_format;
     v1::KvChannelKind preferred = v1::KV_CHANNEL_KIND_SHARED;
     bool strict = false;
-    absl::Duration link_timeout = absl::Seconds(5);  // of a chunk's copies from GPU to GPU as well
+    absl::Duration link_timeout = absl::Seconds(5);
     // host:port, or host:* for any port of a host. Empty = every endpoint.
     std::vector<std::string> allowed;
     const ModelConfig* config = nullptr;       // borrowed
@@ -74,9 +76,9 @@ class Peers {
 
   void Forget(LinkSerial serial);
 
-  // Now and then: gives back what closed leases have had to keep. Returns the links that were opened
-  // before `limit` and do not stand yet.
-  std::vector<LinkSerial> Tend(absl::Time limit);
+  // Now and then: gives back what closed leases and forgotten links have had to keep. Returns the
+  // ends of links that have not come to stand in time.
+  std::vector<LinkEvent> Tend(absl::Time now);
 
   // The number of standing links, by kind, in the metrics.
   void ShowLinks() const;
@@ -89,6 +91,7 @@ class Peers {
   PrefillMetrics& metrics_;
   std::unique_ptr<KvCopier> copier_;  // from the first link on that needs it
   std::map<LinkSerial, Peer> peers_;
+  std::map<LinkSerial, Peer> forgotten_;
   LinkSerial next_serial_ = 1;
 };
 

@@ -325,11 +325,7 @@ void PrefillLoop::Drop(SequenceId id, const absl::Status& status) {
 }
 
 void PrefillLoop::Tend(absl::Time now) {
-  for (const LinkSerial serial : peers_.Tend(now - options_.link_timeout)) {
-    LinkDown late{.why = absl::DeadlineExceededError(
-                      absl::StrCat("not up within ", absl::FormatDuration(options_.link_timeout)))};
-    On(*peers_.Find(serial), late);
-  }
+  for (LinkEvent& late : peers_.Tend(now)) Handle(late);
   // Oldest first: the ids rise.
   std::vector<SequenceId> waiting;
   for (const auto& [id, prompt] : prompts_) {

@@ -8,10 +8,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
+#include "services/runtime/base/check.h"
+#include "services/runtime/base/clock.h"
 #include "services/runtime/base/status_macros.h"
 #include "services/runtime/config/duration.h"
 #include "services/runtime/rpc/status.h"
 #include "services/runtime/transfer/nccl/nccl_parts.h"
+#include "services/runtime/transfer/offered_pool.h"
 #include "services/runtime/transfer/outbox.h"
 
 namespace tandem {
@@ -36,7 +39,24 @@ class LinkClient::Reactor final
 
   ~Reactor() override {
     Close();
-    done_.WaitForNotification();
+    while (!done_.WaitForNotificationWithTimeout(options_.limit)) CheckSelfTest();
+  }
+
+  void Close(bool cancel = true) {
+    if (!outbox_.Close()) return;
+    {
+      absl::MutexLock lock(&mutex_);
+      closed_ = Clock::Real().Now();
+      if (end_ != nullptr) end_->Abort();
+    }
+    if (cancel) context_.TryCancel();
+    RemoveHold();
+  }
+
+  bool Ended() {
+    if (done_.HasBeenNotified()) return end_ == nullptr || end_->Over();
+    CheckSelfTest();
+    return false;
   }
 
   void BeginWrite(const LeaseKey& key) {
@@ -97,15 +117,13 @@ class LinkClient::Reactor final
     options_.post({.link = options_.serial, .what = std::move(event)});
   }
 
-  void Close(bool cancel = true) {
-    if (!outbox_.Close()) return;
-    {
-      absl::MutexLock lock(&mutex_);
-      closed_ = true;
-      if (end_ != nullptr) end_->Abort();
-    }
-    if (cancel) context_.TryCancel();
-    RemoveHold();
+  // No call of ours comes back from a GPU that hangs, and its memory cannot be unmapped.
+  void CheckSelfTest() {
+    absl::MutexLock lock(&mutex_);
+    if (!testing_ || Clock::Real().Now() - closed_ < options_.limit) return;
+    CheckFailed(__FILE__, __LINE__,
+                absl::StrCat("link to a decode worker: the self-test in its memory still runs ",
+                             absl::FormatDuration(options_.limit), " after it was given up"));
   }
 
   void Handle(const v1::LinkResponse& response) {
@@ -181,13 +199,17 @@ class LinkClient::Reactor final
     const v1::KvChannelKind preferred = options_.preferred;
     if (preferred == v1::KV_CHANNEL_KIND_GRPC) return;
     if (preferred != v1::KV_CHANNEL_KIND_NCCL) {
-      const absl::Status mapped = Map(offer);
+      testing_ = true;
+      absl::StatusOr<std::unique_ptr<KvStorage>> mapped =
+          MapOffer(offer, *options_.config, options_.backends);
+      testing_ = false;
       if (mapped.ok()) {
+        mapped_ = *std::move(mapped);
         kind_ = mapped_->near() ? preferred : v1::KV_CHANNEL_KIND_IPC;
         if (kind_ != preferred) downgrade_reason_ = "the decode worker's pool is on another GPU";
         return;
       }
-      downgrade_reason_ = std::string(mapped.message());
+      downgrade_reason_ = std::string(mapped.status().message());
     }
     if (const absl::Status begun = BeginNccl(offer); !begun.ok()) AddReason(begun.message());
   }
@@ -205,7 +227,7 @@ class LinkClient::Reactor final
       return absl::FailedPreconditionError("nccl: the offer has no pattern for each copy");
     const int senders = std::min(options_.nccl.port->ranks(), copies);
     absl::MutexLock lock(&mutex_);
-    if (closed_) return absl::CancelledError("nccl: the link is over");
+    if (closed_ < absl::InfiniteFuture()) return absl::CancelledError("nccl: the link is over");
     kind_ = v1::KV_CHANNEL_KIND_NCCL;
     end_ = std::make_unique<NcclEnd>(NcclEnd::Options{
         .port = options_.nccl.port,
@@ -255,34 +277,6 @@ class LinkClient::Reactor final
     Close();
   }
 
-  // Maps the offered pool and proves that both sides see the same bytes.
-  absl::Status Map(const v1::LinkOffer& offer) {
-    if (offer.shm_name().empty())
-      return absl::NotFoundError("the decode worker offers no shared memory");
-    ASSIGN_OR_RETURN(
-        const KvLayout layout,
-        KvLayout::Create(*options_.config, {.pages = static_cast<int>(offer.pages()),
-                                            .slots = static_cast<int>(offer.slots())}));
-    const KvStorage::Offer offered = {
-        .name = offer.shm_name(),
-        .copies = std::max(static_cast<int>(offer.copies()), 1),
-        .gpu_memory = {offer.gpu_memory().begin(), offer.gpu_memory().end()},
-        .mapper_id = offer.link_id()};
-    if (offer.pool_offset() != KvStorage::kPoolOffset ||
-        offer.shm_bytes() != KvStorage::ObjectBytes(layout, offered) ||
-        offer.test_offset() != KvStorage::TestOffset(offer.link_id())) {
-      return absl::FailedPreconditionError("the offered pool has other sizes than its layout");
-    }
-    ASSIGN_OR_RETURN(mapped_, KvStorage::OpenShared(layout, offered, options_.backends));
-    if (mapped_->ReadTest(offer.link_id()) != offer.test_pattern()) {
-      mapped_.reset();
-      return absl::DataLossError(
-          "self-test: the mapped memory does not hold the decode worker's pattern");
-    }
-    mapped_->WriteTest(offer.link_id(), Inverted(offer.test_pattern()));
-    return absl::OkStatus();
-  }
-
   void OnReady(const v1::LinkReady& ready) {
     phase_ = Phase::kLeases;
     const bool by_nccl = kind_ == v1::KV_CHANNEL_KIND_NCCL;
@@ -330,7 +324,8 @@ class LinkClient::Reactor final
   std::atomic<int64_t> begun_ = 0;  // leases from begin_write to ended
   NcclParts parts_;
   absl::Mutex mutex_;
-  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  std::atomic<bool> testing_ = false;  // maps the pool, and touches it
+  absl::Time closed_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
   absl::Status nccl_status_ ABSL_GUARDED_BY(mutex_);
   bool nccl_counts_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Notification done_;
@@ -360,6 +355,14 @@ void LinkClient::SendPart(const LinkPart& part, NcclEnd::Order order) {
 
 void LinkClient::GiveUpParts(const LeaseKey& key) {
   reactor_->GiveUpParts(key);
+}
+
+void LinkClient::Cancel() {
+  reactor_->Close();
+}
+
+bool LinkClient::Ended() const {
+  return reactor_->Ended();
 }
 
 }  // namespace tandem

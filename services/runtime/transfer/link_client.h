@@ -6,7 +6,9 @@
 // or LinkDown first, LinkDown last. `post` must not block. A decode worker that says more than it
 // was asked ends the link, so events that wait are bounded by leases that are begun. With kind NCCL
 // the link's communicator is this client's: whichever of the two ends, ends the other. All but Open
-// may be called from any thread. The destructor cancels the stream and waits for its end.
+// may be called from any thread. The destructor cancels the stream and waits for its end. A
+// self-test that still runs `limit` after the stream was cancelled hangs in a GPU's driver: it ends
+// the process, with one line, as soon as Ended or the destructor looks.
 #pragma once
 
 #include <functional>
@@ -39,7 +41,8 @@ class LinkClient {
     uint64_t peer_incarnation = 0;  // of the decode worker that is meant
     v1::KvFormat kv_format;
     v1::KvChannelKind preferred = v1::KV_CHANNEL_KIND_SHARED;
-    bool strict = false;                                 // a downgrade is an error
+    bool strict = false;  // a downgrade is an error
+    absl::Duration limit = absl::Seconds(5);
     const ModelConfig* config = nullptr;                 // borrowed
     KvStorage::Backends backends = KvStorage::OnHost();  // where prompts are computed; borrowed
     NcclUse nccl;
@@ -60,6 +63,10 @@ class LinkClient {
   void SendPart(const LinkPart& part, NcclEnd::Order order);
   // Parts of the lease that have no answer yet are done now; nobody reads their rows.
   void GiveUpParts(const LeaseKey& key);
+  // Cancels the stream; does not wait.
+  void Cancel();
+  // Whether it is over, and the communicator with it: then the destructor does not wait.
+  bool Ended() const;
 
  private:
   class Reactor;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
@@ -16,6 +17,7 @@
 #include "services/runtime/rpc/channel.h"
 #include "services/runtime/rpc/status.h"
 #include "tests/e2e/workers/fake_gpu.h"
+#include "tests/e2e/workers/gated_gpu.h"
 #include "tests/e2e/workers/test_workers.h"
 #include "tests/services/runtime/transfer/nccl/fake_nccl.h"
 
@@ -246,6 +248,38 @@ TEST_F(NcclTest, ADecodeWorkerThatGoesAwayMidwayEndsTheTransfer) {
   nccl_.stuck = false;
   TestDecode next(Decode());
   EXPECT_EQ(Ask(prefill, next, AskFor(golden)).tokens, golden.answer);
+}
+
+// Its messages wait on this side's GPU as long as they may: nobody else has to.
+TEST_F(NcclTest, ADecodeWorkerThatGoesAwayWhileItsQueueStandsKeepsNobodyWaiting) {
+  GatedGpu gated("0000:02:00.0");
+  auto decode = std::make_unique<TestDecode>(Decode());
+  TestDecode other({.shared = false});
+  TestPrefill::Options options = Prefill();
+  options.strict = false;
+  options.backend = &gated;
+  options.nccl_limit = absl::Minutes(1);
+  TestPrefill prefill(options);
+  const Golden golden = TinyGolden("who");
+  ASSERT_EQ(Ask(prefill, *decode, AskFor(golden)).tokens, golden.answer);
+  ASSERT_EQ(Ask(prefill, other, AskFor(golden)).tokens, golden.answer);
+  const auto reservation = Reserve(*decode, 1300);
+  ASSERT_TRUE(reservation.ok());
+  gated.Shut();
+  const absl::Cleanup open = [&gated] { gated.Open(); };
+  absl::Status result;
+  {
+    const Thread client("client",
+                        [&] { result = tandem::Prefill(prefill, Long(), *reservation).status(); });
+    EXPECT_TRUE(gated.AwaitOrder());
+    decode.reset();
+  }
+  EXPECT_EQ(result.code(), absl::StatusCode::kUnavailable) << result;
+  grpc::ClientContext probe;
+  SetDeadline(probe, Clock::Real().Now() + absl::Seconds(30));
+  ASSERT_EQ(prefill.stub().Prefill(&probe, v1::PrefillRequest())->Finish().error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(Ask(prefill, other, AskFor(golden)).tokens, golden.answer);
 }
 
 TEST_F(NcclTest, APrefillWorkerThatGoesAwayMidwayLeavesNoPage) {

@@ -92,6 +92,7 @@ void NcclEnd::Run() {
   for (const Order& order : given_up) order.done(status);
   ended_ = left;
   if (joined && !aborted_) options_.lost(status);
+  over_ = true;
 }
 
 absl::Status NcclEnd::Await(const std::function<absl::StatusOr<bool>()>& done) {

@@ -60,6 +60,8 @@ class NcclEnd {
   void Abort();
   // No GPU works on an order of this end any more, and none ever will.
   bool Ended() const { return ended_; }
+  // The thread has nothing more to do: the destructor does not wait.
+  bool Over() const { return over_; }
 
  private:
   void Run();
@@ -87,6 +89,7 @@ class NcclEnd {
   BoundedQueue<Order> orders_{1};  // its producers have one order a chunk of a prompt
   std::atomic<bool> aborted_ = false;
   std::atomic<bool> ended_ = false;
+  std::atomic<bool> over_ = false;
   Thread thread_;  // last: it uses all of the above
 };
 
