@@ -59,7 +59,8 @@ void PrefillLoop::Run() {
     for (PrefillEvent& event : events_.PopAll(ready ? absl::ZeroDuration() : kIdleWait)) {
       std::visit([this](auto& what) { Handle(what); }, event);
     }
-    Tend(Clock::Real().Now());
+    for (LinkEvent& late : peers_.Tend(Clock::Real().Now())) Handle(late);
+    BeginWaiting();
     if (!running_.has_value()) BeginStep();
     PublishState(Clock::Real().Now());
   }
@@ -165,7 +166,7 @@ void PrefillLoop::On(Peer& peer, LeaseVerdict& verdict) {
   if (!verdict.memory.has_value())
     return Drop(it->first, LeaseLost("the decode worker does not know the reservation any more"));
   it->second.stage = Staging{.memory = *std::move(verdict.memory), .since = Clock::Real().Now()};
-  Begin(it->first, it->second, peer);
+  BeginWaiting();
 }
 
 void PrefillLoop::Begin(SequenceId id, Prompt& prompt, Peer& peer) {
@@ -188,6 +189,23 @@ void PrefillLoop::Begin(SequenceId id, Prompt& prompt, Peer& peer) {
   const PoolId pool = place->pool;
   prompt.stage = Reading{.place = *std::move(place)};
   scheduler_.Submit(id, tokens, pool);
+}
+
+void PrefillLoop::BeginWaiting() {
+  // Oldest first: the ids rise.
+  std::vector<SequenceId> waiting;
+  for (const auto& [id, prompt] : prompts_) {
+    if (std::holds_alternative<Staging>(prompt.stage)) waiting.push_back(id);
+  }
+  bool full = false;
+  for (const SequenceId id : waiting) {
+    Prompt& prompt = prompts_.at(id);
+    Peer& peer = *peers_.Find(prompt.link);
+    if (full && peer.channel->kind() != v1::KV_CHANNEL_KIND_SHARED) continue;
+    Begin(id, prompt, peer);
+    const auto it = prompts_.find(id);
+    full = full || (it != prompts_.end() && std::holds_alternative<Staging>(it->second.stage));
+  }
 }
 
 void PrefillLoop::On(Peer& peer, LeaseRevoked& revoked) {
@@ -322,19 +340,6 @@ void PrefillLoop::Drop(SequenceId id, const absl::Status& status) {
   }
   prompt.stream->CloseNow(status);
   prompts_.erase(it);
-}
-
-void PrefillLoop::Tend(absl::Time now) {
-  for (LinkEvent& late : peers_.Tend(now)) Handle(late);
-  // Oldest first: the ids rise.
-  std::vector<SequenceId> waiting;
-  for (const auto& [id, prompt] : prompts_) {
-    if (std::holds_alternative<Staging>(prompt.stage)) waiting.push_back(id);
-  }
-  for (const SequenceId id : waiting) {
-    Prompt& prompt = prompts_.at(id);
-    Begin(id, prompt, *peers_.Find(prompt.link));
-  }
 }
 
 void PrefillLoop::PublishState(absl::Time now) {

@@ -126,6 +126,9 @@ class PrefillLoop {
   void Ask(Prompt& prompt, Peer& peer);
   // From Staging: memory on the channel, then the schedule; or no change.
   void Begin(SequenceId id, Prompt& prompt, Peer& peer);
+  // So for all that are there, in order of arrival: behind one that waits for staging memory only
+  // those go on that need none, or a long prompt would wait for as long as short ones come.
+  void BeginWaiting();
   void BeginStep();
   // Waits for the step that runs, if one does, and takes its results.
   void EndStep();
@@ -138,7 +141,6 @@ class PrefillLoop {
   void Finish(SequenceId id);
   Prompts::iterator Find(const Peer& peer, const LeaseKey& key);
 
-  void Tend(absl::Time now);
   bool Busy() const { return scheduler_.running() + scheduler_.waiting() > 0; }
   void PublishState(absl::Time now);
   void PublishQueues(absl::Time now);
