@@ -4,7 +4,8 @@
 // numbers are the same to the bit for every chunk size and channel kind, whatever the ranks of the
 // workers. Method: golden_tiny.json and golden_random_a.json, and shapes/ for other sizes; the
 // log-probabilities of all prompt tokens and of greedy decoding. In services_cuda_test the workers
-// compute on the GPUs that there are, where equality is within the tolerances.
+// compute on the GPUs that there are, where equality is within the tolerances, and to the bit with
+// CUDA graphs and without.
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -52,6 +53,7 @@ struct Setting {
   std::vector<int> prefill_gpus = {0};
   std::vector<int> decode_gpus = {0};
   bool one_copy = false;  // of the weights
+  bool graphs = true;     // of CUDA
 };
 
 // |differences of log-probabilities|
@@ -121,7 +123,18 @@ void CheckAnswer(const Outcome& outcome, const nlohmann::json& golden, const Tol
 std::ostream& operator<<(std::ostream& out, const Setting& setting) {
   return out << setting.shape.name << " chunk " << setting.chunk << " " << setting.kind
              << ", ranks " << setting.prefill_ranks << " and " << setting.decode_ranks
-             << (setting.one_copy ? ", one copy of the weights" : "");
+             << (setting.one_copy ? ", one copy of the weights" : "")
+             << (setting.graphs ? "" : ", without graphs");
+}
+
+// Of whose answers the bits are one's own. A GPU's sums depend on how many tokens a step has; there
+// only graphs must not matter.
+std::string BitsOf(const Setting& setting) {
+  const std::string ranks = absl::StrCat(setting.prefill_ranks, " ", setting.decode_ranks);
+  if (!kClusterOnGpu) return absl::StrCat(setting.shape.golden, " ", ranks);
+  return absl::StrCat(setting.shape.golden, " ", ranks, " ", setting.chunk, setting.kind, " ",
+                      absl::StrJoin(setting.prefill_gpus, ","), " ",
+                      absl::StrJoin(setting.decode_gpus, ","), " ", setting.one_copy);
 }
 
 // Where a test's time goes.
@@ -137,7 +150,7 @@ class Stopwatch {
 
 class GoldenTest : public ::testing::TestWithParam<Setting> {};
 
-// The first setting of a checkpoint, for the others to be equal to.
+// The first setting of those that BitsOf puts together, for the others to be equal to.
 std::map<std::string, Outcome>& FirstSeen() {
   static auto* const kSeen = new std::map<std::string, Outcome>();
   return *kSeen;
@@ -155,7 +168,8 @@ TEST_P(GoldenTest, EveryPromptIsAnsweredAsTheReleasedCodeDoes) {
                    .one_copy = setting.one_copy,
                    .prefill_extra = absl::StrCat(
                        "chunk_tokens: ", setting.chunk, " kv_channel: KV_CHANNEL_POLICY_STRICT",
-                       " kv_channel_kind: KV_CHANNEL_KIND_", setting.kind)});
+                       " kv_channel_kind: KV_CHANNEL_KIND_", setting.kind),
+                   .worker_extra = setting.graphs ? "" : "cuda_graphs: CUDA_GRAPHS_OFF"});
   ASSERT_TRUE(cluster.WaitReady(absl::Seconds(60)).ok()) << cluster.log("prefill-0");
   watch.Say("ready");
   const nlohmann::json cases = LoadCases(shape.golden);
@@ -167,11 +181,8 @@ TEST_P(GoldenTest, EveryPromptIsAnsweredAsTheReleasedCodeDoes) {
     std::cout << setting << " " << name << "\n";
     CheckPrompt(outcome, golden, shape.tolerance);
     CheckAnswer(outcome, golden, shape.tolerance, answers);
-    // A GPU's sums depend on how many tokens a step has.
-    if (kClusterOnGpu) continue;
-    const std::string bits_of =
-        absl::StrCat(shape.golden, name, " ", setting.prefill_ranks, " ", setting.decode_ranks);
-    const auto [first, fresh] = FirstSeen().try_emplace(bits_of, outcome);
+    const auto [first, fresh] =
+        FirstSeen().try_emplace(absl::StrCat(BitsOf(setting), " ", name), outcome);
     EXPECT_EQ(outcome.prompt_logprobs, first->second.prompt_logprobs) << name;
     EXPECT_EQ(outcome.only().tokens, first->second.only().tokens) << name;
     EXPECT_EQ(outcome.only().logprobs, first->second.only().logprobs) << name;
@@ -270,6 +281,8 @@ std::vector<Setting> Settings() {
                    .decode_ranks = ranks,
                    .one_copy = true});
   }
+  if (kClusterOnGpu)
+    out.push_back({.shape = shapes[0], .chunk = 64, .kind = "SHARED", .graphs = false});
   const size_t gpus = kClusterOnGpu ? kernels::ListGpus().gpus.size() : 0;
   for (const int shape : {0, 1}) AddGpus(shapes[shape], gpus, out);
   return out;
@@ -287,6 +300,7 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenTest, ::testing::ValuesIn(Settings()), [](co
                     absl::StrJoin(setting.decode_gpus, ""));
   }
   if (setting.one_copy) name += "OneCopy";
+  if (!setting.graphs) name += "NoGraphs";
   return name;
 });
 

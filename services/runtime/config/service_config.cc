@@ -78,6 +78,8 @@ void ApplyWorkerDefaults(v1::WorkerConfig& worker) {
   if (!worker.has_tensor_parallel()) worker.set_tensor_parallel(1);
   if (worker.device() == v1::DEVICE_CUDA) {
     if (!worker.has_gpu() && worker.gpus().empty()) worker.set_gpu(0);
+    if (worker.cuda_graphs() == v1::CUDA_GRAPHS_UNSPECIFIED)
+      worker.set_cuda_graphs(v1::CUDA_GRAPHS_ON);
   } else if (worker.kernels() == v1::KERNELS_UNSPECIFIED) {
     worker.set_kernels(v1::KERNELS_CPU);
   }
@@ -161,8 +163,12 @@ void CheckDevice(const v1::WorkerConfig& worker, FieldCheck& check) {
     if (worker.engine() == v1::ENGINE_SIM)
       check.Fail("device", "DEVICE_CUDA is for engine: ENGINE_MODEL only");
     check.InRange("gpu", worker.gpu(), {.min = 0, .max = 1023});
+    if (!v1::CudaGraphs_IsValid(worker.cuda_graphs()))
+      check.Fail("cuda_graphs", "are neither on nor off");
   } else if (worker.has_gpu() || !worker.gpus().empty()) {
     check.Fail(worker.has_gpu() ? "gpu" : "gpus", "is for device: DEVICE_CUDA only");
+  } else if (worker.cuda_graphs() != v1::CUDA_GRAPHS_UNSPECIFIED) {
+    check.Fail("cuda_graphs", "is for device: DEVICE_CUDA only");
   }
   CheckRanks(worker, check);
 }

@@ -116,10 +116,16 @@ absl::StatusOr<std::unique_ptr<RankGroup>> GroupOf(const v1::WorkerConfig& confi
   return std::make_unique<HostGroup>(table, HostGroup::Options{.ranks = ranks});
 }
 
+struct EngineParts {
+  const v1::WorkerConfig& config;
+  const std::vector<kernels::KernelSet>& kernels;
+  const WorkerEngineOptions& options;
+};
+
 // The engine of all that the worker holds by now.
 absl::StatusOr<std::unique_ptr<Engine>> EngineOf(const WorkerEngine& worker,
-                                                 const std::vector<kernels::KernelSet>& kernels,
-                                                 const WorkerEngineOptions& options) {
+                                                 const EngineParts& parts) {
+  const auto& [config, kernels, options] = parts;
   const ModelConfig& model = worker.loaded[0]->config();
   const int count = static_cast<int>(kernels.size());
   std::vector<TensorParallelEngine::Rank> ranks;
@@ -129,7 +135,7 @@ absl::StatusOr<std::unique_ptr<Engine>> EngineOf(const WorkerEngine& worker,
                      ModelEngine::Create({.config = worker.loaded[r]->shard_config(),
                                           .weights = worker.loaded[r]->weights(),
                                           .kernels = kernels[r],
-                                          .record = options.record,
+                                          .record = config.cuda_graphs() != v1::CUDA_GRAPHS_OFF,
                                           .communicator = communicator,
                                           .sums_mlps = CutsMlps(model, {.rank = r, .ranks = count}),
                                           .draws = r == 0},
@@ -160,7 +166,8 @@ absl::StatusOr<WorkerEngine> MakeWorkerEngine(const v1::WorkerConfig& config,
                                       {.devices = GpusOf(config),
                                        .dim = model.hidden_size,
                                        .most_tokens = options.tokens_per_step}));
-  ASSIGN_OR_RETURN(out.engine, EngineOf(out, kernels, options));
+  ASSIGN_OR_RETURN(out.engine,
+                   EngineOf(out, {.config = config, .kernels = kernels, .options = options}));
   return out;
 }
 

@@ -33,7 +33,6 @@ struct WorkerEngineOptions {
   int tokens_per_step = 0;     // at most
   int chunks_per_step = 0;
   std::optional<int64_t> pool_tokens;  // what the pool holds; absent = another process's
-  bool record = true;                  // replay decode steps, where the device can
 };
 
 // Loads the checkpoint, all ranks' parts at once, or for ENGINE_SIM its config.json alone. Errors:

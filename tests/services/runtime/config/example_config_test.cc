@@ -36,6 +36,7 @@ const std::set<std::string>& UnsetByDefault() {
   static const auto* const fields = new std::set<std::string>{"context_tokens_max",
                                                               "decode_workers_allowed",
                                                               "gpu",
+                                                              "cuda_graphs",
                                                               "sim",
                                                               "tls",
                                                               "worker_tls",

@@ -166,6 +166,10 @@ TEST(ServiceConfigTest, AGpuWorkerComputesAModel) {
   const auto gpu = load("device: DEVICE_CUDA");
   ASSERT_TRUE(gpu.ok()) << gpu.status();
   EXPECT_EQ(gpu->worker().gpu(), 0U);
+  EXPECT_EQ(gpu->worker().cuda_graphs(), v1::CUDA_GRAPHS_ON);
+  EXPECT_EQ(load("device: DEVICE_CUDA cuda_graphs: CUDA_GRAPHS_OFF")->worker().cuda_graphs(),
+            v1::CUDA_GRAPHS_OFF);
+  EXPECT_EQ(load("")->worker().cuda_graphs(), v1::CUDA_GRAPHS_UNSPECIFIED);
   EXPECT_EQ(load("")->worker().device(), v1::DEVICE_CPU);
   EXPECT_EQ(load("")->worker().tensor_parallel(), 1U);
   const auto two = load("device: DEVICE_CUDA tensor_parallel: 2 gpus: [3, 1]");
@@ -177,6 +181,8 @@ TEST(ServiceConfigTest, AGpuWorkerComputesAModel) {
       {"gpu: 1", {"worker.gpu", "DEVICE_CUDA only"}},
       {"device: DEVICE_CUDA gpu: 1024", {"worker.gpu", "0 to 1023", "1024"}},
       {"gpus: 1", {"worker.gpus", "DEVICE_CUDA only"}},
+      {"cuda_graphs: CUDA_GRAPHS_ON", {"worker.cuda_graphs", "DEVICE_CUDA only"}},
+      {"device: DEVICE_CUDA cuda_graphs: 9", {"worker.cuda_graphs", "neither on nor off"}},
       {"device: DEVICE_CUDA gpu: 0 gpus: 0", {"worker.gpus", "instead of gpu"}},
       {"device: DEVICE_CUDA gpus: [0, 1]", {"worker.gpus", "tensor_parallel", "(1), got 2"}},
       {"device: DEVICE_CUDA gpus: 1024", {"worker.gpus", "0 to 1023", "1024"}},

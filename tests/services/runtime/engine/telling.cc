@@ -12,10 +12,9 @@ namespace tandem {
 
 WorkerEngine MakeWorker(const std::string& model, v1::WorkerConfig config, bool record) {
   config.set_model_dir(FolderNamed(model));
-  auto worker = MakeWorkerEngine(config, {.tokens_per_step = 512,
-                                          .chunks_per_step = 16,
-                                          .pool_tokens = 4 * kPageTokens,
-                                          .record = record});
+  config.set_cuda_graphs(record ? v1::CUDA_GRAPHS_ON : v1::CUDA_GRAPHS_OFF);
+  auto worker = MakeWorkerEngine(
+      config, {.tokens_per_step = 512, .chunks_per_step = 16, .pool_tokens = 4 * kPageTokens});
   if (!worker.ok()) CheckFailed(__FILE__, __LINE__, worker.status().ToString());
   return *std::move(worker);
 }

@@ -81,6 +81,7 @@ TEST(CudaTensorParallelTest, ReplayedStepsAreTheStepsThemselves) {
     const WorkerEngine queues = MakeWorker("tiny", OnGpus(gpus), /*record=*/false);
     const auto of_replays = MakePool(replays), of_queues = MakePool(queues);
     const Told plain = Tell(queues, *of_queues, c, spec);
+    EXPECT_EQ(queues.engine->launches(), 0);
     for (int i = 0; i < 3; ++i) {
       const Told told = Tell(replays, *of_replays, c, spec);
       EXPECT_EQ(told.prompt_logprobs, plain.prompt_logprobs);
@@ -89,6 +90,7 @@ TEST(CudaTensorParallelTest, ReplayedStepsAreTheStepsThemselves) {
         EXPECT_EQ(told.choices[t].logprob, plain.choices[t].logprob) << i << " " << t;
       }
     }
+    EXPECT_GT(replays.engine->launches(), 0);
   }
 }
 
