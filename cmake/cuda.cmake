@@ -1,9 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-# CUDA, where TANDEM_CUDA is on: the compiler, the targets, the options. nvcc 13.0 or newer.
+# CUDA, where TANDEM_CUDA says so: the compiler, the targets, the options. nvcc 13.0 or newer. From
+# here on TANDEM_CUDA is ON or OFF.
+find_program(NVCC nvcc HINTS /usr/local/cuda/bin)
+if(TANDEM_CUDA STREQUAL "AUTO")
+  set(TANDEM_CUDA OFF)
+  if(NVCC)
+    execute_process(COMMAND ${NVCC} --version OUTPUT_VARIABLE nvcc_says)
+    string(REGEX MATCH "release ([0-9.]+)" _ "${nvcc_says}")
+    if(CMAKE_MATCH_1 VERSION_GREATER_EQUAL 13.0)
+      set(TANDEM_CUDA ON)
+    endif()
+  endif()
+endif()
+message(STATUS "CUDA: ${TANDEM_CUDA} (${NVCC})")
 if(NOT TANDEM_CUDA)
   return()
 endif()
-find_program(NVCC nvcc HINTS /usr/local/cuda/bin REQUIRED)
+if(NOT NVCC)
+  message(FATAL_ERROR "TANDEM_CUDA is on, and there is no nvcc on PATH or in /usr/local/cuda/bin")
+endif()
 set(CMAKE_CUDA_COMPILER ${NVCC})
 # CMake 3.25 has no names for 90a and 120f, and does not know nvcc 13's C++20.
 set(CMAKE_CUDA_ARCHITECTURES OFF)

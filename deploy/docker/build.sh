@@ -38,7 +38,7 @@ programs() {
 
 case "${1:-} $#" in
   "packages 1") deploy/scripts/install_packages.sh build ;;
-  "programs 1") programs ;;
+  "programs 1") programs -DTANDEM_CUDA=OFF ;;
   "programs-cuda 1") programs -DTANDEM_CUDA=ON ;;
   "layout 2") layout "$2" ;;
   *) sed -n '5,8s/^# *//p' "$0" >&2; exit 2 ;;

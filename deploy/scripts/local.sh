@@ -12,7 +12,7 @@
 # --prefill-config and --decode-config TEXT, fields that are added to the config of each process of
 # that kind; `--engine sim` runs workers that compute nothing and repeat prompts
 # (deploy/config/decode_sim.textproto); `--device cuda` runs workers on GPU 0, and on those that
-# follow with --tensor-parallel, which needs a build with TANDEM_CUDA, and with one decode worker
+# follow with --tensor-parallel, which needs a build with CUDA, and with one decode worker
 # they have one copy of the weights; `--load-format dummy` makes
 # weights up from config.json alone; --slots is how many sequences a decode worker holds. Each verb
 # also takes --dir STATE (default build/local: configs, logs, process ids; one cluster a folder).
