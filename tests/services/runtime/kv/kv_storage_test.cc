@@ -8,6 +8,7 @@
 #include <cstring>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "gtest/gtest.h"
 #include "tests/kernels/common/backend/fake_device.h"
@@ -96,7 +97,7 @@ TEST(KvStorageTest, ProcessesShareAPoolOnGpus) {
 TEST(KvStorageTest, TheTestsAnswerGoesTheWayOfRows) {
   FakeGpu gpus[2];
   const KvLayout layout = SmallLayout();
-  const KvStorage::Backends backends = {&gpus[0], &gpus[1]};
+  const std::vector<kernels::Backend*> backends = {&gpus[0], &gpus[1]};
   const auto ours = KvStorage::CreateShared(layout, backends);
   ASSERT_TRUE(ours.ok()) << ours.status();
   const auto theirs = KvStorage::OpenShared(layout, OfferOf(**ours, 5), backends);
