@@ -4,7 +4,9 @@
 // ports of loopback, and the folder of the model.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import http from "node:http";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -48,9 +50,16 @@ function replace(text, from, to, times) {
   return text.replaceAll(from, to);
 }
 
+// Over a connection of its own: the server closes each after its answer without a word, and fetch
+// would send the next request into one that is about to be closed.
+async function read(url) {
+  const [answer] = await once(http.get(url, { agent: false }), "response");
+  return answer.setEncoding("utf8").reduce((text, part) => text + part, "");
+}
+
 // The value of a series with all of these labels; 0 where there is none.
 export async function metricAt(port, series, labels) {
-  const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  const text = await read(`http://127.0.0.1:${port}/metrics`);
   const line = text.split("\n").find((l) =>
     l.startsWith(`${series}{`) && Object.entries(labels).every(([k, v]) => l.includes(`${k}="${v}"`)));
   return line ? Number(line.split(" ").pop()) : 0;
