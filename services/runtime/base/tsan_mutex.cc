@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Built only under ThreadSanitizer. Debian's Abseil is not instrumented, so TSan sees none of
-// absl::Mutex's ordering and reports races that are none. These definitions stand before the
-// library's, tell TSan, and call the library's. gRPC's own mutexes are the same class: its
-// hand-overs between threads become visible too.
+// absl::Mutex's and absl::Notification's ordering and reports races that are none. These
+// definitions stand before the library's, tell TSan, and call the library's. gRPC's own mutexes are
+// the same class: its hand-overs between threads become visible too.
 #include <dlfcn.h>
 #include <grpc/grpc.h>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 
 extern "C" {
 void __tsan_acquire(void* address);
@@ -33,6 +34,9 @@ const char* __tsan_default_suppressions() {
          "race:^grpc::internal::Callback*Handler<*>::ServerCallback*Impl::ServerCallback*Impl\n"
          "race:^grpc::internal::CallbackWithSuccessTag::CallbackWithSuccessTag\n"
          "race:^grpc::internal::CallbackWithSuccessTag::Clear\n"
+         // A notification's flag, which the library reads once more as it lets go of the mutex; its
+         // destructor waits for that.
+         "race:absl::*::Notification::HasBeenNotifiedInternal\n"
          // Under a reaction, hence only as the place of the race itself.
          "race_top:^grpc::internal::CallbackWithSuccessTag::Run\n"
          "race_top:^grpc::internal::ClientCallback\n"
@@ -158,6 +162,36 @@ bool CondVar::WaitWithDeadline(Mutex* mutex, Time deadline) {
   const bool timed_out = kReal(this, mutex, deadline);
   __tsan_acquire(mutex);
   return timed_out;
+}
+
+void Notification::Notify() {
+  static auto* const kReal = Library<void(Notification*)>(TANDEM_SYMBOL("12Notification6NotifyEv"));
+  __tsan_release(this);
+  __tsan_release(&notified_yet_);  // HasBeenNotified is compiled here
+  kReal(this);
+}
+
+void Notification::WaitForNotification() const {
+  static auto* const kReal =
+      Library<void(const Notification*)>("_ZNK4absl7debian312Notification19WaitForNotificationEv");
+  kReal(this);
+  __tsan_acquire(const_cast<Notification*>(this));
+}
+
+bool Notification::WaitForNotificationWithTimeout(Duration timeout) const {
+  static auto* const kReal = Library<bool(const Notification*, Duration)>(
+      "_ZNK4absl7debian312Notification30WaitForNotificationWithTimeoutENS0_8DurationE");
+  const bool notified = kReal(this, timeout);
+  if (notified) __tsan_acquire(const_cast<Notification*>(this));
+  return notified;
+}
+
+bool Notification::WaitForNotificationWithDeadline(Time deadline) const {
+  static auto* const kReal = Library<bool(const Notification*, Time)>(
+      "_ZNK4absl7debian312Notification31WaitForNotificationWithDeadlineENS0_4TimeE");
+  const bool notified = kReal(this, deadline);
+  if (notified) __tsan_acquire(const_cast<Notification*>(this));
+  return notified;
 }
 
 ABSL_NAMESPACE_END
