@@ -244,6 +244,8 @@ class LinkClient::Reactor final
   }
 
   void SendNamed(const absl::StatusOr<std::string>& id, int senders, const std::string& reason) {
+    // Known before the decode worker can answer.
+    if (!id.ok()) OnNccl(id.status());
     v1::LinkRequest request;
     v1::LinkChoice& choice = *request.mutable_choice();
     choice.set_kind(id.ok() ? v1::KV_CHANNEL_KIND_NCCL : v1::KV_CHANNEL_KIND_GRPC);
