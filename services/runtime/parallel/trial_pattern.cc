@@ -5,24 +5,20 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/comm/peer_group.h"
+#include "kernels/sampling/uniform.h"
 #include "services/runtime/base/check.h"
 
 namespace tandem {
 namespace {
 
 using kernels::Bf16;
+using kernels::SplitMix64;
 
 // Every rank has as many bits of an element's hash, read as an integer around zero: the sum of all
 // stays within ±256, up to which bf16 has every integer.
 constexpr int kBits = 6;
 static_assert(kernels::kMaxPeers * kBits <= 64);
 static_assert(kernels::kMaxPeers << (kBits - 1) <= 256);
-
-uint64_t Mixed(uint64_t x) {  // splitmix64
-  x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9;
-  x = (x ^ x >> 27) * 0x94D049BB133111EB;
-  return x ^ x >> 31;
-}
 
 int ElementOf(uint64_t hash, int rank) {
   return static_cast<int>(hash >> (kBits * rank) & ((1U << kBits) - 1)) - (1 << (kBits - 1));
@@ -41,10 +37,10 @@ template <typename Value>
 std::vector<Bf16> BeginningOf(const TrialCall& call, const Value& value) {
   CHECK_LE(call.ranks, kernels::kMaxPeers);
   const auto size = static_cast<uint64_t>(call.tokens * call.dim);
-  const uint64_t seed = Mixed(Mixed(size) + static_cast<uint64_t>(call.round));
+  const uint64_t seed = SplitMix64(size, static_cast<uint64_t>(call.round));
   std::vector<Bf16> beginning(std::min<size_t>(size, kPeriod));
   for (size_t i = 0; i < beginning.size(); ++i) {
-    beginning[i] = ToBf16(value(Mixed(seed + i * 0x9E3779B97F4A7C15)));
+    beginning[i] = ToBf16(value(SplitMix64(seed, i)));
   }
   return beginning;
 }
