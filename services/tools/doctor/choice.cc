@@ -12,6 +12,7 @@ namespace {
 constexpr char kRanks[] = "tensor_parallel";
 constexpr char kChannel[] = "KV channel";
 constexpr char kSums[] = "all-reduce";
+constexpr char kNoWay[] = "see the lines of the GPU pairs above, or install NCCL (libnccl.so.2)";
 
 Finding OnCpu(const HostFacts& host) {
   if (host.shm_bytes.has_value()) {
@@ -68,7 +69,7 @@ Finding Channel(const ChoiceArgs& args, int gpus) {
   return {.verdict = Verdict::kWarning,
           .subject = kChannel,
           .text = "grpc between GPUs that do not reach each other; shared where workers share one",
-          .advice = "see the lines of the GPU pairs above, or install NCCL (libnccl.so.2)"};
+          .advice = kNoWay};
 }
 
 // Of a worker with several ranks. What it has measured it says when it starts.
@@ -77,8 +78,8 @@ Finding Sums(const GpuSurvey& survey) {
   if (peers && !survey.nccl.empty()) {
     return {.subject = kSums,
             .text = absl::StrCat("peer memory or nccl (", survey.nccl,
-                                 "): the faster one for "
-                                 "each size, as every worker measures at its start")};
+                                 "): the faster one for each size, as every worker "
+                                 "measures at its start")};
   }
   if (peers) return {.subject = kSums, .text = "peer memory: there is no NCCL to compare with"};
   if (!survey.nccl.empty()) {
@@ -90,7 +91,7 @@ Finding Sums(const GpuSurvey& survey) {
   return {.verdict = Verdict::kWarning,
           .subject = kSums,
           .text = "none between GPUs that do not reach each other: no tensor_parallel above 1",
-          .advice = "see the lines of the GPU pairs above, or install NCCL (libnccl.so.2)"};
+          .advice = kNoWay};
 }
 
 }  // namespace

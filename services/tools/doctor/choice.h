@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What would be chosen on this machine, and why: device, ranks a worker, how these add up and how
-// rows are handed over.
-// Pure.
+// rows are handed over. Pure.
 #pragma once
 
 #include <optional>
