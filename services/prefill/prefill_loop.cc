@@ -166,7 +166,6 @@ void PrefillLoop::On(Peer& peer, LeaseVerdict& verdict) {
   if (!verdict.memory.has_value())
     return Drop(it->first, LeaseLost("the decode worker does not know the reservation any more"));
   it->second.stage = Staging{.memory = *std::move(verdict.memory), .since = Clock::Real().Now()};
-  BeginWaiting();
 }
 
 void PrefillLoop::Begin(SequenceId id, Prompt& prompt, Peer& peer) {
