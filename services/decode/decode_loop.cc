@@ -23,6 +23,7 @@ constexpr absl::Duration kIdleWait = absl::Milliseconds(50);
 // A decode step on a device is waited for awake, if it does not last longer.
 constexpr absl::Duration kAwake = absl::Milliseconds(20);
 constexpr absl::Duration kPublishInterval = absl::Milliseconds(200);
+
 // Two live links never share a cell of the self-test.
 constexpr int kLinksMax = KvStorage::kTestCells;
 // One call a lease, and another one that was told to stop but has not yet.
@@ -31,6 +32,7 @@ constexpr int kWriteKvPerSlot = 2;
 absl::Status ReaderGone() {
   return absl::CancelledError("the reader is gone");
 }
+
 absl::Status ReaderBehind() {
   return SlowReader({.message = "the reader of the tokens does not keep up, or is gone"});
 }
