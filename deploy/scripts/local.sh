@@ -4,7 +4,7 @@
 #
 #   deploy/scripts/local.sh up --model DIR [--prefill N] [--decode N] [--port P] [--pages N] \
 #     [--engine model|sim] [--device cpu|cuda] [--tensor-parallel N] [--slots N] \
-#     [--load-format checkpoint|dummy]
+#     [--decode-gpus LIST] [--prefill-gpus LIST] [--load-format checkpoint|dummy]
 #   deploy/scripts/local.sh status
 #   deploy/scripts/local.sh down
 #
@@ -12,10 +12,11 @@
 # --prefill-config and --decode-config TEXT, fields that are added to the config of each process of
 # that kind; `--engine sim` runs workers that compute nothing and repeat prompts
 # (deploy/config/decode_sim.textproto); `--device cuda` runs workers on GPU 0, and on those that
-# follow with --tensor-parallel, which needs a build with CUDA, and with one decode worker
-# they have one copy of the weights; `--load-format dummy` makes
-# weights up from config.json alone; --slots is how many sequences a decode worker holds. Each verb
-# also takes --dir STATE (default build/local: configs, logs, process ids; one cluster a folder).
+# follow with --tensor-parallel, which needs a build with CUDA, and with one decode worker they have
+# one copy of the weights; `--decode-gpus 0,1 --prefill-gpus 2,3` gives each role GPUs of its own,
+# one a rank; `--load-format dummy` makes weights up from config.json alone; --slots is how many
+# sequences a decode worker holds. Each verb also takes --dir STATE (default build/local: configs,
+# logs, process ids; one cluster a folder).
 # Without --port the router gets a free port; the workers always do. `up` returns when every process
 # answers its health check and the router is connected to every worker, or stops all of them again
 # and shows why. `status` exits with 0 when all serve. `down` sends SIGTERM, waits for running
@@ -27,7 +28,7 @@ state="$root/build/local"
 bin="$root/bin"
 [ -x "$bin/tandem" ] || bin="$root/build/release/bin"
 model="" port="" pages=256 slots=64 engine=model device=cpu ranks=1 load_format=checkpoint
-declare -A added=([router]="" [prefill]="" [decode]="")
+declare -A added=([router]="" [prefill]="" [decode]="") gpus=([prefill]="" [decode]="")
 prefill=1 decode=1
 start_seconds=300
 drain_seconds=35
@@ -100,6 +101,20 @@ quoted() {
   echo "\"${text//\"/\\\"}\""
 }
 
+# The ranks of a role's workers, and the GPUs that were asked for.
+ranks_of() {
+  local list=${gpus[$1]}
+  [ -n "$list" ] || { echo "tensor_parallel: $ranks"; return; }
+  local of_role
+  IFS=, read -ra of_role <<<"$list"
+  echo "tensor_parallel: ${#of_role[@]} ${of_role[*]/#/gpus: }"
+}
+
+shares_weights() {
+  # Of several decode workers each would hold its own, and prefill would end with any one of them.
+  [ "$device" = cuda ] && [ "$decode" -eq 1 ] && [ "${gpus[prefill]}" = "${gpus[decode]}" ]
+}
+
 worker_config() {  # name grpc-port metrics-port
   echo "worker {"
   echo "  listen: \"127.0.0.1:$2\""
@@ -107,10 +122,9 @@ worker_config() {  # name grpc-port metrics-port
   echo "  model_dir: $(quoted "$model")"
   echo "  engine: ENGINE_${engine^^}"
   echo "  device: DEVICE_${device^^}"
-  echo "  tensor_parallel: $ranks"
+  echo "  $(ranks_of "${1%%-*}")"
   [ "$engine" = sim ] || echo "  load_format: LOAD_FORMAT_${load_format^^}"
-  # Of several decode workers each would hold its own, and prefill would end with any one of them.
-  [ "$device" != cuda ] || [ "$decode" -gt 1 ] || echo "  weights: WEIGHTS_SHARED"
+  ! shares_weights || echo "  weights: WEIGHTS_SHARED"
   echo "}"
   case "$1" in
     decode*) echo "pages: $pages slots: $slots batch_max: $slots" ;;
@@ -194,7 +208,8 @@ same_as_asked() {
   grep -qxF "model_dir: $(quoted "$model")" "$state/router.textproto" &&
     grep -qx "  engine: ENGINE_${engine^^}" "$state/decode-0.textproto" &&
     grep -qx "  device: DEVICE_${device^^}" "$state/decode-0.textproto" &&
-    grep -qx "  tensor_parallel: $ranks" "$state/decode-0.textproto" &&
+    grep -qx "  $(ranks_of decode)" "$state/decode-0.textproto" &&
+    grep -qx "  $(ranks_of prefill)" "$state/prefill-0.textproto" &&
     { [ "$engine" = sim ] ||
       grep -qx "  load_format: LOAD_FORMAT_${load_format^^}" "$state/decode-0.textproto"; } &&
     [ "$(grep -c '^prefill-' "$state/processes")" -eq "$prefill" ] &&
@@ -211,6 +226,13 @@ up() {
   number --pages "$pages" 16777216
   number --slots "$slots" 65536
   [[ "$ranks" =~ ^[1248]$ ]] || fail "--tensor-parallel: $ranks is none of 1, 2, 4, 8"
+  local role list
+  for role in decode prefill; do
+    list=${gpus[$role]}
+    [ -z "$list" ] || [ "$device" = cuda ] || fail "--$role-gpus: --device cuda has GPUs"
+    [ -z "$list" ] || [[ "$list" =~ ^[0-9]{1,3}(,[0-9]{1,3})*$ &&
+      "${list//[^,]/}" =~ ^(|,|,,,|,{7})$ ]] || fail "--$role-gpus: $list is no list of 1, 2, 4 or 8"
+  done
   case "$engine" in model | sim) ;; *) fail "--engine: $engine is neither model nor sim" ;; esac
   case "$device" in cpu | cuda) ;; *) fail "--device: $device is neither cpu nor cuda" ;; esac
   case "$load_format" in
@@ -218,7 +240,7 @@ up() {
     *) fail "--load-format: $load_format is neither checkpoint nor dummy" ;;
   esac
   [ -z "$port" ] || number --port "$port" 65535
-  local role why
+  local why
   for role in "" -router -prefill -decode; do
     [ -x "$bin/tandem$role" ] || fail "no $bin/tandem$role: cmake --build --preset release"
   done
@@ -296,6 +318,8 @@ while [ $# -gt 0 ]; do
     --engine) engine=$2 ;;
     --device) device=$2 ;;
     --tensor-parallel) ranks=$2 ;;
+    --prefill-gpus) gpus[prefill]=$2 ;;
+    --decode-gpus) gpus[decode]=$2 ;;
     --load-format) load_format=$2 ;;
     --slots) slots=$2 ;;
     --dir) state=$2 ;;

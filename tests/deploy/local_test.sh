@@ -55,3 +55,12 @@ shared_by() {
 }
 [ "$(shared_by | wc -l)" -eq 2 ] || fail "a pair on one GPU does not share weights"
 [ -z "$(shared_by --decode 2)" ] || fail "prefill follows one of two decode workers"
+[ -z "$(shared_by --decode-gpus 0,1 --prefill-gpus 2)" ] || fail "weights shared by other GPUs"
+grep -qx '  tensor_parallel: 2 gpus: 0 gpus: 1' "$state/decode-0.textproto" ||
+  fail "decode was not given its GPUs"
+grep -qx '  tensor_parallel: 1 gpus: 2' "$state/prefill-0.textproto" ||
+  fail "prefill was not given its GPU"
+for list in 0,1,2 "1," x; do
+  why=$(up --device cuda --decode-gpus $list 2>&1) && fail "up with GPUs $list"
+  [[ "$why" == *"--decode-gpus: $list is no list"* ]] || fail "GPUs $list: $why"
+done
