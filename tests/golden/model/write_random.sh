@@ -7,7 +7,10 @@
 set -eu
 here=$(dirname "$(readlink -f "$0")")
 folder=$2
-write() { exec /usr/bin/python3 -B "$here/random_checkpoint.py" "$folder" "$@"; }
+# The distribution's Python before another that stands first in PATH and may lack numpy.
+python=/usr/bin/python3
+"$python" -c 'import numpy' 2>/dev/null || python=python3
+write() { exec "$python" -B "$here/random_checkpoint.py" "$folder" "$@"; }
 case $1 in
   a) write --seed 1 ;;
   b) write --seed 2 --set hidden_size=384 num_attention_heads=6 o_groups=3 n_routed_experts=10 \
