@@ -1,32 +1,51 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Everything that needs a GPU, in one call: the tests of the CUDA table, of the engine on it and of
-# the ranks, the sanitizers over a part of them (memcheck over the engine on tiny-v4 as well), and
-# the benchmark against this machine's own ceilings. Runs where the binaries lie; they need no
-# package but the driver (the engine's and the ranks' tests: Abseil; the engine's: the source folder
-# where it was built; the ranks': NCCL's library; the ceilings: PyTorch; the sanitizers and SASS:
-# CUDA's tools).
+# Everything that needs a GPU, in one call. Runs where the programs lie; on a machine without
+# packages they come by gpu/pack.sh and gpu/unpack.sh.
 #
-#   tests/gpu.sh [--bin DIR] [--out DIR] [tests] [sanitize] [sass] [bench [FAMILY…]]
+#   tests/gpu.sh [--bin DIR] [--out DIR] [--minutes N] [STAGE…] [FAMILY…]
 #
-# default: all of them, --bin build/cuda/bin, --out . ; writes tests.log, sanitize.log, sass.md,
-# kernels.md, peers.md and, where there are two GPUs, all_reduce.md into --out, and exits with 1 if
-# a test, a sanitizer or the SASS is amiss.
+#   tests     the CUDA table, the engine on it, its ranks
+#   services  the services as processes: goldens, stories, weights, hand-off
+#   sanitize  memcheck and racecheck over a part of the tests
+#   sass      which instructions the kernels became, on both targets
+#   bench     every kernel against this machine's ceilings (FAMILY: only those), and the peers
+#   steps     V4-Flash at full size, made-up weights, where it fits
+#   soak      --minutes (10) of mixed load while prefill is killed and comes back
+#
+# default: all of them, --bin build/cuda/bin, --out . ; logs, tables and figures go into --out. Exits
+# with 1 if something is amiss. The ceilings need PyTorch, ranks its NCCL, the sanitizers and SASS
+# CUDA's tools.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
+. tests/gpu/sanitize.sh
+. tests/gpu/whole.sh
 
-bin=build/cuda/bin out=.
+bin=build/cuda/bin out=. soak_minutes=10
 stages=() families=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --bin) bin=$2; shift 2 ;;
     --out) out=$2; shift 2 ;;
-    tests | sanitize | sass | bench) stages+=("$1"); shift ;;
+    --minutes) soak_minutes=$2; shift 2 ;;
+    tests | services | sanitize | sass | bench | steps | soak) stages+=("$1"); shift ;;
+    -*) sed -n '6s/^# *//p' "$0" >&2; exit 2 ;;
     *) families+=("$1"); shift ;;
   esac
 done
-[ ${#stages[@]} -gt 0 ] || stages=(tests sanitize sass bench)
+[ ${#stages[@]} -gt 0 ] || stages=(tests services sanitize sass bench steps soak)
+bin=$(cd "$bin" && pwd) && out=$(mkdir -p "$out" && cd "$out" && pwd) || exit 1
+gpus=$(nvidia-smi -L | grep -c '^GPU') || { echo "gpu.sh: no GPU here" >&2; exit 1; }
 failed=0
+
+# What came with the programs, and NCCL as PyTorch has it.
+libraries() {
+  python3 - <<'PY'
+import glob, sysconfig
+print(":".join(glob.glob(sysconfig.get_paths()["purelib"] + "/nvidia/nccl/lib")))
+PY
+}
+[ ! -d "$bin/../lib" ] || export LD_LIBRARY_PATH="$bin/../lib:$(libraries)"
 
 ceilings() {
   python3 - <<'PY'
@@ -52,73 +71,19 @@ print(f"{2 * source.numel() / median(lambda: target.copy_(source)) / 1e9:.0f}",
 PY
 }
 
+# Each test program's log, and of a failure the end of it.
+run_tests() {
+  local test log
+  for test in "$@"; do
+    log="$out/$test.log"
+    "$bin/$test" >"$log" 2>&1 || { failed=1; grep -aE -A 12 'Failure|CHECK' "$log" | tail -60; }
+    echo "$test: $(grep -ac '^\[       OK' "$log") passed, $(grep -acE '^\[  FAILED.* ms\)' "$log")" \
+      "failed; $(tail -1 "$log")"
+  done
+}
+
 tests() {
-  local test
-  : >"$out/tests.log"
-  for test in kernels_cuda_test engine_cuda_test parallel_cuda_test; do
-    "$bin/$test" --gtest_brief=1 2>&1 | tee -a "$out/tests.log" | tail -40
-    [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
-  done
-}
-
-# What a tool looks at of the kernels' tests. memcheck: all but a thousand rounds of the ranks, and
-# calls that CUDA is to refuse, which it reports;
-# racecheck without the kernels that use barriers of a part of a block (ptx/named_barrier.cuh): of
-# these it reports races that are not there, as it does of racecheck_probe's.
-declare -A sanitized=(
-  [memcheck]='-*AThousandRounds*:*CudaRefuses*'
-  [racecheck]='*Norm*:*Rope*:QuantCuda*:IndexQuery*:KvWrite*:Window*:Hc*:Gate*:Swiglu*'
-)
-sanitized[racecheck]+=':MmaBlockScale*:*OneBlockScaledTile*:TileLinearCudaTest.Fp*:*Ties*:*Wild*'
-# And memcheck of the engine's: all of tiny-v4, prompts in one chunk and in small ones, decode steps
-# recorded and replayed, rows in another pool.
-engine_sanitized='CudaGoldenTest.*AsReleased:CudaGoldenTest.*InSmallChunks'
-engine_sanitized+=':CudaEngineTest.AnotherPoolGoesOn*'
-
-# What racecheck makes of ways to meet: it must pass the right ones, but for `named`, `teams…` and
-# `mbarrier_lane`, which not every thread of a block arrives at, and report the wrong ones.
-probe_racecheck() {
-  local name status
-  for name in $("$bin/racecheck_probe"); do
-    timeout 60 compute-sanitizer --tool racecheck --error-exitcode 9 "$bin/racecheck_probe" \
-      "$name" >"$out/probe.$name.log" 2>&1
-    status=$?
-    case "$name" in
-      named | teams* | mbarrier_lane) status="$status, known" ;;
-      wrong_*) [ $status -eq 9 ] && status=0 || status=1 ;;
-    esac
-    echo "racecheck_probe $name: exit $status," \
-      "$(grep -h 'RACECHECK SUMMARY' "$out/probe.$name.log")"
-  done
-}
-
-# Tests under a tool: TOOL NAME BINARY FILTER. What its time limit ends counts as failed.
-sanitize_tests() {
-  local tool=$1 name=$2 log="$out/$1.$2.log"
-  timeout 280 compute-sanitizer --tool "$tool" --error-exitcode 9 "$bin/$3" --gtest_filter="$4" \
-    >"$log" 2>&1
-  echo "$tool $name: exit $?, $(grep -c '       OK' "$log") tests passed;" \
-    "$(grep -hE 'ERROR SUMMARY|RACECHECK SUMMARY' "$log")"
-}
-
-# One shard of the kernels' tests under one tool. They are a hundred times slower so: many at once
-# share the GPU.
-sanitize_shard() {
-  GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$2 \
-    sanitize_tests "$1" "$2" kernels_cuda_test "${sanitized[$1]}"
-}
-
-sanitize() {
-  local tool shard shards=$(($(nproc) / 2))
-  : >"$out/sanitize.log"  # appended to, for all write at once
-  for tool in memcheck racecheck; do
-    for ((shard = 0; shard < shards; ++shard)); do sanitize_shard $tool $shard & done
-  done >>"$out/sanitize.log"
-  sanitize_tests memcheck engine engine_cuda_test "$engine_sanitized" >>"$out/sanitize.log" &
-  probe_racecheck >>"$out/sanitize.log"
-  wait
-  sort "$out/sanitize.log"
-  ! grep -v 'exit 0\|known' "$out/sanitize.log" || failed=1
+  run_tests kernels_cuda_test engine_cuda_test parallel_cuda_test
 }
 
 # What became of the instructions that matter, on the target that no machine here has.
@@ -137,14 +102,17 @@ bench() {
   [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
   [ ${#families[@]} -gt 0 ] ||
     python3 tests/bench/kernels/peers.py "$out/kernels.md" | tee "$out/peers.md"
-  if [ ${#families[@]} -eq 0 ] && [ "$(nvidia-smi -L | wc -l)" -gt 1 ]; then
+  if [ ${#families[@]} -eq 0 ] && [ "$gpus" -gt 1 ]; then
     "$bin/all_reduce_bench" | tee "$out/all_reduce.md"
     [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
   fi
 }
 
+nvidia-smi -L
 for stage in "${stages[@]}"; do
+  begin=$SECONDS
   echo "== $stage"
   $stage
+  echo "== $stage: $((SECONDS - begin)) s"
 done
 exit $failed

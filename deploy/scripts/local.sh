@@ -229,9 +229,10 @@ up() {
   local role list
   for role in decode prefill; do
     list=${gpus[$role]}
-    [ -z "$list" ] || [ "$device" = cuda ] || fail "--$role-gpus: --device cuda has GPUs"
-    [ -z "$list" ] || [[ "$list" =~ ^[0-9]{1,3}(,[0-9]{1,3})*$ &&
-      "${list//[^,]/}" =~ ^(|,|,,,|,{7})$ ]] || fail "--$role-gpus: $list is no list of 1, 2, 4 or 8"
+    [ -n "$list" ] || continue
+    [ "$device" = cuda ] || fail "--$role-gpus: --device cuda has GPUs"
+    [[ "$list" =~ ^[0-9]{1,3}(,[0-9]{1,3})*$ && "${list//[^,]/}" =~ ^(|,|,,,|,{7})$ ]] ||
+      fail "--$role-gpus: $list is no list of 1, 2, 4 or 8"
   done
   case "$engine" in model | sim) ;; *) fail "--engine: $engine is neither model nor sim" ;; esac
   case "$device" in cpu | cuda) ;; *) fail "--device: $device is neither cpu nor cuda" ;; esac
