@@ -13,9 +13,9 @@
 #   steps     V4-Flash at full size, made-up weights, where it fits
 #   soak      --minutes (10) of mixed load while prefill is killed and comes back
 #
-# default: all of them, --bin build/cuda/bin, --out . ; logs, tables and figures go into --out. Exits
-# with 1 if something is amiss. The ceilings need PyTorch, ranks its NCCL, the sanitizers and SASS
-# CUDA's tools.
+# default: all of them, --bin build/cuda/bin, --out . ; logs, tables and figures go into --out.
+# Exits with 1 if something is amiss. The ceilings need PyTorch, ranks its NCCL, the sanitizers and
+# SASS CUDA's tools.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 . tests/gpu/sanitize.sh
@@ -77,8 +77,8 @@ run_tests() {
   for test in "$@"; do
     log="$out/$test.log"
     "$bin/$test" >"$log" 2>&1 || { failed=1; grep -aE -A 12 'Failure|CHECK' "$log" | tail -60; }
-    echo "$test: $(grep -ac '^\[       OK' "$log") passed, $(grep -acE '^\[  FAILED.* ms\)' "$log")" \
-      "failed; $(tail -1 "$log")"
+    echo "$test: $(grep -ac '^\[       OK' "$log") passed," \
+      "$(grep -acE '^\[  FAILED.* ms\)' "$log") failed; $(tail -1 "$log")"
   done
 }
 

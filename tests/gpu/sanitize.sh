@@ -1,5 +1,5 @@
-# shellcheck shell=bash disable=SC2034,SC2154
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash disable=SC2034,SC2154
 # Sourced by tests/gpu.sh: stage `sanitize`, compute-sanitizer over a part of the tests. Uses $bin,
 # $out and sets $failed.
 

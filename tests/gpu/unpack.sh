@@ -19,4 +19,5 @@ for letter in a b c d e; do
   tests/golden/model/write_random.sh $letter build/gpu/golden/random-$letter &
 done
 wait
-(cd build/gpu/golden && sha256sum --check --quiet ../../../tests/golden/model/random_checkpoints.sha256)
+sums=$PWD/tests/golden/model/random_checkpoints.sha256
+(cd build/gpu/golden && sha256sum --check --quiet "$sums")

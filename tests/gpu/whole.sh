@@ -1,5 +1,5 @@
-# shellcheck shell=bash disable=SC2034,SC2154
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash disable=SC2034,SC2154
 # Sourced by tests/gpu.sh: the services as processes on this machine's GPUs. Stages `services`
 # (goldens, stories, weights, hand-off), `steps` (V4-Flash at full size, made-up weights: a worker's
 # steps; prefill beside decode) and `soak` (mixed load while prefill dies and comes back). Uses
@@ -37,10 +37,10 @@ steps() {
 
 # A prompt of 8,192 tokens from two GPUs to two others, by one kind of channel.
 beside() {
-  local state="$out/beside-$1" port=8451
+  local state="$out/beside-$1" port=8451 strict="kv_channel: KV_CHANNEL_POLICY_STRICT"
   deploy/scripts/local.sh up --dir "$state" --bin "$bin" --model deploy/models/v4-flash \
     --port $port --device cuda --decode-gpus 0,1 --prefill-gpus 2,3 --load-format dummy \
-    --pages 4000 --prefill-config "kv_channel_kind: KV_CHANNEL_$1 kv_channel: KV_CHANNEL_POLICY_STRICT" &&
+    --pages 4000 --prefill-config "kv_channel_kind: KV_CHANNEL_KIND_$1 $strict" &&
     "$bin/tandem" load run --target 127.0.0.1:$port --prompt-tokens 8192 --output-tokens 64 \
       --concurrency 1 --requests 8 --warmup 2 --quiet --json "$out/beside-$1.json" |
     tee "$out/beside-$1.txt"
@@ -63,7 +63,8 @@ kill_prefill() {  # state-folder load-pid
 memory() {  # of the cluster's processes, and of the GPU
   local pid
   for pid in $(pgrep -f "tandem-(router|prefill|decode) --config $1/"); do
-    echo "$(tr '\0' ' ' <"/proc/$pid/cmdline" | sed 's|.*/||') $(awk '/VmRSS/ {print $2, $3}' "/proc/$pid/status")"
+    echo "$(tr '\0' ' ' <"/proc/$pid/cmdline" | sed 's|.*/||')" \
+      "$(awk '/VmRSS/ {print $2, $3}' "/proc/$pid/status")"
   done
   nvidia-smi --query-gpu=index,memory.used --format=csv,noheader
 }
