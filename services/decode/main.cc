@@ -12,6 +12,7 @@
 #include "services/runtime/config/duration.h"
 #include "services/runtime/config/program.h"
 #include "services/runtime/config/service_config.h"
+#include "services/runtime/engine/warm_up.h"
 #include "services/runtime/engine/worker_engine.h"
 #include "services/runtime/rpc/registrar/registrar.h"
 #include "services/runtime/rpc/serve.h"
@@ -25,6 +26,7 @@ void RemoveAbandoned() {
   if (removed > 0) LogInfo("removed-abandoned-memory", {{"count", removed}});
 }
 
+// The engine's first steps are behind it then.
 absl::StatusOr<std::unique_ptr<KvStorage>> MakePool(const v1::DecodeConfig& config,
                                                     const WorkerEngine& worker) {
   ASSIGN_OR_RETURN(const KvLayout layout,
@@ -32,10 +34,17 @@ absl::StatusOr<std::unique_ptr<KvStorage>> MakePool(const v1::DecodeConfig& conf
                                                       .slots = static_cast<int>(config.slots())}));
   absl::StatusOr<std::unique_ptr<KvStorage>> pool =
       KvStorage::CreateShared(layout, worker.backends);
-  if (pool.ok()) return pool;
-  // Rows will travel as bytes; a prefill worker that insists on shared memory refuses the link.
-  LogWarning("pool-not-shared", {{"why", std::string(pool.status().message())}});
-  return KvStorage::CreatePrivate(layout, worker.backends);
+  if (!pool.ok()) {
+    // Rows will travel as bytes; a prefill worker that insists on shared memory refuses the link.
+    LogWarning("pool-not-shared", {{"why", std::string(pool.status().message())}});
+    pool = KvStorage::CreatePrivate(layout, worker.backends);
+  }
+  if (pool.ok()) {
+    WarmUpDecode(*worker.engine, (*pool)->view(),
+                 {.batch_max = static_cast<int>(config.batch_max()),
+                  .context_tokens_max = worker.context_tokens_max});
+  }
+  return pool;
 }
 
 DecodeMetrics::PoolBytes BytesOf(const KvLayout& layout) {

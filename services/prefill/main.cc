@@ -11,6 +11,7 @@
 #include "services/runtime/config/duration.h"
 #include "services/runtime/config/program.h"
 #include "services/runtime/config/service_config.h"
+#include "services/runtime/engine/warm_up.h"
 #include "services/runtime/engine/worker_engine.h"
 #include "services/runtime/loader/shared/holder_watch.h"
 #include "services/runtime/rpc/registrar/registrar.h"
@@ -22,6 +23,7 @@ namespace {
 // Both sides' attempt is over before the link is given up.
 constexpr double kNcclShare = 0.75;
 
+// The engine's first steps are behind it then.
 absl::StatusOr<StagingPool> MakeStaging(const v1::PrefillConfig& config,
                                         const WorkerEngine& worker) {
   const int pages = static_cast<int>(config.staging_pages());
@@ -30,6 +32,9 @@ absl::StatusOr<StagingPool> MakeStaging(const v1::PrefillConfig& config,
                    KvLayout::Create(worker.config(), {.pages = pages, .slots = slots}));
   ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> storage,
                    KvStorage::CreatePrivate(layout, worker.backends));
+  WarmUpPrefill(*worker.engine, storage->view(),
+                {.chunk_tokens = static_cast<int>(config.chunk_tokens()),
+                 .context_tokens_max = worker.context_tokens_max});
   return StagingPool{.id = 0, .storage = std::move(storage), .pages = PagePool(pages, slots)};
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: the three programs on the simulated engine: every answer is what the rule says
-// (services/runtime/engine/sim_engine.h), so no stream ever sees another's prompt, over either
+// (services/runtime/engine/sim/sim_engine.h), so no stream ever sees another's prompt, over either
 // channel, and all memory is free at the end. Method: 64 streams at once, each a prompt of its own
 // ids, three rounds, so that slots and pages are used again.
 #include <memory>

@@ -38,6 +38,22 @@ absl::StatusOr<std::unique_ptr<ModelEngine>> ModelEngine::Create(const Parts& pa
   return std::unique_ptr<ModelEngine>(new ModelEngine(std::move(model), parts));
 }
 
+ModelEngine::ModelEngine(std::unique_ptr<Model> model, const Parts& parts)
+    : model_(std::move(model)),
+      record_(parts.record),
+      has_draws_(parts.draws),
+      backend_(model_->kernels().backend),
+      inputs_(backend_),
+      draws_(model_->kernels(), model_->stream(), model_->limits().max_chunks_per_step),
+      recorder_(backend_, model_->stream()) {
+  // Inputs that moved would be another step's for every recording.
+  inputs_.Reset(model_->step_room() + Draws::Room(model_->limits().max_chunks_per_step));
+  // Ranks have a limit of their own.
+  if (parts.communicator == nullptr && !backend_.ReadsHost()) {
+    watch_.emplace(backend_.Describe(), parts.step_limit);
+  }
+}
+
 // A chunk's part of the step, and what is wanted of its rows, in the order in which they come.
 void ModelEngine::Plan(const EngineChunk& chunk) {
   CHECK_LE(chunk.targets.size(), chunk.tokens.size());
@@ -56,10 +72,12 @@ void ModelEngine::Plan(const EngineChunk& chunk) {
 void ModelEngine::Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
                          std::function<void()> done) {
   if (!Prepare(chunks, kv)) RunPlainly();
+  if (watch_.has_value()) watch_->Begin();
   Queue();
   told_.emplace();
   backend_.Notify(
       [this, done = std::move(done)] {
+        if (watch_.has_value()) watch_->End();
         done();
         told_->Notify();
       },

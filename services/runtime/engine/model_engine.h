@@ -2,8 +2,8 @@
 // ModelEngine: the Engine that computes: Model's forward pass and its draws, on one kernel set. On
 // the host a step has run when Launch returns; on a GPU it is queued there, its inputs go over by
 // one copy and its results come back by another, and decode steps are replayed as CUDA graphs. A
-// device that fails ends the process. Borrows weights, table, backend and communicator; they
-// outlive it. Not thread-safe.
+// device that fails, or does not end a step, ends the process. Borrows weights, table, backend and
+// communicator; they outlive it. Not thread-safe.
 //
 // As one rank of several (tensor_parallel_engine.h) it is used part by part: Prepare does all that
 // may take memory or wait for the device, recording included; RunPlainly is for what it could not
@@ -20,6 +20,7 @@
 #include "absl/synchronization/notification.h"
 #include "services/runtime/engine/engine.h"
 #include "services/runtime/engine/step_recorder.h"
+#include "services/runtime/engine/step_watch.h"
 #include "services/runtime/model/model.h"
 #include "services/runtime/sampling/draws.h"
 
@@ -31,10 +32,11 @@ class ModelEngine final : public Engine {
     const ModelConfig& config;
     const Weights& weights;
     kernels::KernelSet kernels;
-    bool record = true;                    // replay decode steps, where the backend can
-    Communicator* communicator = nullptr;  // of a rank that has peers
-    bool sums_mlps = true;                 // with them (CutsMlps)
-    bool draws = true;                     // false: rank 0 has the logits, and draws
+    bool record = true;                      // replay decode steps, where the backend can
+    Communicator* communicator = nullptr;    // of a rank that has peers
+    bool sums_mlps = true;                   // with them (CutsMlps)
+    bool draws = true;                       // false: rank 0 has the logits, and draws
+    absl::Duration step_limit = kStepLimit;  // of a step on a device, by Launch
   };
   // Errors: Model::Create.
   static absl::StatusOr<std::unique_ptr<ModelEngine>> Create(const Parts& parts,
@@ -57,14 +59,7 @@ class ModelEngine final : public Engine {
   kernels::Stream& stream() { return model_->stream(); }
 
  private:
-  ModelEngine(std::unique_ptr<Model> model, const Parts& parts)
-      : model_(std::move(model)),
-        record_(parts.record),
-        has_draws_(parts.draws),
-        backend_(model_->kernels().backend),
-        inputs_(backend_),
-        draws_(model_->kernels(), model_->stream()),
-        recorder_(backend_, model_->stream()) {}
+  ModelEngine(std::unique_ptr<Model> model, const Parts& parts);
   void Plan(const EngineChunk& chunk);
   void QueuePlainly();
   std::optional<StepKey> KeyOf() const;
@@ -84,6 +79,7 @@ class ModelEngine final : public Engine {
   StepRecorder recorder_;
   const kernels::Recording* recording_ = nullptr;
   std::optional<absl::Notification> told_;  // `done` has been called; none if not by Launch
+  std::optional<StepWatch> watch_;          // of a device's steps by Launch
 };
 
 }  // namespace tandem

@@ -3,13 +3,14 @@
 
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "services/runtime/base/check.h"
 #include "services/runtime/base/log.h"
 
 namespace tandem {
 namespace {
 
-// 64 batch sizes by a handful of lengths. Past that all begin anew: what is in use comes back.
+// 64 batch sizes by a handful of lengths.
 constexpr size_t kRecordingsMax = 512;
 // Of a step that cannot be recorded.
 constexpr int kAttempts = 2;
@@ -21,11 +22,13 @@ const kernels::Recording* StepRecorder::Find(const StepKey& key,
   failed_ = false;
   const auto it = recordings_.find(key);
   if (it == recordings_.end()) {
-    if (recordings_.size() == kRecordingsMax) recordings_.clear();
+    if (recordings_.size() == kRecordingsMax) ForgetOldest();
     last_ = &recordings_[key];
+    last_->asked = ++asked_;
     return nullptr;
   }
   last_ = &it->second;
+  last_->asked = ++asked_;
   if (last_->recording != nullptr || last_->failures == kAttempts) return last_->recording.get();
   kernels::Recorded made = backend_.Record(queue, stream_);
   last_->recording = std::move(made.recording);
@@ -36,6 +39,11 @@ const kernels::Recording* StepRecorder::Find(const StepKey& key,
                                      {"error", made.error}});
   }
   return last_->recording.get();
+}
+
+void StepRecorder::ForgetOldest() {
+  recordings_.erase(absl::c_min_element(
+      recordings_, [](const auto& a, const auto& b) { return a.second.asked < b.second.asked; }));
 }
 
 void StepRecorder::GiveUp() {

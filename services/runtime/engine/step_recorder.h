@@ -53,12 +53,15 @@ class StepRecorder {
   struct Recorded {
     std::unique_ptr<kernels::Recording> recording;  // null: has run once
     int failures = 0;
+    int64_t asked = 0;  // the number of the last Find
   };
+  void ForgetOldest();
 
   kernels::Backend& backend_;
   kernels::Stream& stream_;
   std::map<StepKey, Recorded> recordings_;
   Recorded* last_ = nullptr;  // that Find was asked for
+  int64_t asked_ = 0;
   bool failed_ = false;
   bool told_ = false;  // the log
 };

@@ -38,8 +38,8 @@ class TensorParallelEngine final : public Engine {
     Communicator* communicator = nullptr;
   };
   struct Options {
-    ModelConfig config;                        // of the whole model
-    absl::Duration limit = absl::Seconds(60);  // of a step
+    ModelConfig config;  // of the whole model
+    absl::Duration limit = kStepLimit;
   };
   // At least one rank. The communicators, and what the engines borrow, outlive it.
   TensorParallelEngine(std::vector<Rank> ranks, const Options& options);

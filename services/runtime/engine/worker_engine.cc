@@ -13,7 +13,7 @@
 #include "services/runtime/config/duration.h"
 #include "services/runtime/config/service_config.h"
 #include "services/runtime/engine/model_engine.h"
-#include "services/runtime/engine/sim_engine.h"
+#include "services/runtime/engine/sim/sim_engine.h"
 #include "services/runtime/engine/tensor_parallel_engine.h"
 #include "services/runtime/parallel/host_group.h"
 

@@ -32,13 +32,30 @@ Counts CountOf(absl::Span<const RowWish> rows) {
   return counts;
 }
 
+int64_t InputRoom(const Counts& counts) {
+  return 2 * Mirror::Room<uint64_t>(counts.draws) + 7 * Mirror::Room<float>(counts.draws) +
+         Mirror::Room<int32_t>(counts.draws + 1) + Mirror::Room<int32_t>(counts.rows);
+}
+
+int64_t ResultRoom(const Counts& counts, int64_t best) {
+  return Mirror::Room<int32_t>(counts.draws) + Mirror::Room<float>(counts.draws) +
+         Mirror::Room<int32_t>(counts.draws * best) + Mirror::Room<float>(counts.draws * best) +
+         Mirror::Room<float>(counts.rows);
+}
+
 }  // namespace
 
+Draws::Draws(const kernels::KernelSet& kernels, kernels::Stream& stream, int64_t draws)
+    : kernels_(kernels), stream_(stream), penalised_(kernels.backend), results_(kernels.backend) {
+  results_.Reset(ResultRoom({.rows = draws, .draws = draws}, kUsualBest));
+}
+
 int64_t Draws::Room(absl::Span<const RowWish> rows) {
-  const Counts counts = CountOf(rows);
-  return 2 * Mirror::Room<uint64_t>(counts.draws) + 7 * Mirror::Room<float>(counts.draws) +
-         Mirror::Room<int32_t>(counts.draws + 1) + 2 * Mirror::Room<int32_t>(counts.entries) +
-         Mirror::Room<int32_t>(counts.rows);
+  return InputRoom(CountOf(rows));
+}
+
+int64_t Draws::Room(int64_t draws) {
+  return InputRoom({.rows = draws, .draws = draws});
 }
 
 void Draws::Begin(absl::Span<const RowWish> rows, Mirror& inputs) {
@@ -50,8 +67,9 @@ void Draws::Begin(absl::Span<const RowWish> rows, Mirror& inputs) {
   presence_ = inputs.Take<float>(draws), frequency_ = inputs.Take<float>(draws);
   top_k_ = inputs.Take<int32_t>(draws);
   penalty_begin_ = inputs.Take<int32_t>(draws + 1);
-  penalty_token_ = inputs.Take<int32_t>(counts.entries);
-  penalty_count_ = inputs.Take<int32_t>(counts.entries);
+  penalised_.Reset(2 * Mirror::Room<int32_t>(counts.entries));
+  penalty_token_ = penalised_.Take<int32_t>(counts.entries);
+  penalty_count_ = penalised_.Take<int32_t>(counts.entries);
   target_ = inputs.Take<int32_t>(counts.rows);
 
   draw_of_row_.assign(1, 0);
@@ -66,9 +84,7 @@ void Draws::Begin(absl::Span<const RowWish> rows, Mirror& inputs) {
     draw_of_row_.push_back(static_cast<int64_t>(specs_.size()));
   }
 
-  results_.Reset(Mirror::Room<int32_t>(draws) + Mirror::Room<float>(draws) +
-                 Mirror::Room<int32_t>(draws * best_) + Mirror::Room<float>(draws * best_) +
-                 Mirror::Room<float>(counts.rows));
+  results_.Reset(ResultRoom(counts, best_));
   token_ = results_.Take<int32_t>(draws);
   if (any_logprobs_) {
     token_logprob_ = results_.Take<float>(draws);
@@ -102,6 +118,7 @@ void Draws::Run(const TensorView<const float, 2>& logits) {
   const int64_t rows = logits.shape[0], vocabulary = logits.shape[1], first = next_row_;
   next_row_ += rows;
   CHECK_LT(next_row_, static_cast<int64_t>(draw_of_row_.size()));
+  if (first == 0) penalised_.ToDevice(stream_);
   if (any_target_) {
     kernels_.table.top_logprobs({.logits = logits,
                                  .token = Vector<const int32_t>(target_.device + first, rows),

@@ -28,11 +28,14 @@ struct RowWish {
 
 class Draws {
  public:
-  Draws(const kernels::KernelSet& kernels, kernels::Stream& stream)
-      : kernels_(kernels), stream_(stream), results_(kernels.backend) {}
+  // Results of steps of up to `draws` rows, each with a sampler and at most kUsualBest best tokens,
+  // never move.
+  Draws(const kernels::KernelSet& kernels, kernels::Stream& stream, int64_t draws);
+  static constexpr int kUsualBest = 20;  // as routers let clients ask for, unless told otherwise
 
-  // The room that Begin takes of the step's inputs.
+  // The room that Begin takes of the step's inputs; and of the largest step of so many draws.
   static int64_t Room(absl::Span<const RowWish> rows);
+  static int64_t Room(int64_t draws);
   void Begin(absl::Span<const RowWish> rows, kernels::Mirror& inputs);
 
   // The next logits.shape[0] rows, [rows, vocabulary].
@@ -85,6 +88,7 @@ class Draws {
   Piece<int32_t> penalty_begin_, penalty_token_, penalty_count_;
   Piece<int32_t> target_;
 
+  kernels::Mirror penalised_;  // not of the inputs, whose place recordings know
   kernels::Mirror results_;
   Piece<int32_t> token_, best_ids_;
   Piece<float> token_logprob_, best_logprob_, target_logprob_;

@@ -13,7 +13,7 @@ namespace tandem {
 
 class AnswerCheck {
  public:
-  // The rule of services/runtime/engine/sim_engine.h: the prompt's ids over and over, without
+  // The rule of services/runtime/engine/sim/sim_engine.h: the prompt's ids over and over, without
   // `silent` ones. Every wrong token is damage; one that the prompt does not have is another
   // request's.
   static AnswerCheck Simulated(const std::vector<uint32_t>& prompt,

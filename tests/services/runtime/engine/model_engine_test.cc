@@ -18,7 +18,7 @@ namespace {
 std::pair<TokenChoice, float> Draw(const RowWish& wish, const std::vector<float>& logits) {
   kernels::Stream stream;
   kernels::Mirror inputs(kernels::HostBackend());
-  Draws draws(kernels::kCpuKernels, stream);
+  Draws draws(kernels::kCpuKernels, stream, /*draws=*/8);
   inputs.Reset(Draws::Room({wish}));
   draws.Begin({wish}, inputs);
   inputs.ToDevice(stream);

@@ -1,126 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: a step is replayed only where it would queue the same operations on the same addresses; one
-// that cannot be recorded runs plainly, on all ranks, and is tried twice; and Collect comes back
-// only behind `done`. Method: tiny-v4 on the host as on a device that counts recordings and
+// Goal: a step is replayed only where it would queue the same operations on the same addresses,
+// which larger steps do not move; one that cannot be recorded runs plainly, on all ranks, and is
+// tried twice; Collect comes back only behind `done`; a step that does not end ends the process.
+// Method: tiny-v4 on the host as on a device that counts recordings and
 // replays, can refuse the former, and can tell late that a step is over; against an engine that
 // records nothing.
 #include <atomic>
-#include <functional>
 #include <memory>
+#include <numeric>
 #include <utility>
 #include <vector>
 
-#include "absl/time/clock.h"
 #include "gtest/gtest.h"
-#include "services/runtime/base/thread.h"
 #include "services/runtime/engine/model_engine.h"
 #include "services/runtime/engine/tensor_parallel_engine.h"
 #include "services/runtime/parallel/host_group.h"
-#include "tests/kernels/common/backend/fake_device.h"
+#include "tests/services/runtime/engine/replaying_device.h"
+#include "tests/services/runtime/engine/sequences.h"
 #include "tests/services/runtime/model/golden.h"
 
 namespace tandem {
 namespace {
-
-class ReplayingDevice final : public kernels::FakeDevice {
- public:
-  kernels::Recorded Record(const std::function<void()>& queue,
-                           kernels::Stream& /*stream*/) override {
-    ++records;
-    if (refused > 0) {
-      --refused;
-      return {.recording = nullptr, .error = "out of memory"};
-    }
-    return {.recording = std::make_unique<Made>(queue, held), .error = {}};
-  }
-  void Replay(const kernels::Recording& recording, kernels::Stream& /*stream*/) override {
-    ++replays;
-    static_cast<const Made&>(recording).queue();
-  }
-  void Notify(std::function<void()> done, kernels::Stream& stream) override {
-    if (!late) return FakeDevice::Notify(std::move(done), stream);
-    late_ = std::make_unique<Thread>("late", [done = std::move(done)] {
-      absl::SleepFor(absl::Milliseconds(50));
-      done();
-    });
-  }
-
-  int records = 0, replays = 0;
-  int refused = 0;  // so many of the next recordings
-  int held = 0;     // recordings that there are
-  bool late = false;
-
- private:
-  struct Made final : kernels::Recording {
-    Made(std::function<void()> q, int& h) : queue(std::move(q)), held(h) { ++held; }
-    ~Made() override { --held; }
-    int64_t launches() const override { return 1; }
-    const std::function<void()> queue;
-    int& held;
-  };
-  std::unique_ptr<Thread> late_;
-};
-
-std::unique_ptr<ModelEngine> MakeEngine(kernels::Backend& backend) {
-  const LoadedModel& loaded = ModelNamed("tiny", kernels::kCpuKernels);
-  return *ModelEngine::Create({.config = loaded.config(),
-                               .weights = loaded.weights(),
-                               .kernels = {kernels::kCpuKernels, backend}},
-                              {.max_tokens_per_step = 64, .max_positions = 512});
-}
-
-const std::vector<int32_t>& Prompt() {
-  static const auto& prompt = *new std::vector<int32_t>{5, 17, 29, 41, 53};
-  return prompt;
-}
-
-// Sequences of one prompt, which are written a token a step.
-class Sequences {
- public:
-  // From slot 0 and page 0 on.
-  Sequences(Engine& engine, const KvView& kv, int count)
-      : engine_(engine), kv_(kv), pages_(count), answers_(count) {
-    for (int i = 0; i < count; ++i) pages_[i] = {i};
-    Step([](int) { return absl::MakeConstSpan(Prompt()); }, 0);
-  }
-
-  void Write(int steps) {
-    for (int i = 0; i < steps; ++i) {
-      const auto start = static_cast<int64_t>(Prompt().size() + answers_[0].size()) - 1;
-      Step([this](int i) { return absl::MakeConstSpan(&answers_[i].back(), 1); }, start);
-    }
-  }
-
-  const std::vector<std::vector<int32_t>>& answers() const { return answers_; }
-
- private:
-  void Step(const std::function<absl::Span<const int32_t>(int)>& tokens, int64_t start) {
-    std::vector<EngineChunk> chunks;
-    for (int i = 0; i < static_cast<int>(answers_.size()); ++i) {
-      chunks.push_back({.tokens = tokens(i),
-                        .start = start,
-                        .slot = i,
-                        .pages = pages_[i],
-                        .sampler = &sampler_});
-    }
-    const std::vector<ChunkResult> results = engine_.Step(chunks, kv_);
-    for (size_t i = 0; i < results.size(); ++i) answers_[i].push_back(results[i].choice.id);
-  }
-
-  Engine& engine_;
-  const KvView kv_;
-  const Sampler sampler_{SamplerSpec{.temperature = 0}, {}};
-  std::vector<std::vector<int32_t>> pages_;
-  std::vector<std::vector<int32_t>> answers_;
-};
-
-std::vector<std::vector<int32_t>> PlainAnswers(int count, int steps) {
-  const auto engine = MakeEngine(kernels::HostBackend());
-  Pool pool(engine->config(), {.pages = 4, .slots = 4});
-  Sequences sequences(*engine, pool.view(), count);
-  sequences.Write(steps);
-  return sequences.answers();
-}
 
 TEST(ReplayTest, AnotherPoolAtTheSameAddressIsAnotherStep) {
   ReplayingDevice device;
@@ -223,6 +123,60 @@ TEST(ReplayTest, CollectComesBackBehindDone) {
     EXPECT_EQ(engine->Collect().size(), 1U);
     EXPECT_TRUE(told);
   }
+}
+
+// Of what a step wants, a request that wants more must not move what recordings know the place of.
+TEST(ReplayTest, RecordingsOutliveLargerBatchesAndPenalties) {
+  ReplayingDevice device;
+  const auto engine = MakeEngine(device);
+  Pool pool(engine->config(), {.pages = 20, .slots = 20}, device);
+  Sequences(*engine, pool.view(), 1).Write(2);
+  EXPECT_EQ(device.records, 1);
+  Sequences(*engine, pool.view(), 20).Write(2);
+  EXPECT_EQ(device.records, 2);
+  std::vector<int32_t> story(1900);
+  std::iota(story.begin(), story.end(), 0);
+  const Sampler wordy({.temperature = 0, .repetition_penalty = 1.1F, .logprobs = 20}, story);
+  const std::vector<int32_t> pages = {0};
+  for (int i = 0; i < 2; ++i) {
+    engine->Step({{.tokens = Prompt(), .pages = pages, .sampler = &wordy}}, pool.view());
+  }
+  Sequences again(*engine, pool.view(), 1);
+  again.Write(2);
+  EXPECT_EQ(device.records, 2);
+  EXPECT_EQ(again.answers(), PlainAnswers(1, 2));
+}
+
+TEST(ReplayTest, TheStepThatWasLongestNotAskedForIsForgotten) {
+  ReplayingDevice device;
+  kernels::Stream stream = device.MakeStream();
+  StepRecorder recorder(device, stream);
+  // Twice: has it been recorded now?
+  const auto ask = [&](int step) {
+    const int before = device.records;
+    for (int i = 0; i < 2; ++i) recorder.Find({.inputs_moves = step}, [] {});
+    return device.records > before;
+  };
+  for (int step = 0; step < 512; ++step) EXPECT_TRUE(ask(step));
+  EXPECT_FALSE(ask(0));
+  EXPECT_TRUE(ask(512));  // for 1
+  EXPECT_EQ(device.held, 512);
+  EXPECT_FALSE(ask(0));
+  EXPECT_FALSE(ask(2));
+  EXPECT_TRUE(ask(1));
+}
+
+TEST(StepWatchDeathTest, AStepThatNeverEndsEndsTheProcess) {
+  EXPECT_DEATH(
+      {
+        ReplayingDevice device;
+        device.standing = true;
+        const auto engine = MakeEngine(device, absl::Milliseconds(100));
+        Pool pool(engine->config(), {.pages = 1, .slots = 1}, device);
+        const std::vector<int32_t> pages = {0};
+        engine->Step({{.tokens = Prompt(), .pages = pages}}, pool.view());
+      },
+      "fake: a step has not ended within 100ms");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/runtime/engine/sim_engine.h"
+#include "services/runtime/engine/sim/sim_engine.h"
 
 #include <algorithm>
 #include <utility>

@@ -2,7 +2,7 @@
 // Goal: the rule of the simulated engine holds token by token, its steps last what they are told
 // to, and rows without a prompt are answered with an id that no answer has. Method: a prefill and
 // a decode engine on one pool, on a clock that their sleep moves.
-#include "services/runtime/engine/sim_engine.h"
+#include "services/runtime/engine/sim/sim_engine.h"
 
 #include <ctime>
 #include <memory>

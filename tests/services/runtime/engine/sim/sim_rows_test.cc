@@ -3,7 +3,7 @@
 // extent that is wrong shows. Method: prompts on both sides of every boundary (ratios, window,
 // page) are written in one pool, copied extent by extent to another and read there; then the same
 // with one fault each. Pools start full of other bytes.
-#include "services/runtime/engine/sim_rows.h"
+#include "services/runtime/engine/sim/sim_rows.h"
 
 #include <cstring>
 #include <string>

@@ -32,8 +32,8 @@
 #include "services/runtime/base/clock.h"
 #include "services/runtime/base/thread.h"
 #include "services/runtime/engine/engine.h"
-#include "services/runtime/engine/sim_rows.h"
-#include "services/runtime/engine/step_pacer.h"
+#include "services/runtime/engine/sim/sim_rows.h"
+#include "services/runtime/engine/sim/step_pacer.h"
 
 namespace tandem {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/runtime/engine/step_pacer.h"
+#include "services/runtime/engine/sim/step_pacer.h"
 
 #include <algorithm>
 

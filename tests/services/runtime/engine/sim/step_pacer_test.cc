@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: n steps back to back last n durations, whatever the caller loses in between; a step after
 // idleness lasts its own. Method: a clock that the test moves, no waiting.
-#include "services/runtime/engine/step_pacer.h"
+#include "services/runtime/engine/sim/step_pacer.h"
 
 #include <vector>
 

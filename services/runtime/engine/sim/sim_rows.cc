@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "services/runtime/engine/sim_rows.h"
+#include "services/runtime/engine/sim/sim_rows.h"
 
 #include <algorithm>
 #include <cstring>
