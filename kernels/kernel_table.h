@@ -56,6 +56,8 @@ namespace tandem::kernels {
 struct KernelTable {
   const char* name;
 
+  // Of what loading makes of equal weights: processes share a copy only of one version.
+  int weight_version;
   // Host functions for loading (kernels/gemm/linear_weight.h).
   int64_t (*prepared_bytes)(const LinearWeight& weight);
   void (*prepare_linear)(LinearWeight* weight, std::span<uint8_t> storage);

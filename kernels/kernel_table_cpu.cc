@@ -5,6 +5,7 @@ namespace tandem::kernels {
 
 const KernelTable kCpuReferenceKernels = {
     .name = "cpu_reference",
+    .weight_version = 1,
     .prepared_bytes = cpu::PreparedBytes,
     .prepare_linear = cpu::PrepareLinear,
     .rms_norm = cpu::RmsNorm,
@@ -48,6 +49,7 @@ const KernelTable kCpuReferenceKernels = {
 
 const KernelTable kCpuKernels = {
     .name = "cpu",
+    .weight_version = 1,
     .prepared_bytes = fast::PreparedBytes,
     .prepare_linear = fast::PrepareLinear,
     .rms_norm = cpu::RmsNorm,

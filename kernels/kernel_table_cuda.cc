@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "kernels/gemm/fragment_order.h"
 #include "kernels/kernel_table.h"
 
 namespace tandem::kernels {
@@ -7,6 +8,7 @@ namespace tandem::kernels {
 const KernelTable kCudaKernels = {
     .name = "cuda",
     // loading
+    .weight_version = kFragmentOrderVersion,
     .prepared_bytes = cuda::PreparedBytes,
     .prepare_linear = cuda::PrepareLinear,
     // norm

@@ -30,6 +30,9 @@
 
 namespace tandem::kernels {
 
+// Rises with every change of the order: processes of two builds may share one copy of the weights.
+inline constexpr int kFragmentOrderVersion = 1;
+
 inline constexpr int kTileRows = 16;
 inline constexpr int kTileColumns = 32;
 inline constexpr int kUnitCodes = 8;

@@ -47,7 +47,8 @@ uint64_t HashOf(const WeightPlan& plan) {
 std::string IdentityOf(const IdentityArgs& args) {
   return absl::StrCat("rank ", args.shard.rank, " of ", args.shard.ranks, " of tensors ",
                       absl::Hex(HashOf(args.store), absl::kZeroPad16), ", prepared for ",
-                      args.table.name, " as ", absl::Hex(HashOf(args.plan), absl::kZeroPad16));
+                      args.table.name, " ", args.table.weight_version, " as ",
+                      absl::Hex(HashOf(args.plan), absl::kZeroPad16));
 }
 
 }  // namespace tandem

@@ -196,6 +196,18 @@ TEST(WeightCopyTest, AModelThatFollowsHasTheHoldersBytes) {
   EXPECT_EQ(std::memcmp(first(followed).prepared, first(own).prepared, bytes), 0);
 }
 
+TEST(WeightCopyTest, AnotherBuildsOrderIsRefused) {
+  const auto held = LoadedModel::Load(TinyModel(WeightHome::kHeld));
+  ASSERT_TRUE(held.ok()) << held.status();
+  kernels::KernelTable later = kernels::kCpuKernels;
+  ++later.weight_version;
+  const LoadOptions same = TinyModel(WeightHome::kFollowed);
+  const auto followed = LoadedModel::Load(
+      {.folder = same.folder, .kernels = later, .home = same.home, .model_name = same.model_name});
+  EXPECT_THAT(std::string(followed.status().message()),
+              AllOf(HasSubstr("for cpu 1 as"), HasSubstr("for cpu 2 as")));
+}
+
 TEST(WeightCopyTest, AHolderThatIsKilledIsNoticed) {
   const std::string name = Name();
   const pid_t child = ForkHolder([&name] {
