@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "services/runtime/machine/nccl_version.h"
@@ -131,16 +132,57 @@ const GpuFacts* FactsAt(const GpuList& list, const std::string& pci) {
   return it == list.gpus.end() ? nullptr : &*it;
 }
 
+// What CUDA 13 asks for, but for forward-compatibility packages: with those older ones do as well.
+constexpr int kDriverMajor = 580;
+constexpr int kCudaMajor = 13;
+
+// "580.105.08" → 580; 0 of no number.
+int Major(const std::string& version) {
+  int out = 0;
+  return absl::SimpleAtoi(version.substr(0, version.find('.')), &out) ? out : 0;
+}
+
+bool AnyUsable(const GpuList& list) {
+  return std::any_of(list.gpus.begin(), list.gpus.end(),
+                     [](const GpuFacts& gpu) { return gpu.unusable.empty(); });
+}
+
+// Where a container hides the driver's version, CUDA's tells.
+bool DriverTooOld(const GpuFindingsArgs& args) {
+  if (args.pci.empty() && args.survey.list.gpus.empty()) return false;
+  if (AnyUsable(args.survey.list)) return false;
+  if (!args.host.driver.empty()) return Major(args.host.driver) < kDriverMajor;
+  return !args.survey.list.cuda.empty() && Major(args.survey.list.cuda) < kCudaMajor;
+}
+
+Finding CheckDriver(const GpuFindingsArgs& args) {
+  const std::string& cuda = args.survey.list.cuda;
+  Finding out{.subject = "driver",
+              .text = absl::StrCat("NVIDIA ", args.host.driver.empty() ? "?" : args.host.driver,
+                                   cuda.empty() ? "" : ", CUDA ", cuda)};
+  if (!DriverTooOld(args)) return out;
+  out.verdict = Verdict::kProblem;
+  absl::StrAppend(&out.text, " is too old; ", kDriverMajor, " or newer");
+  out.advice = absl::StrCat("install NVIDIA's driver ", kDriverMajor, " or newer: CUDA ",
+                            kCudaMajor, ".0 needs it");
+  return out;
+}
+
 Finding CheckNone(const GpuFindingsArgs& args) {
   Finding out{.subject = "gpus", .text = absl::StrCat("none: ", args.survey.list.why)};
   if (args.pci.empty()) {
     out.text += "; workers compute on the CPU";
     return out;
   }
-  out.verdict = Verdict::kWarning;
+  out.verdict = Verdict::kProblem;
   out.text += absl::StrFormat("; on the PCI bus there are %d", args.pci.size());
-  out.advice = args.host.driver.empty() ? "install NVIDIA's driver, 580 or newer"
-                                        : "use a build with CUDA, and let the container see them";
+  if (args.host.driver.empty()) {
+    out.advice = absl::StrCat("install NVIDIA's driver, ", kDriverMajor, " or newer");
+  } else if (DriverTooOld(args)) {
+    out.advice = "see the driver's line";
+  } else {
+    out.advice = "use a build with CUDA, and let the container see them";
+  }
   return out;
 }
 
@@ -167,12 +209,7 @@ Findings CheckGpus(const GpuFindingsArgs& args) {
   Findings out;
   const GpuList& list = args.survey.list;
   if (list.gpus.empty()) out.push_back(CheckNone(args));
-  if (!args.host.driver.empty() || !list.cuda.empty()) {
-    out.push_back(
-        {.subject = "driver",
-         .text = absl::StrCat("NVIDIA ", args.host.driver.empty() ? "?" : args.host.driver,
-                              list.cuda.empty() ? "" : ", CUDA ", list.cuda)});
-  }
+  if (!args.host.driver.empty() || !list.cuda.empty()) out.push_back(CheckDriver(args));
   for (const GpuFacts& gpu : list.gpus) out.push_back(CheckGpu(gpu));
   for (const PciGpu& gpu : args.pci) {
     const GpuFacts* facts = FactsAt(list, gpu.address);

@@ -152,11 +152,32 @@ TEST(DoctorChecksTest, SharedMemory) {
 TEST(DoctorChecksTest, MachinesWithoutAUsableGpu) {
   const GpuSurvey none{.list = {.why = "this build has no CUDA kernels"}};
   EXPECT_EQ(Complaints(CheckGpus({.survey = none, .pci = {}, .host = {}})), "");
-  EXPECT_THAT(Complaints(CheckGpus({.survey = none, .pci = {Slot(0)}, .host = {}})),
-              HasSubstr("install NVIDIA's driver"));
-  EXPECT_THAT(
-      Complaints(CheckGpus({.survey = none, .pci = {Slot(0)}, .host = {.driver = "580.1"}})),
-      HasSubstr("a build with CUDA"));
+  const auto cards = [&none](const std::string& driver) {
+    const std::vector<PciGpu> pci = {Slot(0)};
+    const HostFacts host = {.driver = driver};
+    const Findings findings = CheckGpus({.survey = none, .pci = pci, .host = host});
+    EXPECT_TRUE(AnyProblem(findings)) << "cards, and none to compute on";
+    return Complaints(findings);
+  };
+  EXPECT_THAT(cards(""), HasSubstr("install NVIDIA's driver, 580 or newer"));
+  EXPECT_THAT(cards("580.1"), AllOf(HasSubstr("a build with CUDA"), Not(HasSubstr("too old"))));
+  EXPECT_THAT(cards("570.86.10"), HasSubstr("NVIDIA 570.86.10 is too old; 580 or newer"));
+}
+
+TEST(DoctorChecksTest, ADriverThatIsTooOld) {
+  Box box;
+  box.host.driver = "570.133.20";
+  box.survey = {.list = {.cuda = "12.8", .why = "CUDA driver version is insufficient"}};
+  EXPECT_TRUE(AnyProblem(box.Judge()));
+  EXPECT_THAT(Complaints(box.Judge()),
+              AllOf(HasSubstr("NVIDIA 570.133.20, CUDA 12.8 is too old; 580 or newer"),
+                    HasSubstr("see the driver's line"), Not(HasSubstr("a build with CUDA"))));
+  box.host.driver = "";  // as in a container
+  EXPECT_THAT(Complaints(box.Judge()), HasSubstr("NVIDIA ?, CUDA 12.8 is too old"));
+  // By a forward-compatibility package kernels run with an older one too.
+  Box compatible;
+  compatible.host.driver = "570.133.20";
+  EXPECT_EQ(Complaints(compatible.Judge()), "");
 }
 
 TEST(DoctorChecksTest, WhatWouldBeChosen) {
