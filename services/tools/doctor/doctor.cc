@@ -38,7 +38,7 @@ std::vector<FlagSpec> DoctorFlags() {
           {"prefill", "FILE", "a prefill worker's config, likewise", true},
           {"decode", "FILE", "a decode worker's config, likewise, and its pool", true},
           {"plan", "", "no checks: print what the model takes and the config lines to use"},
-          {"gpus", "N", "plan for so many GPUs (default: these, or 8 with --preset)"},
+          {"gpus", "N", "--plan for so many GPUs (default: these, or 8 with --preset)"},
           {"gpu-memory", "GB", "of so much memory each (default: what is free)"},
           {"preset", "NAME", "of a card: rtx-pro-6000, rtx-5090, h100, h200"},
           {"context", "TOKENS", "of a sequence, prompt and answer (default 131072)"},
@@ -160,6 +160,20 @@ int RunChecks(const Flags& flags) {
   return AnyProblem(findings) ? 1 : 0;
 }
 
+// Checks are of the machine that is here, a plan is of none: what is for the other would be passed
+// over in silence.
+absl::Status OfOneKind(const Flags& flags, bool plan) {
+  for (const char* name : {"gpus", "gpu-memory", "preset"}) {
+    if (flags.Has(name) && !plan)
+      return absl::InvalidArgumentError(absl::StrCat("--", name, " is for --plan"));
+  }
+  for (const char* name : {"router", "prefill", "decode"}) {
+    if (!flags.Texts(name).empty() && plan)
+      return absl::InvalidArgumentError(absl::StrCat("--", name, " is for checks, not for --plan"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 int RunDoctor(const std::vector<std::string>& arguments) {
@@ -170,7 +184,9 @@ int RunDoctor(const std::vector<std::string>& arguments) {
               << Flags::Help(DoctorFlags());
     return 0;
   }
-  return flags->Has("plan") ? RunPlan(*flags) : RunChecks(*flags);
+  const bool plan = flags->Has("plan");
+  if (const absl::Status status = OfOneKind(*flags, plan); !status.ok()) return Usage(status);
+  return plan ? RunPlan(*flags) : RunChecks(*flags);
 }
 
 }  // namespace tandem

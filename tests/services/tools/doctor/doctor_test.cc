@@ -111,6 +111,22 @@ TEST(DoctorTest, RefusesWhatItCannotPlan) {
   EXPECT_EQ(RunVerb(RunDoctor, {"--nonsense"}).code, 2);
 }
 
+// What one of the two would pass over is refused: exit code 0 would look like an answer.
+TEST(DoctorTest, ChecksAndPlanHaveFlagsOfTheirOwn) {
+  const std::string model = kSource + "/deploy/models/v4-flash";
+  const auto refusal = [&model](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"--model", model});
+    const Said said = RunVerb(RunDoctor, arguments);
+    EXPECT_EQ(said.code, 2) << said.out;
+    return said.err;
+  };
+  EXPECT_THAT(refusal({"--preset", "rtx-5090"}), HasSubstr("--preset is for --plan"));
+  EXPECT_THAT(refusal({"--gpus", "4"}), HasSubstr("--gpus is for --plan"));
+  EXPECT_THAT(refusal({"--gpu-memory", "32"}), HasSubstr("--gpu-memory is for --plan"));
+  EXPECT_THAT(refusal({"--plan", "--preset", "h200", "--decode", "x"}),
+              HasSubstr("--decode is for checks"));
+}
+
 TEST(DoctorTest, AModelThatDoesNotFitIsExitCodeOne) {
   const Said said = RunVerb(RunDoctor, {"--plan", "--model", kSource + "/deploy/models/v4-flash",
                                         "--preset", "rtx-5090", "--gpus", "4"});
