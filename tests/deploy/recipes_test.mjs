@@ -40,8 +40,10 @@ test("sizes are the plan's", () => {
     const planned = new RegExp(`decode +worker[^]*?(${field}: \\d+)`).exec(plan)[1];
     assert.ok(decode.includes(planned), planned);
   }
-  for (const field of ["chunk_tokens", "kv_channel_kind"]) {
+  for (const field of ["chunk_tokens", "kv_channel_kind", "staging_pages"]) {
     const planned = new RegExp(`${field}: \\w+`).exec(plan)[0];
     assert.ok(prefill.includes(planned), planned);
   }
+  const gpus = (text) => [...text.matchAll(/gpus: \[[\d, ]+\]/g)].map(([list]) => list);
+  assert.deepEqual([...gpus(decode), ...gpus(prefill)], gpus(plan));
 });

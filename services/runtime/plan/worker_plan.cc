@@ -8,15 +8,10 @@
 #include "services/runtime/base/status_macros.h"
 #include "services/runtime/kv/kv_layout.h"
 #include "services/runtime/model/config/shard.h"
-#include "services/runtime/model/model.h"
-#include "services/runtime/plan/counting_backend.h"
 
 namespace tandem {
 namespace {
 
-// Of one process on one GPU: context and code 0.6 GB, scratch of the kernels and graphs the rest.
-// An allowance: what the driver takes is not ours to compute.
-constexpr int64_t kReserve = 1'500'000'000;
 // As much as its memory may be off by: a pool is one block.
 constexpr int64_t kPoolBlock = int64_t{2} << 20;
 constexpr int kPagesMax = 1 << 24;
@@ -33,20 +28,6 @@ absl::Status CheckRange(const Range& range) {
   if (range.value >= 1 && range.value <= range.max) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("plan: ", range.field, " must be from 1 to ", range.max, ", got ", range.value));
-}
-
-// The working memory of a step, as Model takes it.
-absl::StatusOr<int64_t> WorkingBytes(const ModelConfig& config, int tokens, int64_t positions) {
-  CountingBackend counting;
-  Weights none;
-  none.layers.resize(static_cast<size_t>(config.num_hidden_layers));
-  const kernels::KernelTable table{};
-  RETURN_IF_ERROR(Model::Create({.config = config, .weights = none, .kernels = {table, counting}},
-                                {.max_tokens_per_step = tokens,
-                                 .max_chunks_per_step = tokens,
-                                 .max_positions = positions})
-                      .status());
-  return counting.bytes();
 }
 
 // Everything of a model that no rank shares with another.
@@ -89,7 +70,7 @@ class Planner {
   }
 
  private:
-  int64_t ContextPages() const { return KvLayout::PagesFor(request_.context); }
+  int ContextPages() const { return KvLayout::PagesFor(request_.context); }
 
   absl::StatusOr<WorkerPlan> Worker(int ranks, bool prefill, const WeightSizes& whole) const {
     WorkerPlan out{.ranks = ranks, .prefill = prefill, .slots = request_.sequences};
@@ -98,26 +79,40 @@ class Planner {
       out.why = std::string(part.status().message());
       return out;
     }
-    const WeightSizes weights = SizesOf(*part);
-    out.weights = weights.total();
-    out.replicated = Replicated(weights, whole, ranks);
-    ASSIGN_OR_RETURN(out.working, WorkingBytes(*part, request_.batch_max, request_.context));
-    out.reserve = kReserve;
+    out.replicated = Replicated(SizesOf(*part), whole, ranks);
+    ASSIGN_OR_RETURN(const WorkerBytes decode, BytesOf(config_, Size(ranks, request_.batch_max)));
+    // Rows that are not written in place need staging memory for the longest prompt. Rows that are
+    // need none; what a prefill worker has by default serves after a downgrade.
+    WorkerSize reader = Size(ranks, request_.chunk_tokens);
+    reader.pool = {.pages = prefill ? request_.staging_pages : ContextPages(),
+                   .slots = request_.staging_slots};
+    ASSIGN_OR_RETURN(const WorkerBytes beside, BytesOf(config_, reader));
+    out.weights = decode.weights;
+    out.working = decode.working;
+    out.reserve = decode.reserve;
+    out.staging_pages = reader.pool.pages;
+    out.staging = beside.pool;
     if (prefill) {
-      ASSIGN_OR_RETURN(const int64_t working,
-                       WorkingBytes(*part, request_.chunk_tokens, request_.context));
-      out.working += working;
-      out.reserve += kReserve;
+      out.working += beside.working;
+      out.reserve += beside.reserve;
     }
-    out.pool = request_.gpu_bytes - out.weights - out.working - out.reserve;
+    if (!prefill) out.reader = beside.total();
+    out.pool =
+        request_.gpu_bytes - out.weights - out.working - out.reserve - (prefill ? out.staging : 0);
     return Fill(std::move(out));
+  }
+
+  // Working memory for the model's longest sequence, whatever is asked for: it is little, and a
+  // worker whose config names no context_tokens_max takes it.
+  WorkerSize Size(int ranks, int tokens) const {
+    return {.ranks = ranks, .tokens_per_step = tokens, .context = config_.max_position_embeddings};
   }
 
   absl::StatusOr<WorkerPlan> Fill(WorkerPlan out) const {
     if (out.pool <= 0) {
-      out.why =
-          absl::StrCat("weights and working memory are ", Gigabytes(request_.gpu_bytes - out.pool),
-                       " of ", Gigabytes(request_.gpu_bytes));
+      out.why = absl::StrCat(
+          out.prefill ? "weights, working memory and staging" : "weights and working memory",
+          " are ", Gigabytes(request_.gpu_bytes - out.pool), " of ", Gigabytes(request_.gpu_bytes));
       return out;
     }
     ASSIGN_OR_RETURN(out.pages, PagesIn(config_, out.slots, out.pool));
@@ -129,10 +124,16 @@ class Planner {
     return out;
   }
 
+  // Whether a prefill worker of as many ranks has GPUs of its own, and fits on them.
+  bool Apart(const WorkerPlan& worker) const {
+    return 2 * worker.ranks <= request_.gpus && worker.reader <= request_.gpu_bytes;
+  }
+
   int Choose(const std::vector<WorkerPlan>& workers) const {
-    for (size_t i = 0; i < workers.size(); ++i) {
-      const bool room_beside = 2 * workers[i].ranks <= request_.gpus;
-      if (workers[i].at_once > 0 && workers[i].prefill != room_beside) return static_cast<int>(i);
+    for (size_t i = 0; i + 1 < workers.size(); i += 2) {
+      // One that decodes alone, then the same with prefill beside it.
+      const size_t best = Apart(workers[i]) ? i : i + 1;
+      if (workers[best].at_once > 0) return static_cast<int>(best);
     }
     return -1;
   }
@@ -143,12 +144,6 @@ class Planner {
 
 }  // namespace
 
-absl::StatusOr<int64_t> PoolBytes(const ModelConfig& config, const PoolSize& size) {
-  ASSIGN_OR_RETURN(const KvLayout layout,
-                   KvLayout::Create(config, {.pages = size.pages, .slots = size.slots}));
-  return static_cast<int64_t>(layout.bytes());
-}
-
 absl::StatusOr<MachinePlan> PlanMachine(const ModelConfig& config, const PlanRequest& request) {
   RETURN_IF_ERROR(CheckRange({"gpus", request.gpus, 1024}));
   RETURN_IF_ERROR(CheckRange({"gpu memory in bytes", request.gpu_bytes, int64_t{1} << 48}));
@@ -156,6 +151,8 @@ absl::StatusOr<MachinePlan> PlanMachine(const ModelConfig& config, const PlanReq
   RETURN_IF_ERROR(CheckRange({"sequences", request.sequences, 1 << 16}));
   RETURN_IF_ERROR(CheckRange({"batch_max", request.batch_max, 1 << 16}));
   RETURN_IF_ERROR(CheckRange({"chunk_tokens", request.chunk_tokens, 1 << 16}));
+  RETURN_IF_ERROR(CheckRange({"staging_pages", request.staging_pages, 1 << 24}));
+  RETURN_IF_ERROR(CheckRange({"staging_slots", request.staging_slots, 1 << 16}));
   return Planner(config, request).Plan();
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // WorkerPlan: what fits on the GPUs of one decode worker, alone or with a prefill worker beside it
-// that shares its pool and, by WEIGHTS_SHARED, its weights. Pure functions; bytes are counted as
-// the workers take them, but for the reserve, which is an allowance.
+// that shares its pool and, by WEIGHTS_SHARED, its weights. Pure functions of what WorkerBytes
+// counts.
 //
 // The ranks of a worker hold a part of the weights each, and all of the cache: so the pool is as
 // large as one GPU has room for.
@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "services/runtime/model/config/model_config.h"
 #include "services/runtime/plan/weight_sizes.h"
+#include "services/runtime/plan/worker_bytes.h"
 
 namespace tandem {
 
@@ -24,6 +25,8 @@ struct PlanRequest {
   int sequences = 64;         // that hold memory at once
   int batch_max = 64;         // as in DecodeConfig
   int chunk_tokens = 4096;    // as in PrefillConfig
+  int staging_pages = 256;    // likewise, where rows are written in place
+  int staging_slots = 16;     // likewise
 };
 
 struct WorkerPlan {
@@ -33,7 +36,12 @@ struct WorkerPlan {
   int64_t replicated = 0;  // of them, on every GPU alike
   int64_t working = 0;     // working memory of a step, of both workers where there are two
   int64_t reserve = 0;     // CUDA's context, graphs, the kernels' scratch
-  int64_t pool = 0;        // left for the pool
+  // Of the prefill worker's staging pool: on these GPUs with `prefill`; else on its own, where it
+  // holds a prompt of the whole context.
+  int staging_pages = 0;
+  int64_t staging = 0;
+  int64_t reader = 0;  // all that a prefill worker takes there; 0 with `prefill`
+  int64_t pool = 0;    // left for the pool
   int slots = 0;
   int pages = 0;  // 0: it does not fit, as `why` says
   std::string why;
@@ -49,16 +57,9 @@ struct MachinePlan {
   int64_t sequence_bytes = 0;       // pages and slot of one sequence of the context
   std::vector<WorkerPlan> workers;  // ranks rising, alone before with prefill
   // The worker to start: the fewest GPUs on which one sequence of the context fits, with prefill
-  // beside it if there are no GPUs left for it. -1: none fits.
+  // beside it if it has no GPUs of its own, or not enough memory there. -1: none fits.
   int chosen = -1;
 };
-
-// What a pool takes, which a worker on a CPU keeps in /dev/shm.
-struct PoolSize {
-  int pages = 0;
-  int slots = 0;
-};
-absl::StatusOr<int64_t> PoolBytes(const ModelConfig& config, const PoolSize& size);
 
 // INVALID_ARGUMENT naming field, limit and value.
 absl::StatusOr<MachinePlan> PlanMachine(const ModelConfig& config, const PlanRequest& request);

@@ -22,14 +22,16 @@
 namespace tandem {
 namespace {
 
-// Of data sheets; cards have some percent more, and a driver keeps some of that.
+// What CUDA says that such a card has, as others have seen it (94.97, 31.34, 79.14 and 139.72 GiB
+// at the least): more than its name, some hundred MiB less than nvidia-smi's memory.total.
 struct Preset {
   const char* name;
   double gigabytes;
 };
-constexpr Preset kPresets[] = {{"rtx-pro-6000", 96}, {"rtx-5090", 32}, {"h100", 80}, {"h200", 141}};
+constexpr Preset kPresets[] = {
+    {"rtx-pro-6000", 101.9}, {"rtx-5090", 33.6}, {"h100", 84.9}, {"h200", 150.0}};
 constexpr int kPresetGpus = 8;
-// Of what is free on a GPU now, what a worker may count on.
+// Of what is free on a GPU now, or of a preset, what a worker may count on.
 constexpr double kFreeShare = 0.99;
 
 std::vector<FlagSpec> DoctorFlags() {
@@ -77,6 +79,8 @@ absl::StatusOr<PlanRequest> SequencesOf(const Flags& flags, const ModelConfig& c
   ASSIGN_OR_RETURN(const std::optional<uint32_t> sequences, flags.Count("sequences"));
   out.context = context.value_or(std::min<int64_t>(out.context, config.max_position_embeddings));
   if (sequences.has_value()) out.sequences = static_cast<int>(std::min(*sequences, 1U << 30));
+  // local.sh batches as many as there are slots.
+  out.batch_max = std::clamp(out.sequences, out.batch_max, 1 << 16);
   return out;
 }
 
@@ -90,7 +94,7 @@ absl::StatusOr<PlanRequest> RequestOf(const Flags& flags, const ModelConfig& con
   if (flags.Has("preset")) {
     ASSIGN_OR_RETURN(const double gigabytes, PresetGigabytes(flags.Text("preset")));
     out.gpus = kPresetGpus;
-    out.gpu_bytes = static_cast<int64_t>(gigabytes * 1e9);
+    out.gpu_bytes = static_cast<int64_t>(kFreeShare * gigabytes * 1e9);
   } else if (memory.has_value()) {
     if (!(*memory > 0 && *memory < 1e5F)) {
       return absl::InvalidArgumentError(
@@ -117,7 +121,8 @@ int RunPlan(const Flags& flags) {
   if (!request.ok()) return Usage(request.status());
   const absl::StatusOr<MachinePlan> plan = PlanMachine(*config, *request);
   if (!plan.ok()) return Usage(plan.status());
-  std::cout << TextOf({.config = *config, .request = *request, .plan = *plan});
+  std::cout << TextOf(
+      {.model = flags.Text("model"), .config = *config, .request = *request, .plan = *plan});
   return plan->chosen >= 0 ? 0 : 1;
 }
 

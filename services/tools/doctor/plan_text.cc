@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/tools/doctor/plan_text.h"
 
+#include <numeric>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "services/tools/doctor/finding.h"
 #include "services/tools/text/number_text.h"
 
 namespace tandem {
 namespace {
+
+constexpr char kRow[] = "%-17s %7s %10s %7s %7s %6s %6s %9s %12s %7s\n";
 
 std::string Gigabytes(int64_t bytes) {
   return absl::StrFormat("%.1f", static_cast<double>(bytes) / 1e9);
@@ -40,11 +46,41 @@ std::string Row(const WorkerPlan& worker) {
   const std::string who =
       absl::StrCat(worker.ranks, worker.prefill ? " decode+prefill" : " decode");
   if (!worker.fits()) return absl::StrFormat("%-17s does not fit: %s\n", who, worker.why);
-  return absl::StrFormat("%-17s %8s %10s %8s %8s %8s %9s %12s %8d\n", who,
-                         Gigabytes(worker.weights), Gigabytes(worker.replicated),
-                         Gigabytes(worker.working + worker.reserve), Gigabytes(worker.pool),
+  return absl::StrFormat(kRow, who, Gigabytes(worker.weights), Gigabytes(worker.replicated),
+                         Gigabytes(worker.working + worker.reserve),
+                         Gigabytes(worker.prefill ? worker.staging : 0), Gigabytes(worker.pool),
                          CountText(worker.slots), CountText(worker.pages),
-                         CountText(int64_t{worker.pages} * 256), worker.at_once);
+                         CountText(int64_t{worker.pages} * 256), CountText(worker.at_once));
+}
+
+// As many GPUs as the worker has, from `first` on.
+std::string Gpus(const WorkerPlan& worker, int first, const char* separator) {
+  std::vector<int> gpus(static_cast<size_t>(worker.ranks));
+  std::iota(gpus.begin(), gpus.end(), first);
+  return absl::StrJoin(gpus, separator);
+}
+
+// The part of either worker's config that is in `worker`, less addresses and model.
+std::string Common(const PlanText& text, const WorkerPlan& worker, int first) {
+  return absl::StrFormat(
+      "worker { device: DEVICE_CUDA tensor_parallel: %d gpus: [%s]\n"
+      "                    context_tokens_max: %d%s }",
+      worker.ranks, Gpus(worker, first, ", "), text.request.context,
+      worker.prefill ? " weights: WEIGHTS_SHARED" : "");
+}
+
+// The same as processes on this machine.
+std::string Start(const PlanText& text, const WorkerPlan& worker, const std::string& channel) {
+  const int reads = worker.prefill ? 0 : worker.ranks;
+  std::string out = absl::StrFormat(
+      "start      deploy/scripts/local.sh up --model %s --device cuda \\\n"
+      "             --decode-gpus %s --prefill-gpus %s \\\n"
+      "             --pages %d --slots %d",
+      text.model, Gpus(worker, 0, ","), Gpus(worker, reads, ","), worker.pages, worker.slots);
+  if (!worker.prefill) {
+    absl::StrAppendFormat(&out, " \\\n             --prefill-config \"%s\"", channel);
+  }
+  return out + "\n";
 }
 
 std::string Chosen(const PlanText& text) {
@@ -53,23 +89,26 @@ std::string Chosen(const PlanText& text) {
                            text.request.gpus, Size(text.request.gpu_bytes));
   }
   const WorkerPlan& worker = text.plan.workers[static_cast<size_t>(text.plan.chosen)];
-  const std::string both = absl::StrFormat(
-      "worker { device: DEVICE_CUDA tensor_parallel: %d context_tokens_max: %d%s }", worker.ranks,
-      text.request.context, worker.prefill ? " weights: WEIGHTS_SHARED" : "");
-  std::string out = absl::StrFormat(
-      "chosen     %d GPUs a worker, the fewest that hold the weights and a sequence;\n"
-      "           %s\n"
-      "decode     %s\n"
-      "           pages: %d slots: %d\n",
-      worker.ranks,
-      worker.prefill ? "prefill on the same ones, one copy of the weights for both"
-                     : absl::StrFormat("prefill on %d others", worker.ranks),
-      both, worker.pages, worker.slots);
-  absl::StrAppendFormat(&out,
-                        "prefill    %s\n"
-                        "           chunk_tokens: %d kv_channel_kind: KV_CHANNEL_KIND_%s\n",
-                        both, text.request.chunk_tokens, worker.prefill ? "SHARED" : "IPC");
-  return out;
+  const std::string channel =
+      worker.prefill ? "kv_channel_kind: KV_CHANNEL_KIND_SHARED"
+                     : absl::StrCat("kv_channel_kind: KV_CHANNEL_KIND_IPC staging_pages: ",
+                                    worker.staging_pages);
+  return absl::StrFormat(
+             "chosen     %d GPUs a worker, the fewest that hold the weights and a sequence;\n"
+             "           %s\n"
+             "decode     %s\n"
+             "           pages: %d slots: %d\n"
+             "prefill    %s\n"
+             "           chunk_tokens: %d %s\n",
+             worker.ranks,
+             worker.prefill
+                 ? "prefill on the same ones, one copy of the weights for both"
+                 : absl::StrFormat("prefill on %d others: %s on each, %s of it staging",
+                                   worker.ranks, Size(worker.reader), Size(worker.staging)),
+             Common(text, worker, 0), worker.pages, worker.slots,
+             Common(text, worker, worker.prefill ? 0 : worker.ranks), text.request.chunk_tokens,
+             channel) +
+         Start(text, worker, channel);
 }
 
 }  // namespace
@@ -79,9 +118,8 @@ std::string TextOf(const PlanText& text) {
   absl::StrAppendFormat(&out, "\n%d GPUs of %s, %s sequences, %s tokens each; GB on each GPU:\n",
                         text.request.gpus, Size(text.request.gpu_bytes),
                         CountText(text.request.sequences), CountText(text.request.context));
-  absl::StrAppendFormat(&out, "%-17s %8s %10s %8s %8s %8s %9s %12s %8s\n", "GPUs a worker",
-                        "weights", "replicated", "working", "pool", "slots", "pages", "tokens",
-                        "at once");
+  absl::StrAppendFormat(&out, kRow, "GPUs a worker", "weights", "replicated", "working", "staging",
+                        "pool", "slots", "pages", "tokens", "at once");
   for (const WorkerPlan& worker : text.plan.workers) out += Row(worker);
   return absl::StrCat(out, "\n", Chosen(text));
 }

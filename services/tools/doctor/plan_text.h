@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A plan as text: what the model takes, what fits on how many GPUs, the config lines to use. Pure;
+// A plan as text: what the model takes, what fits on how many GPUs, the config lines to use, how
+// to start them. Pure;
 // deploy/sizing.md shows it as it is.
 #pragma once
 
@@ -11,6 +12,7 @@
 namespace tandem {
 
 struct PlanText {
+  std::string model;  // its folder
   const ModelConfig& config;
   const PlanRequest& request;
   const MachinePlan& plan;

@@ -54,10 +54,52 @@ TEST(WorkerPlanTest, ThePoolIsAsLargeAsThereIsRoomFor) {
     ASSERT_TRUE(bytes.ok());
     EXPECT_LE(*bytes, worker.pool);
     EXPECT_GT(*bytes + 4 * (1 << 20) + 100 * plan.page_bytes, worker.pool);
-    EXPECT_EQ(worker.weights + worker.working + worker.reserve + worker.pool, 96 * kGb);
+    const int64_t staging = worker.prefill ? worker.staging : 0;
+    EXPECT_EQ(worker.weights + worker.working + worker.reserve + staging + worker.pool, 96 * kGb);
   }
   EXPECT_TRUE(plan.workers[5].fits());  // both on all four
   EXPECT_EQ(plan.chosen, 2);            // decode on two, prefill on the other two
+}
+
+// Rows that are not written in place wait in the prefill worker's staging pool: it has to hold the
+// context, on GPUs that hold weights and working memory too.
+TEST(WorkerPlanTest, APrefillWorkerApartHoldsTheContext) {
+  const ModelConfig config = Released("v4-flash");
+  PlanRequest request{.gpus = 4, .gpu_bytes = 96 * kGb, .context = 1 << 20, .sequences = 4};
+  const MachinePlan roomy = PlanMachine(config, request).value();
+  ASSERT_EQ(roomy.chosen, 2);
+  const WorkerPlan& two = roomy.workers[2];
+  EXPECT_EQ(two.staging_pages, 4096);
+  EXPECT_EQ(two.staging, PoolBytes(config, {.pages = 4096, .slots = 16}).value());
+  EXPECT_GT(two.reader, two.weights + two.staging + int64_t{2} * kGb);
+  // Beside a decode worker rows are in place: what is there by default, on the same GPUs.
+  EXPECT_EQ(roomy.workers[3].staging_pages, 256);
+  EXPECT_EQ(roomy.workers[3].staging, PoolBytes(config, {.pages = 256, .slots = 16}).value());
+  request.gpu_bytes = two.reader;
+  EXPECT_EQ(PlanMachine(config, request).value().chosen, 2);
+  // One byte too few for it, and too few beside it for both: both go on all four.
+  request.gpu_bytes = two.reader - 1;
+  EXPECT_EQ(PlanMachine(config, request).value().chosen, 5);
+}
+
+// What nvidia-smi said of both workers on the same two H200 (tests/bench/results/steps.md): pages
+// of a plan must not be more than there is room for beside what driver and NCCL take.
+TEST(WorkerPlanTest, CountsWhatTwoWorkersOnAnH200Took) {
+  const ModelConfig config = Released("v4-flash");
+  const WorkerBytes decode = BytesOf(config, {.ranks = 2,
+                                              .tokens_per_step = 64,
+                                              .context = 4000 * 256,
+                                              .pool = {.pages = 4000, .slots = 64}})
+                                 .value();
+  const WorkerBytes prefill = BytesOf(config, {.ranks = 2,
+                                               .tokens_per_step = 4096,
+                                               .context = 1 << 20,
+                                               .pool = {.pages = 256, .slots = 16}})
+                                  .value();
+  const int64_t counted = decode.total() + prefill.total() - prefill.weights;
+  const int64_t measured = int64_t{84'000} << 20;
+  EXPECT_GT(counted, measured + kGb / 2);
+  EXPECT_LT(counted, measured + 2 * kGb);
 }
 
 TEST(WorkerPlanTest, AMillionTokens) {
