@@ -79,14 +79,14 @@ class Checker {
     const absl::StatusOr<v1::PrefillConfig> config = LoadPrefillConfig(path);
     if (!Read("prefill", path, config.status())) return;
     Worker(config->worker());
-    if (config->worker().weights() == v1::WEIGHTS_SHARED) followers_.push_back(config->worker());
+    out_.prefills.push_back(*config);
   }
 
   void Decode(const std::string& path) {
     const absl::StatusOr<v1::DecodeConfig> config = LoadDecodeConfig(path);
     if (!Read("decode", path, config.status())) return;
     Worker(config->worker());
-    decodes_.push_back(config->worker());
+    out_.decodes.push_back(*config);
     if (config->worker().device() == v1::DEVICE_CUDA) return;
     const absl::StatusOr<ModelConfig> model = ModelConfig::FromFolder(config->worker().model_dir());
     if (!model.ok()) return;  // said below
@@ -105,16 +105,18 @@ class Checker {
       if (!model.ok()) out_.findings.push_back(Refused("model", model.status()));
     }
     // Without a decode config it may stand elsewhere.
-    for (const v1::WorkerConfig& follower : followers_) {
-      if (!decodes_.empty()) out_.findings.push_back(Holder(follower));
+    for (const v1::PrefillConfig& prefill : out_.prefills) {
+      const bool follows = prefill.worker().weights() == v1::WEIGHTS_SHARED;
+      if (follows && !out_.decodes.empty()) out_.findings.push_back(Holder(prefill.worker()));
     }
     return std::move(out_);
   }
 
  private:
   Finding Holder(const v1::WorkerConfig& follower) const {
-    const bool held = absl::c_any_of(decodes_, [&follower](const v1::WorkerConfig& decode) {
-      return decode.weights() == v1::WEIGHTS_SHARED && SameWeights(decode, follower);
+    const bool held = absl::c_any_of(out_.decodes, [&follower](const v1::DecodeConfig& decode) {
+      return decode.worker().weights() == v1::WEIGHTS_SHARED &&
+             SameWeights(decode.worker(), follower);
     });
     if (held) return {.subject = "weights", .text = "one copy for prefill and decode"};
     return {.verdict = Verdict::kProblem,
@@ -174,8 +176,6 @@ class Checker {
   std::set<std::string> addresses_;
   std::set<std::string> whole_;    // folders of which the weights are read
   std::set<std::string> configs_;  // folders of which config.json is
-  std::vector<v1::WorkerConfig> decodes_;
-  std::vector<v1::WorkerConfig> followers_;  // prefill workers with the weights of another
 };
 
 }  // namespace

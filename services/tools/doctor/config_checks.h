@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "services/tools/doctor/finding.h"
+#include "tandem/v1/config.pb.h"
 
 namespace tandem {
 
@@ -23,6 +24,9 @@ struct ConfigReport {
   // Of decode workers on the CPU: pools, and weights that are shared.
   int64_t shm_bytes = 0;
   bool wants_gpu = false;
+  // The valid ones, defaults applied.
+  std::vector<v1::PrefillConfig> prefills;
+  std::vector<v1::DecodeConfig> decodes;
 };
 ConfigReport CheckConfigs(const ConfigFiles& files);
 

@@ -15,6 +15,7 @@
 #include "services/tools/doctor/config_checks.h"
 #include "services/tools/doctor/gpu_checks.h"
 #include "services/tools/doctor/host_checks.h"
+#include "services/tools/doctor/memory_checks.h"
 #include "services/tools/doctor/plan_text.h"
 #include "services/tools/flags.h"
 #include "services/tools/verbs.h"
@@ -38,7 +39,7 @@ std::vector<FlagSpec> DoctorFlags() {
   return {{"model", "DIR", "checkpoint folder to check, or to plan for (config.json is enough)"},
           {"router", "FILE", "a router's config: valid, ports free", true},
           {"prefill", "FILE", "a prefill worker's config, likewise", true},
-          {"decode", "FILE", "a decode worker's config, likewise, and its pool", true},
+          {"decode", "FILE", "a decode worker's config, likewise, and its pool's memory", true},
           {"plan", "", "no checks: print what the model takes and the config lines to use"},
           {"gpus", "N", "--plan for so many GPUs (default: these, or 8 with --preset)"},
           {"gpu-memory", "GB", "of so much memory each (default: what is free)"},
@@ -160,6 +161,10 @@ int RunChecks(const Flags& flags) {
   }
   add(CheckHost({.host = host, .pci = pci, .shm_bytes = configs.shm_bytes}));
   add(configs.findings);
+  const MemoryChecksArgs memory{
+      .decodes = configs.decodes, .prefills = configs.prefills, .list = survey.list};
+  add(CheckGpuMemory(memory));
+  add(CheckStaging(memory));
   add(Choose({.survey = survey, .host = host, .plan = *plan}));
   std::cout << TextOf(findings);
   return AnyProblem(findings) ? 1 : 0;

@@ -13,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "services/runtime/config/service_config.h"
 #include "services/runtime/config/text_config.h"
+#include "services/tools/doctor/memory_checks.h"
 #include "services/tools/read_file.h"
 #include "services/tools/verbs.h"
 #include "tests/services/tools/run_verb.h"
@@ -181,6 +182,7 @@ TEST(DoctorTest, PlannedLinesAreConfigsOfGpusApart) {
   EXPECT_EQ(prefill.kv_channel_kind(), v1::KV_CHANNEL_KIND_IPC);
   EXPECT_GE(prefill.staging_pages() * 256, prefill.worker().context_tokens_max());
   EXPECT_GE(int64_t{decode.pages()} * 256, int64_t{decode.worker().context_tokens_max()});
+  EXPECT_EQ(CheckStaging({.decodes = {decode}, .prefills = {prefill}, .list = {}}).size(), 0U);
   EXPECT_THAT(
       start, AllOf(HasSubstr("--device cuda"), HasSubstr("--decode-gpus 0,1"),
                    HasSubstr("--prefill-gpus 2,3"),
