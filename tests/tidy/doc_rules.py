@@ -91,6 +91,21 @@ def check_links(tree, document):
                 yield Finding(document.path, number, "link", f"{target} leads nowhere")
 
 
+def check_paths(tree, document):
+    """What begins like a path of the repository, in backticks anywhere, is one."""
+    tops = {folder for folder in tree.folders if folder and "/" not in folder}
+    fenced = False
+    for number, line in enumerate(document.lines, 1):
+        fenced ^= line.lstrip().startswith("```")
+        for span in () if fenced else re.findall(r"`([^`]+)`", line):
+            for token in tokens(span):
+                path = token.strip(",.")
+                ours = "/" in path and path.split("/")[0] in tops
+                if ours and not _exists(tree, document.folder, path):
+                    what = f"names {path}, which does not exist"
+                    yield Finding(document.path, number, "path", what)
+
+
 def check_folder(tree, folder):
     files = [f for f in tree.in_folder(folder) if f.name not in FURNITURE and f.name[0] != "."]
     # A kernel family counts operations, and its tests mirror it (kernel_rules.py).
@@ -124,6 +139,7 @@ def check(tree):
                 yield from check_complete(tree, file)
         if file.ext == ".md":
             yield from check_links(tree, file)
+            yield from check_paths(tree, file)
     for folder in sorted(tree.folders - {"", "cmake"}):
         if not (folder + "/").startswith(VENDORED):
             yield from check_folder(tree, folder)

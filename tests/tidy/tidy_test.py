@@ -178,6 +178,16 @@ class DocRulesTest(unittest.TestCase):
         self.assertEqual(self.one("`a.h` [a](a.h#x) [b](https://x.y/z)\n", "a.h"), [])
         self.assertEqual(self.one("`a.h` [b](../b.h)\n", "a.h"), ["link"])
 
+    def test_paths_in_backticks_exist(self):
+        def one(text):
+            tree = tree_of({"x/y/a.cc": CC, "z/b.md": text, "z/x/c.cc": CC})
+            return [f.rule for f in doc_rules.check_paths(tree, tree.get("z/b.md"))]
+
+        self.assertEqual(one("see `x/y/a.cc`, `x/y/a.{h,cc}`\n"), ["path"])
+        self.assertEqual(one("see `x/y/`, `x/*/a.cc`, `x/c.cc` and `tool --file x/y/a.cc,`\n"), [])
+        self.assertEqual(one("`a/b`, `x`, `y/a.cc`, `text/x.json`, x/gone\n"), [])
+        self.assertEqual(one("```sh\nx/gone.sh\n`x/gone`\n```\n`x/gone`\n"), ["path"])
+
     def test_readmes_are_short_and_present(self):
         self.assertEqual(self.one("`a.h`\n" * 40, "a.h"), [])
         self.assertEqual(self.one("`a.h`\n" * 41, "a.h"), ["readme"])
