@@ -3,6 +3,7 @@
 // verb in this process, on this machine, on files of its own.
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -213,6 +214,45 @@ TEST(DoctorTest, AModelThatDoesNotFitIsExitCodeOne) {
                                         "--preset", "rtx-5090", "--gpus", "4"});
   EXPECT_EQ(said.code, 1);
   EXPECT_THAT(said.out, HasSubstr("no two workers, prefill and decode, fit on 4 GPUs of 33.3 GB"));
+}
+
+// What README says of a model on so many cards: "no", or what is chosen there.
+std::string ReadmeCell(const std::string& preset, const std::string& gpus,
+                       const std::string& model) {
+  std::vector<std::string> row[2];
+  std::string text;
+  const std::string contexts[] = {"131072", "1048576"};
+  for (int i = 0; i < 2; ++i) {
+    const Said said =
+        RunVerb(RunDoctor, {"--plan", "--model", kSource + "/deploy/models/" + model, "--preset",
+                            preset, "--gpus", gpus, "--context", contexts[i]});
+    if (said.code != 0) return "no";
+    const std::string ranks = said.out.substr(said.out.find("\nchosen") + 12, 1);
+    const bool both = absl::StrContains(said.out, "prefill on the same ones");
+    const std::string who = absl::StrCat("\n", ranks, both ? " decode+prefill " : " decode ");
+    const std::string line = said.out.substr(said.out.find(who) + 1);
+    row[i] = absl::StrSplit(line.substr(0, line.find('\n')), ' ', absl::SkipEmpty());
+    text =
+        absl::StrCat("TP=", ranks, ", ",
+                     both ? "both workers on all"
+                          : absl::StrCat("decode on ", ranks, ", prefill on ", ranks, " others"));
+  }
+  const auto last = [&row](int i, int column) { return row[i][row[i].size() - column]; };
+  return absl::StrCat(text, ": ", last(0, 3), " pages, ", last(0, 2), " tokens; ", last(0, 1),
+                      " sequences of 131,072 at once, or ", last(1, 1), " of 1,048,576");
+}
+
+TEST(DoctorTest, ReadmeSaysWhatFits) {
+  const auto page = ReadFile(kSource + "/README.md");
+  ASSERT_TRUE(page.ok());
+  for (const auto& [card, preset] :
+       {std::pair("RTX 5090", "rtx-5090"), std::pair("RTX PRO 6000", "rtx-pro-6000")}) {
+    for (const char* gpus : {"1", "2", "4", "8"}) {
+      EXPECT_THAT(*page, HasSubstr(absl::StrCat("\n| ", gpus, " ", card, " | ",
+                                                ReadmeCell(preset, gpus, "v4-flash"))));
+      EXPECT_EQ(ReadmeCell(preset, gpus, "v4-pro"), "no") << "README says so of each";
+    }
+  }
 }
 
 // Every block of the page that begins with "$ tandem doctor …" is what that command prints.
