@@ -13,7 +13,7 @@ namespace {
 
 // Of one trial: copies of 64 MB take a second where all goes through a slow host.
 constexpr double kTrialLimitSeconds = 10;
-// Loads of a peer's memory below this share of a copy's rate go through the host's memory.
+// Loads and stores of a peer's memory below this share of a copy's rate go through the host's.
 constexpr double kDirectShare = 0.25;
 // Of a lane's rate that a copy reaches where nothing is wrong.
 constexpr double kLinkShare = 0.6;
@@ -118,9 +118,13 @@ Finding CheckPeer(const PeerTrialResult& result) {
   }
   out.text = absl::StrFormat("peer access, data right: copies %.1f GB/s, loads %.1f, stores %.1f",
                              rates.copy_gbps, rates.read_gbps, rates.write_gbps);
-  if (rates.read_gbps < kDirectShare * rates.copy_gbps) {
+  // What ranks sum and where rows go by ipc is moved by kernels, not by the copy engine.
+  const bool loads = rates.read_gbps < kDirectShare * rates.copy_gbps;
+  const bool stores = rates.write_gbps < kDirectShare * rates.copy_gbps;
+  if (loads || stores) {
     out.verdict = Verdict::kWarning;
-    out.text += ": loads go through the host's memory";
+    absl::StrAppend(&out.text, ": ", loads ? "loads" : "", loads && stores ? " and " : "",
+                    stores ? "stores" : "", " go through the host's memory");
     out.advice = kRegistryAdvice;
   }
   return out;

@@ -112,6 +112,8 @@ TEST(DoctorChecksTest, Peers) {
   EXPECT_TRUE(AllPeers(box.survey));
   rates.read_gbps = 3;
   EXPECT_THAT(Complaints(box.Judge()), HasSubstr("ForceP2P=0x11"));
+  rates.read_gbps = 27, rates.write_gbps = 3;
+  EXPECT_THAT(Complaints(box.Judge()), HasSubstr("stores go through the host's memory"));
   rates = {.reachable = false, .copy_gbps = 12};
   EXPECT_THAT(Complaints(box.Judge()), HasSubstr("no peer access: copies go through the host"));
   EXPECT_FALSE(AnyProblem(box.Judge()));
