@@ -47,11 +47,4 @@ function(tandem_cuda_options name)
   target_link_libraries(${name} PUBLIC CUDA::cudart_static)
 endfunction()
 
-# NCCL, where there is its header: the other kind of all-reduce (services/runtime/parallel). The
-# library is looked for when a program needs it: PyTorch, a CUDA image or libnccl2 brings it.
-find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
-if(NCCL_INCLUDE_DIR)
-  add_library(tandem_nccl INTERFACE)
-  target_include_directories(tandem_nccl SYSTEM INTERFACE ${NCCL_INCLUDE_DIR})
-endif()
-message(STATUS "NCCL: ${NCCL_INCLUDE_DIR}")
+include(nccl)

@@ -2,7 +2,9 @@
 // Goal: the Dockerfile is clean, and its images are what the chart expects. Method: two linters, and
 // the instructions of each stage, read.
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { kinds, read, render, requireBuilt, root } from "../chart/chart.mjs";
@@ -70,6 +72,24 @@ test("each image is labelled, unprivileged and checks its health", () => {
     const build = image.name === "worker-cuda" ? "build-cuda" : "build";
     assert.deepEqual(rests(image, "COPY"), [`--from=${build} /out/${image.name.split("-")[0]} /opt/tandem`]);
   }
+});
+
+// Both are needed: what is built without the header has no NCCL, and what runs without the library
+// finds none. NVIDIA: `runtime` builds on `base` and adds NCCL, `devel` adds its header.
+test("images for GPUs have NCCL's header to build with and its library to run with", () => {
+  const build = stages().find((stage) => stage.name === "build-cuda");
+  assert.ok(rests(build, "COPY").some((rest) => /^--from=toolkit \S*\/nccl\.h \/usr\/local\/cuda\/include\/$/.test(rest)));
+  assert.match(stages().find((stage) => stage.name === "toolkit").base, /-devel-/);
+  assert.match(images.find((image) => image.name === "worker-cuda").base, /-runtime-/);
+});
+
+test("a build with CUDA and without NCCL says so", () => {
+  const configure = (headers) => spawnSync("cmake", [`-DCUDAToolkit_INCLUDE_DIRS=${headers}`, "-P", join(root, "cmake/nccl.cmake")], { encoding: "utf8" }).stderr;
+  const folder = mkdtempSync(join(tmpdir(), "tandem-nccl-"));
+  assert.match(configure(folder), /CMake Warning[^]*libnccl-dev/);
+  writeFileSync(join(folder, "nccl.h"), "");
+  assert.doesNotMatch(configure(folder), /Warning/);
+  rmSync(folder, { recursive: true });
 });
 
 test("what is copied from the tree is there", () => {
