@@ -4,23 +4,29 @@
 #
 #   deploy/scripts/local.sh up --model DIR [--prefill N] [--decode N] [--port P] [--pages N] \
 #     [--engine model|sim] [--device cpu|cuda] [--tensor-parallel N] [--slots N] \
-#     [--decode-gpus LIST] [--prefill-gpus LIST] [--load-format checkpoint|dummy]
+#     [--decode-gpus LIST] [--prefill-gpus LIST] [--load-format checkpoint|dummy] \
+#     [--start-timeout SECONDS]
 #   deploy/scripts/local.sh status
 #   deploy/scripts/local.sh down
 #
 # `up` also takes --bin DIR (default bin/ of a bundle, else build/release/bin), and --router-config,
 # --prefill-config and --decode-config TEXT, fields that are added to the config of each process of
 # that kind; `--engine sim` runs workers that compute nothing and repeat prompts
-# (deploy/config/decode_sim.textproto); `--device cuda` runs workers on GPU 0, and on those that
-# follow with --tensor-parallel, which needs a build with CUDA, and with one decode worker they have
-# one copy of the weights; `--decode-gpus 0,1 --prefill-gpus 2,3` gives each role GPUs of its own,
-# one a rank; `--load-format dummy` makes weights up from config.json alone; --slots is how many
-# sequences a decode worker holds. Each verb also takes --dir STATE (default build/local: configs,
-# logs, process ids; one cluster a folder).
-# Without --port the router gets a free port; the workers always do. `up` returns when every process
-# answers its health check and the router is connected to every worker, or stops all of them again
-# and shows why. `status` exits with 0 when all serve. `down` sends SIGTERM, waits for running
-# answers to drain, and kills what is left then. Repeating a verb is harmless.
+# (deploy/config/decode_sim.textproto); `--load-format dummy` makes weights up from config.json
+# alone; --slots is how many sequences a decode worker holds.
+#
+# `--device cuda` needs a build with CUDA. It runs every worker on GPU 0, and on those that follow
+# with --tensor-parallel. `--decode-gpus 0,1 --prefill-gpus 2,3` names a role's GPUs: each of its
+# workers gets as many of them in turn, one a rank. One decode worker and prefill workers on the
+# same GPUs have one copy of the weights; of others each has its own, and rows are copied.
+#
+# Each verb also takes --dir STATE (default build/local: configs, logs, process ids; one cluster a
+# folder). Without --port the router gets a free port; the workers always do. `up` returns when
+# every process answers its health check and the router is connected to every worker, or stops all
+# of them again and shows why, if one ends or takes longer than --start-timeout (default 300, with
+# `--device cuda` 1800). `status` exits with 0 when all serve. `down` sends SIGTERM, waits for
+# running answers to drain, and kills what is left then. Repeating a verb is harmless; `up` with
+# other arguments says what differs.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
@@ -30,7 +36,7 @@ bin="$root/bin"
 model="" port="" pages=256 slots=64 engine=model device=cpu ranks=1 load_format=checkpoint
 declare -A added=([router]="" [prefill]="" [decode]="") gpus=([prefill]="" [decode]="")
 prefill=1 decode=1
-start_seconds=300
+start_seconds=""
 drain_seconds=35
 
 fail() {
@@ -39,7 +45,7 @@ fail() {
 }
 
 usage() {
-  sed -n '5,9s/^# *//p' "$0" >&2
+  sed -n '5,10s/^# *//p' "$0" >&2
   exit 2
 }
 
@@ -101,18 +107,50 @@ quoted() {
   echo "\"${text//\"/\\\"}\""
 }
 
-# The ranks of a role's workers, and the GPUs that were asked for.
-ranks_of() {
-  local list=${gpus[$1]}
-  [ -n "$list" ] || { echo "tensor_parallel: $ranks"; return; }
-  local of_role
-  IFS=, read -ra of_role <<<"$list"
-  echo "tensor_parallel: ${#of_role[@]} ${of_role[*]/#/gpus: }"
+# The GPUs of one worker: its part of its role's, else those from 0 on.
+gpus_of() {  # name
+  local role=${1%%-*} listed each
+  [ -n "${gpus[$role]}" ] || { seq -s ' ' 0 $((ranks - 1)); return; }
+  IFS=, read -ra listed <<<"${gpus[$role]}"
+  each=$((${#listed[@]} / ${!role}))
+  echo "${listed[@]:${1##*-} * each:each}"
+}
+
+ranks_of() {  # name
+  local own
+  [ -n "${gpus[${1%%-*}]}" ] || { echo "tensor_parallel: $ranks"; return; }
+  read -ra own < <(gpus_of "$1")
+  echo "tensor_parallel: ${#own[@]} ${own[*]/#/gpus: }"
+}
+
+# How many decode workers have the GPUs of this prefill worker.
+beside() {  # name
+  local own i many=0
+  own=$(gpus_of "$1")
+  for ((i = 0; i < decode; ++i)); do
+    [ "$(gpus_of "decode-$i")" != "$own" ] || many=$((many + 1))
+  done
+  echo "$many"
 }
 
 shares_weights() {
   # Of several decode workers each would hold its own, and prefill would end with any one of them.
-  [ "$device" = cuda ] && [ "$decode" -eq 1 ] && [ "${gpus[prefill]}" = "${gpus[decode]}" ]
+  [ "$device" = cuda ] && [ "$decode" -eq 1 ] || return 1
+  local i
+  for ((i = 0; i < prefill; ++i)); do
+    [ "$(beside "prefill-$i")" -eq 1 ] || return 1
+  done
+}
+
+# Where rows go to other GPUs: how, and room for whole prompts on their way, as many tokens as the
+# decode workers take and the models read (1M).
+hand_off() {  # name of a prefill worker
+  local near room=$((pages < 256 ? 256 : pages > 4096 ? 4096 : pages))
+  near=$(beside "$1")
+  [ "$near" -lt "$decode" ] || return 0
+  [ "$near" -gt 0 ] || [[ "${added[prefill]}" == *kv_channel_kind* ]] ||
+    echo "kv_channel_kind: KV_CHANNEL_KIND_IPC"
+  [[ "${added[prefill]}" == *staging_pages* ]] || echo "staging_pages: $room"
 }
 
 worker_config() {  # name grpc-port metrics-port
@@ -122,7 +160,7 @@ worker_config() {  # name grpc-port metrics-port
   echo "  model_dir: $(quoted "$model")"
   echo "  engine: ENGINE_${engine^^}"
   echo "  device: DEVICE_${device^^}"
-  echo "  $(ranks_of "${1%%-*}")"
+  echo "  $(ranks_of "$1")"
   [ "$engine" = sim ] || echo "  load_format: LOAD_FORMAT_${load_format^^}"
   ! shares_weights || echo "  weights: WEIGHTS_SHARED"
   echo "}"
@@ -131,6 +169,7 @@ worker_config() {  # name grpc-port metrics-port
     prefill*)
       echo 'decode_workers_allowed: "127.0.0.1:*"'
       echo "requests_max: $((slots > 256 ? slots : 256))"
+      hand_off "$1"
       ;;
   esac
   echo "${added[${1%%-*}]}"
@@ -168,6 +207,7 @@ launch_all() {
   rm -f "$state"/*.log "$state"/*.textproto
   : >"$state/processes"
   (cd "$bin" && pwd) >"$state/bin"
+  asked >"$state/asked"
   for i in "${!names[@]}"; do
     name=${names[i]}
     worker_config "$name" "${ports[2 + 2 * i]}" "${ports[3 + 2 * i]}" >"$state/$name.textproto"
@@ -203,17 +243,19 @@ wait_serving() {
   done <"$state/processes"
 }
 
-# What runs has the model, engine, device, ranks, numbers of workers and port that were asked for.
-same_as_asked() {
-  grep -qxF "model_dir: $(quoted "$model")" "$state/router.textproto" &&
-    grep -qx "  engine: ENGINE_${engine^^}" "$state/decode-0.textproto" &&
-    grep -qx "  device: DEVICE_${device^^}" "$state/decode-0.textproto" &&
-    grep -qx "  $(ranks_of decode)" "$state/decode-0.textproto" &&
-    grep -qx "  $(ranks_of prefill)" "$state/prefill-0.textproto" &&
-    { [ "$engine" = sim ] ||
-      grep -qx "  load_format: LOAD_FORMAT_${load_format^^}" "$state/decode-0.textproto"; } &&
-    [ "$(grep -c '^prefill-' "$state/processes")" -eq "$prefill" ] &&
-    [ "$(grep -c '^decode-' "$state/processes")" -eq "$decode" ] &&
+# All that was asked for but the port, a line each; $state/asked has that of what runs.
+asked() {
+  local name
+  for name in model engine device ranks load_format prefill decode pages slots; do
+    printf '%s: %s\n' "$name" "${!name}"
+  done
+  for name in prefill decode; do echo "$name GPUs: ${gpus[$name]}"; done
+  for name in router prefill decode; do printf '%s config: %q\n' "$name" "${added[$name]}"; done
+  echo "bin: $(cd "$bin" && pwd)"
+}
+
+same_as_asked() {  # else the difference is shown: < runs, > is asked for
+  diff "$state/asked" <(asked) >&2 &&
     { [ -z "$port" ] || grep -q "^router .* $port [0-9]*$" "$state/processes"; }
 }
 
@@ -226,13 +268,15 @@ up() {
   number --pages "$pages" 16777216
   number --slots "$slots" 65536
   [[ "$ranks" =~ ^[1248]$ ]] || fail "--tensor-parallel: $ranks is none of 1, 2, 4, 8"
-  local role list
+  local role commas many
   for role in decode prefill; do
-    list=${gpus[$role]}
-    [ -n "$list" ] || continue
+    [ -n "${gpus[$role]}" ] || continue
     [ "$device" = cuda ] || fail "--$role-gpus: --device cuda has GPUs"
-    [[ "$list" =~ ^[0-9]{1,3}(,[0-9]{1,3})*$ && "${list//[^,]/}" =~ ^(|,|,,,|,{7})$ ]] ||
-      fail "--$role-gpus: $list is no list of 1, 2, 4 or 8"
+    [[ "${gpus[$role]}" =~ ^[0-9]{1,3}(,[0-9]{1,3})*$ ]] ||
+      fail "--$role-gpus: ${gpus[$role]} is no list of GPUs"
+    commas=${gpus[$role]//[^,]/} many=$((${#commas} + 1))
+    [[ $((many % ${!role})) -eq 0 && $((many / ${!role})) =~ ^[1248]$ ]] ||
+      fail "--$role-gpus: ${gpus[$role]} has no 1, 2, 4 or 8 for each of --$role ${!role}"
   done
   case "$engine" in model | sim) ;; *) fail "--engine: $engine is neither model nor sim" ;; esac
   case "$device" in cpu | cuda) ;; *) fail "--device: $device is neither cpu nor cuda" ;; esac
@@ -323,6 +367,7 @@ while [ $# -gt 0 ]; do
     --decode-gpus) gpus[decode]=$2 ;;
     --load-format) load_format=$2 ;;
     --slots) slots=$2 ;;
+    --start-timeout) start_seconds=$2 ;;
     --dir) state=$2 ;;
     --bin) bin=$2 ;;
     *) usage ;;
@@ -330,6 +375,9 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 case "$verb" in up | down | status) ;; *) usage ;; esac
+# Weights of full size come from a disk or a network: 156 GB at 0.5 GB/s take five minutes.
+: "${start_seconds:=$([ "$verb $device" = "up cpu" ] && echo 300 || echo 1800)}"
+number --start-timeout "$start_seconds" 999999
 mkdir -p "$state"
 state=$(cd "$state" && pwd)
 if [ "$verb" != status ]; then
