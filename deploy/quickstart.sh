@@ -4,9 +4,10 @@
 # on free loopback ports with the small trained model, streams one answer (greedy, in thinking mode:
 # the reasoning on stderr, the answer on stdout) and its timing, and stops everything.
 #
-#   deploy/quickstart.sh [--prompt TEXT] [--model DIR] [--keep]
+#   deploy/quickstart.sh [--prompt TEXT] [--model DIR] [--device cpu|cuda] [--keep]
 #
-# --keep leaves the processes up and says how to talk to them.
+# --keep leaves the processes up and says how to talk to them; `--device cuda` computes on GPU 0,
+# where there is nvcc 13 to build with.
 set -euo pipefail
 export PATH="${PATH:-}${PATH:+:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 export HOME="${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}"
@@ -16,13 +17,14 @@ cd "$(dirname "$0")/.."
 prompt="Dan shares 14 oranges equally among 7 friends. Eva is one of them and already had 7. \
 How many oranges does Eva have now?"
 model=deploy/models/tiny-v4
+device=cpu
 keep=""
 while [ $# -gt 0 ]; do
   case "$1" in
     --keep) keep=yes; shift ;;
-    --prompt | --model)
+    --prompt | --model | --device)
       [ $# -ge 2 ] || { echo "quickstart.sh: $1 takes a value" >&2; exit 2; }
-      if [ "$1" = --prompt ]; then prompt=$2; else model=$2; fi
+      printf -v "${1#--}" %s "$2"
       shift 2 ;;
     *) sed -n '7s/^# */usage: /p' "$0" >&2; exit 2 ;;
   esac
@@ -51,7 +53,7 @@ stop() { (trap '' INT TERM HUP && deploy/scripts/local.sh down --dir "$state" >/
 say "starting router, prefill and decode"
 trap stop EXIT
 stop
-deploy/scripts/local.sh up --dir "$state" --model "$model" >&2
+deploy/scripts/local.sh up --dir "$state" --model "$model" --device "$device" >&2
 port=$(awk '$1 == "router" {print $4}' "$state/processes")
 
 say "$prompt"

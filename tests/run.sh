@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# All tests, from nothing: installs, builds and runs ctest for each named preset, and ends with one
-# line `N passed, N failed`. Exits with 1 when anything failed, to build included.
+# The tests, from nothing: installs, builds and runs ctest for each named preset, and ends with one
+# line `N passed, N failed`. Exits with 1 when anything failed, to build included. No stage runs
+# label `image`, which compiles everything once more: `ctest --preset image`, as root.
 #
 #   tests/run.sh [dev] [release] [asan] [tsan] [cuda]        default: all
 #
