@@ -143,7 +143,7 @@ cases["workers/split.yaml"] = () => {
   assert.equal(pod.nodeSelector["nvidia.com/gpu.compute.major"], "12");
   assert.equal(pod.topologySpreadConstraints[0].whenUnsatisfiable, "DoNotSchedule");
   const shm = pod.volumes.find((v) => v.name === "shm");
-  assert.deepEqual(shm.emptyDir, { medium: "Memory", sizeLimit: "16Gi" });
+  assert.deepEqual(shm.emptyDir, { medium: "Memory", sizeLimit: "512Mi" }, "the pool is on the GPUs");
   const model = pod.volumes.find((v) => v.name === "model");
   assert.deepEqual(model.persistentVolumeClaim, { claimName: "models", readOnly: true });
   assert.equal(pod.hostIPC, undefined);
@@ -167,6 +167,7 @@ cases["workers/shared_pod.yaml"] = () => {
     assert.deepEqual(container.resources.claims, [{ name: "gpus" }], "both see the same GPUs");
     assert.ok(container.volumeMounts.some((m) => m.name === "shm" && m.mountPath === "/dev/shm"));
   }
+  assert.equal(pod.volumes.find((v) => v.name === "shm").emptyDir.sizeLimit, "512Mi");
   assert.equal(pod.shareProcessNamespace, true);
   const claim = find(objects, "ResourceClaimTemplate", "t-tandem-gpus");
   assert.equal(claim.spec.spec.devices.requests[0].exactly.count, 2);
