@@ -41,10 +41,12 @@ class Clients(unittest.TestCase):
         os.symlink(os.path.join(ROOT, "build/node_modules"), os.path.join(node, "node_modules"))
         cls.local = cls.enterClassContext(Local(cls.binaries, state, pages=PAGES))
         cls.commands = {
-            "python": [sys.executable, os.path.join(ROOT, "deploy/clients/python/client.py")],
+            "python": [os.path.join(ROOT, "deploy/clients/python/client.py")],
             "node": ["node", os.path.join(node, "client.mjs"), "--proto",
                      os.path.join(ROOT, "proto")]}
-        cls.environment = os.environ | {"PYTHONPATH": stubs}
+        # Debian's Python, which has gRPC, whichever else there is.
+        cls.environment = os.environ | {"PYTHONPATH": stubs,
+                                        "PATH": "/usr/bin:" + os.environ["PATH"]}
 
     def each(self, *arguments, target=None):
         """Both clients with these arguments: (exit code, stdout, stderr)."""
@@ -65,6 +67,19 @@ class Clients(unittest.TestCase):
             self.assertEqual(code, 0, err)
             self.assertEqual(out.strip(), tandem.stdout.strip())
             self.assertRegex(err, r"FINISH_REASON_STOP, \d+ tokens read, \d+ written")
+
+    def test_the_readme_s_lines_for_python_answer(self):
+        with open(os.path.join(ROOT, "deploy/clients/README.md"), encoding="utf-8") as stream:
+            lines = re.search(r"^\*\*Python\*\*.*?^```\n(.*?)^```", stream.read(), re.M | re.S)[1]
+        root = os.path.join(self.folder, "root")
+        os.mkdir(root)
+        for name in ("proto", "deploy"):
+            os.symlink(os.path.join(ROOT, name), os.path.join(root, name))
+        command = lines.replace("client.py", f"client.py --target {self.local.grpc['router']}")
+        out = subprocess.run(["bash", "-e", "-c", command], cwd=root, env=self.environment,
+                             capture_output=True, text=True, timeout=200, check=False)
+        self.assertEqual(out.returncode, 0, out.stderr)
+        self.assertTrue(out.stdout.strip())
 
     def test_a_cancel_is_told_and_frees_the_memory(self):
         for code, out, err in self.each("--cancel-after", "2", "--temperature", "0", "--max-tokens",
