@@ -28,9 +28,9 @@ def headline():
               share("tandem_request_tpot_seconds", (0.99,)),
               unit="s", kind="stat", width=4, height=4, warn=0.05, alarm=0.2),
         panel("Errors", "Share of requests that ended with an error of ours; refusals and "
-              "cancelled requests are none.",
+              "cancelled requests are none, and refusals do not count as requests.",
               [query('sum(rate(tandem_requests_total{MODEL, outcome="error"}[RATE])) / '
-                     "sum(rate(tandem_requests_total{MODEL}[RATE]))")],
+                     'sum(rate(tandem_requests_total{MODEL, outcome!="rejected"}[RATE]))')],
               unit="percentunit", kind="stat", width=4, height=4, warn=0.01, alarm=0.05),
         panel("Workers", "Workers that take requests, as the routers see them: the fewest of both "
               "kinds. None: every request is refused.",
@@ -162,12 +162,13 @@ def kv_handoff():
               "answer do not fit.",
               [query('max by (instance) (tandem_kv_cache_usage_ratio{MODEL, role="decode"})',
                      "{{instance}}")], unit="percentunit", most=1, warn=0.85, alarm=0.95),
-        panel("Leases by state", "granted → writing → filled → committed. What stays in one of the "
-              "first three is a leak until it expires.",
+        panel("Leases by state", "granted → writing → filled → committed. granted and filled "
+              "expire after lease_ttl; writing lasts as long as its writer lives.",
               [query("sum by (state) (tandem_kv_leases{MODEL})", "{{state}}")],
               unit="short", stack=True),
-        panel("Expired leases", "Reservations that nobody committed in time, a second: a router or "
-              "a prefill worker died, or the ttl is too short for the queue.",
+        panel("Expired leases", "Reservations that nobody took up within lease_ttl, a second, "
+              "before their prompt arrived or after it was read: a router or a prefill worker "
+              "died, or a link takes longer to stand.",
               [query("sum by (instance) (rate(tandem_kv_lease_expired_total{MODEL}[RATE]))",
                      "{{instance}}")], unit="ops", warn=0.1, alarm=1),
         panel("Quarantined pages", "Taken back from a writer that has not said that it stopped.",
@@ -197,10 +198,10 @@ def kv_handoff():
               "place. More for the same bytes: pages that lie apart.",
               share("tandem_kv_transfer_descriptors", (0.5, 0.99), by="transport",
                     legend="{{transport}} "), unit="short"),
-        panel("Failed hand-offs", "By reason; downgrade: a link took bytes where shared memory was "
-              "wanted.",
-              [query("sum by (reason) (rate(tandem_kv_transfer_failures_total{MODEL}[RATE]))",
-                     "{{reason}}")], unit="ops", warn=0.1, alarm=1),
+        panel("Failed hand-offs", "By reason; downgrade: a link took this transport where a faster "
+              "one was asked for. ipc between two GPUs is as good as it gets; grpc is bytes.",
+              [query("sum by (reason, transport) (rate(tandem_kv_transfer_failures_total{MODEL}"
+                     "[RATE]))", "{{reason}} {{transport}}")], unit="ops", warn=0.1, alarm=1),
         panel("Prompts that wait", "Tokens of prompts without a step yet.",
               [query("sum by (instance) (tandem_queue_cost_tokens{MODEL})", "{{instance}}")],
               unit="short"),

@@ -81,7 +81,7 @@ void Peers::Up(Peer& peer, LinkUp up) {
   if (!slower) {
     LogInfo("link-up", {{"peer", peer.endpoint}, {"kind", kind}});
   } else {
-    metrics_.CountTransferFailure("downgrade");
+    metrics_.CountDowngrade(kind);
     LogWarning("link-downgraded",
                {{"peer", peer.endpoint}, {"kind", kind}, {"why", up.downgrade_reason}});
   }

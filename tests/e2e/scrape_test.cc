@@ -96,6 +96,7 @@ Expectation OfTheRouter(double prompt_tokens) {
 
 Expectation OfPrefill(const std::string& transport, double prompt_tokens) {
   const MetricLabels handed = {{"transport", transport}, {"direction", "write"}};
+  const MetricLabels as_bytes = {{"reason", "downgrade"}, {"transport", "grpc"}};
   return {.process = "prefill-0",
           .moved = {{series::kTokens, "", {{"kind", "prompt_computed"}}, prompt_tokens},
                     {series::kTokens, "", {{"kind", "generated"}}, 1},
@@ -112,7 +113,7 @@ Expectation OfPrefill(const std::string& transport, double prompt_tokens) {
                       {series::kStep, "_count", {{"phase", "prefill"}}},
                       {series::kQueueOldestAge, "", {{"queue", "waiting"}}},
                       {series::kQueueCost, "", {{"queue", "waiting"}}},
-                      {series::kKvTransferFailures, "", {{"reason", "downgrade"}}},
+                      {series::kKvTransferFailures, "", as_bytes},
                       {vllm::kCacheConfig, "", {{"block_size", "256"}}},
                       {vllm::kPromptTokensCached, "", {}},
                       {series::kPeerLink, "", {{"transport", transport}}},

@@ -186,7 +186,7 @@ inline constexpr Series kKvTransferExposed = {
 inline constexpr Series kKvTransferFailures = {
     "tandem_kv_transfer_failures_total",
     "Hand-offs that failed, by reason (timeout, peer_gone, layout, lease_expired), and links that "
-    "took the slower way (downgrade)",
+    "took a slower way than asked for (reason downgrade), by that way (transport: ipc, nccl, grpc)",
     Owner::kPrefill};
 inline constexpr Series kQueueOldestAge = {
     "tandem_queue_oldest_age_seconds", "How long the first entry of a queue has waited, by queue",

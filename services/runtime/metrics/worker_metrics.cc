@@ -130,8 +130,11 @@ PrefillMetrics::PrefillMetrics(MetricsRegistry& registry)
   (void)registry.AliasCounter(vllm::kPrefixQueries);
   (void)registry.AliasCounter(vllm::kPrefixHits);
   // A rate needs a zero before the first one.
-  for (const char* reason : {"timeout", "peer_gone", "layout", "lease_expired", "downgrade"}) {
+  for (const char* reason : {"timeout", "peer_gone", "layout", "lease_expired"}) {
     failures_.Add({{"reason", reason}});
+  }
+  for (const char* transport : {"ipc", "nccl", "grpc"}) {
+    failures_.Add({{"reason", "downgrade"}, {"transport", transport}});
   }
 }
 
@@ -174,6 +177,10 @@ void PrefillMetrics::SetLink(const Link& link) {
 
 void PrefillMetrics::CountTransferFailure(const std::string& reason) {
   failures_.Add({{"reason", reason}}).Increment();
+}
+
+void PrefillMetrics::CountDowngrade(const std::string& transport) {
+  failures_.Add({{"reason", "downgrade"}, {"transport", transport}}).Increment();
 }
 
 DecodeMetrics::DecodeMetrics(MetricsRegistry& registry)

@@ -121,8 +121,10 @@ struct PrefillMetrics {
     enum class State { kLost = 0, kStands = 1, kDowngraded = 2 } state = State::kLost;
   };
   void SetLink(const Link& link);
-  // reason: timeout, peer_gone, layout, lease_expired, downgrade.
+  // reason: timeout, peer_gone, layout, lease_expired.
   void CountTransferFailure(const std::string& reason);
+  // A link that took this way, and was asked for a faster one: ipc, nccl, grpc.
+  void CountDowngrade(const std::string& transport);
 
   EngineMetrics engine;
   prometheus::Histogram& stage_kv_alloc_wait;

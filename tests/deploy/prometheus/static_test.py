@@ -77,6 +77,13 @@ class DashboardTest(unittest.TestCase):
             for variable in re.findall(r"\$\{?([a-zA-Z]\w*)", str(list(queries(board)))):
                 self.assertIn(variable, variables, name)
 
+    def test_errors_are_those_of_the_rule(self):
+        rules = read(os.path.join(PROMETHEUS, "rules.yaml"))
+        rule = re.search(r"record: tandem:errors:ratio5m\s+expr: \|\s+(.*?)\n\n", rules, re.S)[1]
+        board = dict(queries(dashboards()["overview"]))["Errors"]
+        board = board.replace('model_name=~"$model_name", ', "").replace("$__rate_interval", "5m")
+        self.assertEqual(board.split(), rule.replace("sum by (model_name) ", "sum").split())
+
     def no_overlap(self, name, places):
         taken = set()
         for place in places:

@@ -107,7 +107,7 @@ TEST_F(NcclTest, ComesAfterIpcAndBeforeBytes) {
   const Golden golden = TinyGolden("who");
   EXPECT_EQ(Ask(prefill, decode, AskFor(golden)).tokens, golden.answer);
   EXPECT_THAT(prefill.Metrics(), HasSubstr("transport=\"nccl\"} 1"));
-  EXPECT_THAT(prefill.Metrics(), HasSubstr("reason=\"downgrade\"} 1"));
+  EXPECT_THAT(prefill.Metrics(), HasSubstr("reason=\"downgrade\",transport=\"nccl\"} 1"));
   TestDecode mapped(Decode());
   EXPECT_EQ(Ask(prefill, mapped, AskFor(golden)).tokens, golden.answer);
   EXPECT_THAT(prefill.Metrics(), HasSubstr("transport=\"ipc\"} 1"));

@@ -30,8 +30,8 @@ std::string Links(const std::string& transport) {
   return absl::StrCat("transport=\"", transport, "\"} 1");
 }
 
-std::string Downgrades(int count) {
-  return absl::StrCat("reason=\"downgrade\"} ", count);
+std::string Downgrades(const std::string& transport, int count) {
+  return absl::StrCat("reason=\"downgrade\",transport=\"", transport, "\"} ", count);
 }
 
 TEST(TwoGpusTest, SharedBecomesIpcWithAWordOfIt) {
@@ -41,7 +41,8 @@ TEST(TwoGpusTest, SharedBecomesIpcWithAWordOfIt) {
   const Golden golden = TinyGolden("story_chat");
   EXPECT_EQ(Ask(prefill, decode, AskFor(golden)).tokens, golden.answer);
   EXPECT_TRUE(decode.AllFreeWithin(absl::Seconds(10)));
-  EXPECT_THAT(prefill.Metrics(), HasSubstr(Downgrades(1)));
+  EXPECT_THAT(prefill.Metrics(), HasSubstr(Downgrades("ipc", 1)));
+  EXPECT_THAT(prefill.Metrics(), HasSubstr(Downgrades("grpc", 0))) << "nobody is woken";
   EXPECT_THAT(prefill.Metrics(), HasSubstr(Links("ipc")));
 }
 
@@ -52,7 +53,7 @@ TEST(TwoGpusTest, OneGpuIsSharedInPlace) {
   const Golden golden = TinyGolden("who");
   EXPECT_EQ(Ask(prefill, decode, AskFor(golden)).tokens, golden.answer);
   EXPECT_TRUE(decode.AllFreeWithin(absl::Seconds(10)));
-  EXPECT_THAT(prefill.Metrics(), HasSubstr(Downgrades(0)));
+  EXPECT_THAT(prefill.Metrics(), HasSubstr(Downgrades("ipc", 0)));
   EXPECT_THAT(prefill.Metrics(), HasSubstr(Links("shared")));
 }
 
@@ -63,7 +64,7 @@ TEST(TwoGpusTest, IpcThatWasWantedIsNoDowngrade) {
   const Golden golden = TinyGolden("turns");
   EXPECT_EQ(Ask(prefill, decode, AskFor(golden)).tokens, golden.answer);
   EXPECT_TRUE(decode.AllFreeWithin(absl::Seconds(10)));
-  EXPECT_THAT(prefill.Metrics(), HasSubstr(Downgrades(0)));
+  EXPECT_THAT(prefill.Metrics(), HasSubstr(Downgrades("ipc", 0)));
 }
 
 TEST(TwoGpusTest, StrictSaysWhatItMisses) {
@@ -89,7 +90,7 @@ TEST(TwoGpusTest, RowsThatWouldNotArriveAreSentAsBytes) {
   const Golden golden = TinyGolden("who");
   EXPECT_EQ(Ask(prefill, decode, AskFor(golden)).tokens, golden.answer);
   EXPECT_TRUE(decode.AllFreeWithin(absl::Seconds(10)));
-  EXPECT_THAT(prefill.Metrics(), HasSubstr(Downgrades(1)));
+  EXPECT_THAT(prefill.Metrics(), HasSubstr(Downgrades("grpc", 1)));
   EXPECT_THAT(prefill.Metrics(), HasSubstr(Links("grpc")));
 }
 

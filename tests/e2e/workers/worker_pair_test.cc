@@ -81,7 +81,7 @@ TEST(WorkerPairTest, MorePromptsThanStagingSlotsWaitTheirTurn) {
   }
   for (const Answer& answer : answers)
     EXPECT_EQ(answer.tokens, TinyGolden("who").answer) << answer.status;
-  EXPECT_THAT(prefill.Metrics(), HasSubstr("reason=\"downgrade\"} 1"))
+  EXPECT_THAT(prefill.Metrics(), HasSubstr("reason=\"downgrade\",transport=\"grpc\"} 1"))
       << "shared was wanted and not there";
 }
 
