@@ -2,8 +2,10 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <initializer_list>
 #include <iostream>
+#include <optional>
 #include <string>
 
 #include "services/runtime/base/thread.h"
@@ -55,6 +57,7 @@ bool ReadLine(std::string& line) {
 class Turn {
  public:
   void Add(const v1::GenerateResponse& event) {
+    if (event.has_finished()) finished_ = event.finished();
     if (!event.has_delta()) return;
     const v1::Delta& delta = event.delta();
     if (!delta.reasoning().empty()) Show("\x1b[2m", delta.reasoning(), "\x1b[0m");
@@ -73,6 +76,12 @@ class Turn {
     said_.set_role("assistant");
     return said_;
   }
+  // An answer that ends in the midst of a sentence says why; it may have been reasoning all along.
+  void End() const {
+    std::cout << std::endl;
+    if (finished_.reason() != v1::FINISH_REASON_LENGTH) return;
+    std::cerr << "(cut at " << finished_.usage().completion_tokens() << " tokens: --max-tokens)\n";
+  }
 
  private:
   void Show(const char* before, const std::string& text, const char* after) const {
@@ -81,7 +90,35 @@ class Turn {
 
   const bool terminal_ = isatty(STDOUT_FILENO) == 1;
   v1::Message said_;
+  v1::Finished finished_;
 };
+
+// Tokens of an answer, its reasoning among them, where --max-tokens says nothing: a server's
+// default may end in the midst of reasoning. Not all that the context holds: memory is reserved for
+// it.
+constexpr uint32_t kAnswerTokens = 8192;
+
+// As many, or what the context has room for. Nothing where the router does not say: the call will.
+std::optional<uint32_t> AnswerRoom(v1::InferenceService::Stub& stub, const Connection& connection,
+                                   const v1::GenerateRequest& request, absl::Time deadline) {
+  grpc::ClientContext info_context, prompt_context;
+  for (grpc::ClientContext* context : {&info_context, &prompt_context}) {
+    connection.Authorize(*context);
+    SetDeadline(*context, deadline);
+  }
+  v1::GetModelInfoResponse info;
+  if (!stub.GetModelInfo(&info_context, {}, &info).ok()) return std::nullopt;
+  v1::TokenizeRequest ask;
+  *ask.mutable_chat() = request.chat();
+  ask.set_thinking(request.thinking());
+  ask.set_reasoning_effort(request.reasoning_effort());
+  v1::TokenizeResponse prompt;
+  if (!stub.Tokenize(&prompt_context, ask, &prompt).ok()) return std::nullopt;
+  const auto prompt_tokens = static_cast<uint32_t>(prompt.token_ids_size());
+  if (prompt_tokens >= info.context_tokens_max()) return std::nullopt;
+  return std::min(std::max(kAnswerTokens, info.max_tokens_default()),
+                  info.context_tokens_max() - prompt_tokens);
+}
 
 // The answer to the conversation so far.
 absl::StatusOr<v1::Message> Answer(v1::InferenceService::Stub& stub, const Connection& connection,
@@ -96,7 +133,7 @@ absl::StatusOr<v1::Message> Answer(v1::InferenceService::Stub& stub, const Conne
                 .request = request,
                 .context = context,
                 .on_event = [&turn](const v1::GenerateResponse& event) { turn.Add(event); }});
-  std::cout << std::endl;
+  turn.End();
   if (status.ok() || absl::IsCancelled(status)) return turn.Said();
   return status;
 }
@@ -125,7 +162,10 @@ int RunChat(const std::vector<std::string>& arguments) {
   const auto flags = Flags::Parse(ChatFlags(), arguments);
   if (!flags.ok()) return Usage(flags.status());
   if (flags->Has("help")) {
-    std::cout << "tandem chat: a conversation; Ctrl-C cancels an answer, Ctrl-D ends\n\n"
+    std::cout << "tandem chat: a conversation; Ctrl-C cancels an answer, Ctrl-D ends. Without "
+                 "--max-tokens an\nanswer takes "
+              << kAnswerTokens
+              << " tokens at most, reasoning included, or what the context has room for.\n\n"
               << Flags::Help(ChatFlags());
     return 0;
   }
@@ -148,6 +188,11 @@ int RunChat(const std::vector<std::string>& arguments) {
     if (!deadline.ok()) return Usage(deadline.status());
     Say(request, "user", line);
     (void)channel.WaitForConnected(kConnectTimeout);  // if it fails, the call says so
+    if (!flags->Has("max-tokens")) {
+      const auto room = AnswerRoom(*stub, *connection, request, *deadline);
+      request.clear_max_tokens();
+      if (room.has_value()) request.set_max_tokens(*room);
+    }
     const auto said = Answer(*stub, *connection, request, *deadline);
     if (!said.ok()) {
       std::cerr << DescribeError(said.status());

@@ -17,12 +17,15 @@
 #include "gtest/gtest.h"
 #include "tests/e2e/client.h"
 #include "tests/e2e/cluster.h"
+#include "tests/e2e/exposition.h"
 #include "tests/services/tools/terminal.h"
 
 namespace tandem {
 namespace {
 
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr char kFirst[] =
     "Tom has 5 apples. Ana gives Tom 7 more, and then Tom loses 3. How many apples does Tom have "
@@ -63,19 +66,23 @@ class ChatTest : public ::testing::TestWithParam<bool> {  // thinking
   }
   static void TearDownTestSuite() { delete cluster_; }
 
-  std::unique_ptr<Terminal> Chat() const {
-    std::vector<std::string> command = {TANDEM_BINARY_DIR "/tandem",
-                                        "chat",
-                                        "--target",
-                                        cluster_->endpoint("router"),
-                                        "--temperature",
-                                        "0",
-                                        "--max-tokens",
-                                        absl::StrCat(kTokens)};
+  static std::unique_ptr<Terminal> Chat(const Cluster& cluster,
+                                        const std::vector<std::string>& more = {}) {
+    std::vector<std::string> command = {TANDEM_BINARY_DIR "/tandem", "chat",          "--target",
+                                        cluster.endpoint("router"),  "--temperature", "0"};
+    command.insert(command.end(), more.begin(), more.end());
     if (GetParam()) command.push_back("--thinking");
     auto chat = std::make_unique<Terminal>(command);
     EXPECT_EQ(chat->ReadUntil("> "), "> ");
     return chat;
+  }
+  static std::unique_ptr<Terminal> Chat() {
+    return Chat(*cluster_, {"--max-tokens", absl::StrCat(kTokens)});
+  }
+  // Of all requests so far, what their answers may take.
+  static double TokensAllowed(const Cluster& cluster) {
+    const auto seen = ScrapeMetrics(cluster.metrics_endpoint("router"));
+    return seen.ok() ? seen->Sum("vllm:request_params_max_tokens_sum") : -1;
   }
   static void Ask(Terminal& chat, const std::string& question) {
     chat.Type(question + "\n");
@@ -170,6 +177,34 @@ TEST_P(ChatTest, CtrlCEndsTheAnswerAndKeepsTheConversation) {
   chat->Type(kCtrlD);
   EXPECT_EQ(chat->Wait(absl::Seconds(10)), 0);
   EXPECT_TRUE(cluster_->WaitAllFree("decode-0", absl::Seconds(10)).ok());
+}
+
+TEST_P(ChatTest, AnAnswerThatIsCutSaysSo) {
+  const auto chat = Chat(*cluster_, {"--max-tokens", "5"});
+  Ask(*chat, kFirst);
+  EXPECT_THAT(Answer(*chat).plain, EndsWith("\n(cut at 5 tokens: --max-tokens)"));
+  chat->Type(kCtrlD);
+  EXPECT_EQ(chat->Wait(absl::Seconds(10)), 0);
+}
+
+TEST_P(ChatTest, AnAnswerHasRoomToReason) {
+  const double before = TokensAllowed(*cluster_);
+  const auto chat = Chat(*cluster_);
+  Ask(*chat, kFirst);
+  EXPECT_THAT(Answer(*chat).plain, Not(HasSubstr("(cut at")));
+  EXPECT_EQ(TokensAllowed(*cluster_) - before, 8192);
+}
+
+TEST_P(ChatTest, AnAnswerGetsWhatTheContextHas) {
+  constexpr int kContext = 400;
+  const Cluster cluster({.worker_extra = absl::StrCat("context_tokens_max: ", kContext)});
+  ASSERT_TRUE(cluster.WaitReady(absl::Seconds(60)).ok());
+  const double before = TokensAllowed(cluster);
+  const auto chat = Chat(cluster);
+  Ask(*chat, kFirst);
+  EXPECT_THAT(Answer(*chat).plain, Not(HasSubstr("error")));
+  const auto prompt = Expected(Conversation()).prompt_tokens;
+  EXPECT_EQ(TokensAllowed(cluster) - before, kContext - prompt);
 }
 
 TEST_P(ChatTest, CtrlCAtThePromptDoesWhatItAlwaysDoes) {
