@@ -4,12 +4,12 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <set>
 
 #include "absl/strings/str_cat.h"
 #include "services/runtime/base/log.h"
 #include "services/runtime/base/status_macros.h"
-#include "services/runtime/parallel/device/comm_trial.h"
 #include "services/runtime/parallel/device/peer_communicator.h"
 
 namespace tandem {
@@ -76,43 +76,44 @@ absl::StatusOr<std::unique_ptr<CommGroup>> CommGroup::Create(const kernels::Kern
     group->ranks_ = std::move(group->over_peers_);
     return group;
   }
-  if (ranks > 1) {
-    auto nccl = NcclGroup::Create(table, options.devices);
-    if (nccl.ok()) {
-      group->nccl_ = *std::move(nccl);
-    } else {
-      LogWarning("all_reduce_kind", {{"kind", "nccl"}, {"error", nccl.status().message()}});
-    }
-  }
-  RETURN_IF_ERROR(group->Choose(options));
+  RETURN_IF_ERROR(group->Choose(table, options));
   LogInfo("all_reduce", {{"ranks", ranks}, {"verdict", group->table_.Verdict()}});
   return group;
 }
 
-absl::Status CommGroup::Choose(const CommGroupOptions& options) {
-  CommTrial trial = {.devices = options.devices,
-                     .tokens = SizesUpTo(options.most_tokens),
-                     .dim = options.dim,
-                     .limit = options.limit};
-  const auto seconds_of = [&](const char* kind) {
-    auto seconds = TryAllReduce(trial);
+absl::StatusOr<std::vector<double>> CommGroup::TryPeers(CommTrial trial) const {
+  if (peers_ == nullptr) return absl::UnavailableError("no peer memory");
+  for (const auto& communicator : over_peers_) trial.communicators.push_back(communicator.get());
+  return TryAllReduce(trial);
+}
+
+absl::StatusOr<std::vector<double>> CommGroup::TryNccl(const kernels::KernelTable& table,
+                                                       CommTrial trial) {
+  if (trial.devices.size() < 2) return absl::UnavailableError("no NCCL for one rank");
+  ASSIGN_OR_RETURN(nccl_, NcclGroup::Create(table, trial.devices));
+  for (size_t r = 0; r < trial.devices.size(); ++r) {
+    trial.communicators.push_back(&nccl_->rank(static_cast<int>(r)));
+  }
+  return TryAllReduce(trial);
+}
+
+absl::Status CommGroup::Choose(const kernels::KernelTable& table, const CommGroupOptions& options) {
+  const CommTrial trial = {.devices = options.devices,
+                           .tokens = SizesUpTo(options.most_tokens),
+                           .dim = options.dim,
+                           .limit = options.limit};
+  const int ranks = static_cast<int>(options.devices.size());
+  const auto told = [](const char* kind, absl::StatusOr<std::vector<double>> seconds) {
     if (!seconds.ok()) {
       LogWarning("all_reduce_kind", {{"kind", kind}, {"error", seconds.status().message()}});
     }
     return seconds;
   };
-  absl::StatusOr<std::vector<double>> peer = absl::UnavailableError("no peer memory");
-  absl::StatusOr<std::vector<double>> nccl = absl::UnavailableError("no NCCL");
-  const int ranks = static_cast<int>(options.devices.size());
-  if (peers_ != nullptr) {
-    for (const auto& communicator : over_peers_) trial.communicators.push_back(communicator.get());
-    peer = seconds_of("peer");
-  }
-  if (nccl_ != nullptr) {
-    trial.communicators.clear();
-    for (int r = 0; r < ranks; ++r) trial.communicators.push_back(&nccl_->rank(r));
-    nccl = seconds_of("nccl");
-  }
+  const auto peer = told("peer", TryPeers(trial));
+  // What loses data, or hangs, between peers does so under NCCL: it shall go through the host. It
+  // has no other place to be told so, and looks when it is first used, which is below.
+  if (peers_ != nullptr && !peer.ok()) setenv("NCCL_P2P_DISABLE", "1", /*overwrite=*/0);
+  const auto nccl = told("nccl", TryNccl(table, trial));
   if (!peer.ok() && !nccl.ok()) {
     return absl::UnavailableError(
         absl::StrCat("no all-reduce: ", peer.status().message(), "; ", nccl.status().message()));

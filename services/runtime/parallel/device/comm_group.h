@@ -3,8 +3,9 @@
 //
 // Create makes both kinds where it can, tries each of them with data at the sizes that occur
 // (powers of two tokens up to the most), drops one that fails, times both, and logs the verdict as
-// one line. Ranks that share a device, as in tests, have peer memory alone, untried: what one of
-// them does for the first time can wait for the device, and so for the other.
+// one line. NCCL goes through the host where peer memory has failed its trial. Ranks that share a
+// device, as in tests, have peer memory alone, untried: what one of them does for the first time
+// can wait for the device, and so for the other.
 #pragma once
 
 #include <memory>
@@ -14,6 +15,7 @@
 #include "kernels/comm/peer_group.h"
 #include "kernels/kernel_table.h"
 #include "services/runtime/parallel/comm_table.h"
+#include "services/runtime/parallel/device/comm_trial.h"
 #include "services/runtime/parallel/device/nccl_group.h"
 #include "services/runtime/parallel/rank_group.h"
 
@@ -32,7 +34,9 @@ class CommGroup final : public RankGroup {
 
  private:
   CommGroup() : table_(CommKind::kPeer) {}
-  absl::Status Choose(const CommGroupOptions& options);
+  absl::Status Choose(const kernels::KernelTable& table, const CommGroupOptions& options);
+  absl::StatusOr<std::vector<double>> TryPeers(CommTrial trial) const;
+  absl::StatusOr<std::vector<double>> TryNccl(const kernels::KernelTable& table, CommTrial trial);
 
   std::unique_ptr<kernels::PeerGroup> peers_;
   std::unique_ptr<NcclGroup> nccl_;
