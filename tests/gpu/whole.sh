@@ -87,5 +87,6 @@ soak() {
   { echo "at the end:"; memory "$state"; } >>"$out/soak-memory.txt"
   tail -40 "$out/soak.txt"
   cat "$out/soak-memory.txt"
+  pkill -f "tandem-prefill --config $state/"  # local.sh does not know the one that came back
   deploy/scripts/local.sh down --dir "$state"
 }
