@@ -53,7 +53,7 @@ DecodeLoop::DecodeLoop(const Options& options, Parts parts)
                .ttl = options.lease_ttl,
                .page_tokens = kPageTokens},
               PagePool(storage_->layout().pages(), storage_->layout().slots())),
-      links_(storage_->shared()),
+      links_(storage_->shared(), !storage_->gpu_memory().empty()),
       scheduler_(options.batch_max),
       commands_(options.commands_max),
       thread_("decode-loop", [this] { Run(); }) {}
@@ -320,7 +320,7 @@ void DecodeLoop::Reap(absl::Time now) {
     metrics_.lease_expired.Increment();
     LogWarning("lease-expired", {{"lease", key.lease_id}});
   }
-  for (const LinkId link : links_.TakeDead()) {
+  for (const LinkId link : links_.TakeDead(now)) {
     leases_.LinkDead(link);
     LogInfo("link-gone", {{"link", link}});
   }

@@ -9,6 +9,12 @@
 #include "services/runtime/transfer/wire.h"
 
 namespace tandem {
+namespace {
+
+// A driver ends what a process had queued within some 100 ms of its last breath.
+constexpr absl::Duration kTeardown = absl::Seconds(2);
+
+}  // namespace
 
 void Links::Stop() {
   for (Closed& closed : closed_) closed.dispose();
@@ -34,7 +40,12 @@ void Links::Close(LinkClosedCommand command) {
   // Without a mapping and a communicator nobody can write any more: dead at once, as TakeDead
   // finds.
   if (nccl == nullptr) std::exchange(command.dispose, [] {})();
-  closed_.push_back({.link = command.link, .nccl = nccl, .dispose = std::move(command.dispose)});
+  const v1::KvChannelKind kind = it->second.kind;
+  closed_.push_back(
+      {.link = command.link,
+       .nccl = nccl,
+       .dispose = std::move(command.dispose),
+       .in_place = kind == v1::KV_CHANNEL_KIND_SHARED || kind == v1::KV_CHANNEL_KIND_IPC});
   open_.erase(it);
 }
 
@@ -100,11 +111,18 @@ void Links::SendRevocations(const std::vector<Revocation>& revocations) const {
   }
 }
 
-std::vector<LinkId> Links::TakeDead() {
+bool Links::MayWrite(Closed& closed, absl::Time now) const {
+  if (closed.nccl != nullptr && !closed.nccl->Ended()) return true;
+  if (shared_ == nullptr) return false;
+  if (shared_->MapperAlive(closed.link)) return true;
+  closed.unmapped = std::min(closed.unmapped, now);
+  return on_gpu_ && closed.in_place && now < closed.unmapped + kTeardown;
+}
+
+std::vector<LinkId> Links::TakeDead(absl::Time now) {
   std::vector<LinkId> dead;
-  std::erase_if(closed_, [&](const Closed& closed) {
-    if (shared_ != nullptr && shared_->MapperAlive(closed.link)) return false;
-    if (closed.nccl != nullptr && !closed.nccl->Ended()) return false;
+  std::erase_if(closed_, [&](Closed& closed) {
+    if (MayWrite(closed, now)) return false;
     closed.dispose();
     dead.push_back(closed.link);
     return true;

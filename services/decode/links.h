@@ -3,8 +3,8 @@
 // thread-safe.
 //
 // A link whose stream is gone stays as long as somebody may still write for it: its process, which
-// may map the pool, until the kernel says that the mapping is gone; or its communicator, until that
-// has ended. Until then its leases are in quarantine.
+// may map the pool, until the kernel says that the mapping is gone, and on a GPU some time beyond;
+// or its communicator, until that has ended. Until then its leases are in quarantine.
 #pragma once
 
 #include <functional>
@@ -12,6 +12,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "services/decode/decode_command.h"
 #include "services/runtime/kv/shared_memory.h"
 #include "services/runtime/transfer/nccl/nccl_end.h"
@@ -20,8 +21,9 @@ namespace tandem {
 
 class Links {
  public:
-  // `shared` is the pool's memory; null if it is private.
-  explicit Links(const SharedMemory* shared) : shared_(shared) {}
+  // `shared` is the pool's memory; null if it is private. `on_gpu`: what a killed process had
+  // queued there may run on while the driver takes it apart, when its locks may be gone already.
+  Links(const SharedMemory* shared, bool on_gpu) : shared_(shared), on_gpu_(on_gpu) {}
   void Open(const LinkOpenedCommand& command);
   void Joined(const LinkJoinedCommand& command);
   void Close(LinkClosedCommand command);
@@ -47,7 +49,7 @@ class Links {
 
   // Closed links for which nobody writes any more: they are forgotten, and their leases can be
   // freed.
-  std::vector<LinkId> TakeDead();
+  std::vector<LinkId> TakeDead(absl::Time now);
   // The end of all links: waits for communicators that still end.
   void Stop();
 
@@ -66,8 +68,13 @@ class Links {
     LinkId link = 0;
     NcclEnd* nccl = nullptr;
     std::function<void()> dispose;
+    bool in_place = false;                         // its rows went into mapped memory
+    absl::Time unmapped = absl::InfiniteFuture();  // since when
   };
-  const SharedMemory* shared_;
+  bool MayWrite(Closed& closed, absl::Time now) const;
+
+  const SharedMemory* const shared_;
+  const bool on_gpu_;
   std::map<LinkId, Link> open_;
   std::vector<Closed> closed_;  // not yet known to be dead
 };
