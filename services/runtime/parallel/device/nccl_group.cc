@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include <atomic>
+#include <memory>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -24,6 +25,8 @@ namespace {
 constexpr absl::Duration kGrace = absl::Seconds(1);
 // Of the call that makes all communicators, which may look for networks first.
 constexpr absl::Duration kMakingLimit = absl::Seconds(60);
+// Of an abort, its grace included.
+constexpr absl::Duration kAbortLimit = absl::Seconds(10);
 
 // Whoever asks has a group, and so a library.
 const NcclLibrary& Nccl() {
@@ -78,8 +81,8 @@ class Handles {
 
 class NcclCommunicator final : public Communicator {
  public:
-  NcclCommunicator(const kernels::KernelTable& table, Handles& handles, int rank)
-      : table_(table), handles_(handles), rank_(rank) {}
+  NcclCommunicator(const kernels::KernelTable& table, std::shared_ptr<Handles> handles, int rank)
+      : table_(table), handles_(std::move(handles)), rank_(rank) {}
 
   void AllReduce(const kernels::AllReduceArgs& args, kernels::Stream& stream) override {
     kernels::CheckAllReduce(args);
@@ -88,7 +91,7 @@ class NcclCommunicator final : public Communicator {
     if (y.data == nullptr) {
       y = {scratch.Take<kernels::Bf16>(args.x.size()), {args.x.shape[0], args.x.shape[1]}};
     }
-    const ncclResult_t result = handles_.With(rank_, [&](ncclComm_t comm) {
+    const ncclResult_t result = handles_->With(rank_, [&](ncclComm_t comm) {
       return Nccl().all_reduce(args.x.data, y.data, static_cast<size_t>(args.x.size()),
                                ncclBfloat16, ncclSum, comm,
                                static_cast<cudaStream_t>(stream.queue()));
@@ -105,7 +108,7 @@ class NcclCommunicator final : public Communicator {
     const auto size = static_cast<size_t>(args.x.size());
     kernels::Scratch scratch(stream);
     float* const parts = scratch.Take<float>(ranks * args.x.size());
-    const ncclResult_t result = handles_.With(rank_, [&](ncclComm_t comm) {
+    const ncclResult_t result = handles_->With(rank_, [&](ncclComm_t comm) {
       (void)Nccl().group_start();
       (void)Nccl().send(args.x.data, size, ncclFloat, 0, comm, queue);
       for (int64_t r = 0; r < ranks; ++r) {
@@ -127,17 +130,23 @@ class NcclCommunicator final : public Communicator {
 
   absl::Status Wait(kernels::Stream& stream, absl::Duration limit) override {
     absl::Status status = WaitForQueue(stream, limit, [&] { return AsyncError(); });
-    if (!status.ok()) handles_.Abort();
+    if (!status.ok()) Abort();
     return status;
   }
 
-  void Abort() override { handles_.Abort(); }
+  // NCCL's call waits for the device, which may be what has failed: then it is left to itself.
+  void Abort() override {
+    (void)RunWithin({.what = "nccl: abort",
+                     .limit = kAbortLimit,
+                     .run = [handles = handles_] { handles->Abort(); },
+                     .came_late = [] {}});
+  }
 
  private:
   absl::Status AsyncError() {
     ncclResult_t error = ncclSuccess;
     const ncclResult_t asked =
-        handles_.With(rank_, [&](ncclComm_t comm) { return Nccl().async_error(comm, &error); });
+        handles_->With(rank_, [&](ncclComm_t comm) { return Nccl().async_error(comm, &error); });
     if (asked != ncclSuccess) return absl::InternalError(ErrorOf("group", asked));
     if (error != ncclSuccess && error != ncclInProgress) {
       return absl::InternalError(ErrorOf("asynchronous", error));
@@ -146,7 +155,7 @@ class NcclCommunicator final : public Communicator {
   }
 
   const kernels::KernelTable& table_;
-  Handles& handles_;
+  const std::shared_ptr<Handles> handles_;
   const int rank_;
 };
 
@@ -189,8 +198,9 @@ absl::StatusOr<std::vector<ncclComm_t>> MakeComms(const std::vector<int>& device
 }  // namespace
 
 struct NcclGroup::State {
-  explicit State(std::vector<ncclComm_t> comms) : handles(std::move(comms)) {}
-  Handles handles;
+  explicit State(std::vector<ncclComm_t> comms)
+      : handles(std::make_shared<Handles>(std::move(comms))) {}
+  const std::shared_ptr<Handles> handles;
   std::vector<std::unique_ptr<NcclCommunicator>> ranks;
 };
 
