@@ -179,9 +179,11 @@ void PrefillLoop::Begin(SequenceId id, Prompt& prompt, Peer& peer) {
   if (absl::IsResourceExhausted(place.status())) {
     const int most = staging_.pages.pages_total();
     if (KvLayout::PagesFor(tokens) <= most) return;  // waits for another prompt's end
-    return Drop(id, KvBudget({.message = absl::StrCat(
-                                  "prompts that are not computed in place: at most ", most,
-                                  " pages of ", kPageTokens, " tokens, got ", tokens, " tokens")}));
+    // It never can be: nobody shall try again here.
+    return Drop(id, PromptTooLong({.limit = uint64_t{kPageTokens} * most,
+                                   .got = static_cast<uint64_t>(tokens),
+                                   .of = "staging_pages of the prefill worker, for prompts that "
+                                         "are not computed in place"}));
   }
   if (!place.ok()) return Drop(id, place.status());
   metrics_.stage_kv_alloc_wait.Observe(absl::ToDoubleSeconds(Clock::Real().Now() - since));

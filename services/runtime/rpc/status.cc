@@ -95,8 +95,9 @@ absl::Status InvalidField(absl::string_view field, absl::string_view description
 }
 
 absl::Status PromptTooLong(const PromptLength& length) {
-  absl::Status status = absl::InvalidArgumentError(absl::StrCat(
-      "the prompt has ", length.got, " tokens; the limit is ", length.limit, " tokens"));
+  absl::Status status = absl::InvalidArgumentError(
+      absl::StrCat("the prompt has ", length.got, " tokens; the limit is ", length.limit, " tokens",
+                   length.of.empty() ? "" : absl::StrCat(" (", length.of, ")")));
   google::rpc::ErrorInfo info;
   info.set_reason("PROMPT_TOO_LONG");
   info.set_domain(std::string(kErrorDomain));

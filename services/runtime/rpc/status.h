@@ -34,6 +34,8 @@ absl::Status InvalidField(absl::string_view field, absl::string_view description
 struct PromptLength {
   uint64_t limit = 0;  // tokens
   uint64_t got = 0;    // tokens
+  // Which field of which worker sets the limit, where it is not the model's context.
+  absl::string_view of = {};
 };
 // INVALID_ARGUMENT PROMPT_TOO_LONG with metadata {limit, got}.
 absl::Status PromptTooLong(const PromptLength& length);

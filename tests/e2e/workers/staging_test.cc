@@ -10,8 +10,10 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/time/clock.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "services/runtime/base/thread.h"
+#include "services/runtime/rpc/status.h"
 #include "tests/e2e/workers/gated_gpu.h"
 #include "tests/e2e/workers/test_workers.h"
 
@@ -103,6 +105,25 @@ TEST_F(StagingTest, WhatIsReadInPlaceWaitsForNoStagingMemory) {
   EXPECT_EQ(answer.tokens, golden.answer) << answer.status;
   EXPECT_EQ(near_.orders().size(), 1U) << "the gate is shut";
   near_.Open();
+}
+
+TEST_F(StagingTest, APromptLongerThanAllStagingMemoryIsNotToBeTriedAgain) {
+  FakeGpu same("0000:02:00.0");
+  TestDecode apart({.backend = &far_}), together({.backend = &same});
+  TestPrefill prefill(Little());
+  const Question question{.prompt = std::vector<int32_t>(2 * kPageTokens + 1, 7),
+                          .max_tokens = 2,
+                          .sampling = Greedy()};
+  const absl::Status status = Ask(prefill, apart, question).status;
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  const ErrorDetails details = DetailsOf(status);
+  ASSERT_EQ(details.info.reason(), "PROMPT_TOO_LONG");
+  EXPECT_EQ(details.info.metadata().at("limit"), "512");
+  EXPECT_EQ(details.info.metadata().at("got"), "513");
+  EXPECT_FALSE(details.retry.has_retry_delay());
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("staging_pages"));
+  const Answer in_place = Ask(prefill, together, question);
+  EXPECT_TRUE(in_place.status.ok()) << in_place.status;
 }
 
 }  // namespace
