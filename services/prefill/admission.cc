@@ -17,13 +17,14 @@ constexpr absl::Duration kShown = absl::Milliseconds(10);
 }  // namespace
 
 absl::Status Admission::CheckWait(const Queue& queue) const {
-  const absl::Duration wait = wait_.Behind(queue.tokens);
+  const int64_t ahead = TokensAhead(queue);
+  const absl::Duration wait = wait_.Behind(ahead);
   if (wait <= limits_.queue_wait_max) return absl::OkStatus();
   const auto shown = [](absl::Duration time) {
     return absl::FormatDuration(absl::Trunc(time, kShown));
   };
-  return QueueFull({.message = absl::StrCat("the prompt would wait ", shown(wait), " for ",
-                                            queue.tokens, " tokens before it; queue_wait_max is ",
+  return QueueFull({.message = absl::StrCat("the prompt would wait ", shown(wait), " for ", ahead,
+                                            " tokens before it; queue_wait_max is ",
                                             shown(limits_.queue_wait_max)),
                     .after = std::max(wait - limits_.queue_wait_max, kShown)});
 }

@@ -3,11 +3,13 @@
 // and by the prompt itself. Not thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "services/prefill/queue_wait.h"
+#include "services/runtime/scheduler/prefill_scheduler.h"
 #include "tandem/v1/worker.pb.h"
 
 namespace tandem {
@@ -28,8 +30,14 @@ class Admission {
 
   struct Queue {
     int prompts = 0;
-    int64_t tokens = 0;  // that are not read yet
+    int64_t tokens = 0;             // that are not read yet
+    int64_t tokens_of_shorter = 0;  // of them, of prompts that have no more left than this one
   };
+  // Tokens that are read before it, at the most, if nobody else comes: its turn is due when all
+  // that came before is read, or when all that is as short is, to which a part of each step goes.
+  static int64_t TokensAhead(const Queue& queue) {
+    return std::min(queue.tokens, PrefillScheduler::kShare * queue.tokens_of_shorter);
+  }
   // RESOURCE_EXHAUSTED QUEUE_FULL says when there will be room; INVALID_ARGUMENT names what is
   // wrong with the prompt.
   absl::Status Check(const v1::PrefillRequest& request, const Queue& queue) const;

@@ -69,11 +69,7 @@ void PrefillLoop::Run() {
 
 absl::Status PrefillLoop::Check(const v1::PrefillRequest& request) const {
   if (draining_) return Draining({.message = "the prefill worker is shutting down"});
-  Admission::Queue queue = {.prompts = static_cast<int>(prompts_.size())};
-  for (const auto& [id, prompt] : prompts_) {
-    queue.tokens += static_cast<int64_t>(prompt.tokens.size()) - prompt.read;
-  }
-  RETURN_IF_ERROR(admission_.Check(request, queue));
+  RETURN_IF_ERROR(admission_.Check(request, QueueFor(request.token_ids_size(), prompts_)));
   if (request.reservation().endpoint().empty())
     return InvalidField("reservation.endpoint", "host:port, got none");
   if (!peers_.Allowed(request.reservation().endpoint()))
@@ -90,7 +86,7 @@ void PrefillLoop::Handle(PrefillCommand& command) {
   if (const absl::Status status = Check(command.request); !status.ok())
     return command.stream->Close(status);
   const SequenceId id = next_id_++;
-  Prompt& prompt = prompts_[id];
+  PrefillPrompt& prompt = prompts_[id];
   prompt.stream = command.stream;
   prompt.arrived = command.arrived;
   prompt.key = KeyOf(command.request.reservation());
@@ -104,7 +100,7 @@ void PrefillLoop::Handle(PrefillCommand& command) {
   if (peer.channel != nullptr) Ask(prompt, peer);
 }
 
-void PrefillLoop::Ask(Prompt& prompt, Peer& peer) {
+void PrefillLoop::Ask(PrefillPrompt& prompt, Peer& peer) {
   prompt.stage = Asking{};
   peer.link->BeginWrite(prompt.key);
 }
@@ -150,7 +146,7 @@ void PrefillLoop::On(Peer& peer, LinkDown& down) {
   peers_.Forget(serial);
 }
 
-PrefillLoop::Prompts::iterator PrefillLoop::Find(const Peer& peer, const LeaseKey& key) {
+Prompts::iterator PrefillLoop::Find(const Peer& peer, const LeaseKey& key) {
   return std::find_if(prompts_.begin(), prompts_.end(), [&](const auto& entry) {
     return entry.second.link == peer.serial && entry.second.key == key;
   });
@@ -168,7 +164,7 @@ void PrefillLoop::On(Peer& peer, LeaseVerdict& verdict) {
   it->second.stage = Staging{.memory = *std::move(verdict.memory), .since = Clock::Real().Now()};
 }
 
-void PrefillLoop::Begin(SequenceId id, Prompt& prompt, Peer& peer) {
+void PrefillLoop::Begin(SequenceId id, PrefillPrompt& prompt, Peer& peer) {
   const auto& [memory, since] = std::get<Staging>(prompt.stage);
   const int tokens = static_cast<int>(prompt.tokens.size());
   if (const int64_t room = static_cast<int64_t>(memory.pages.size()) * kPageTokens; tokens > room) {
@@ -193,14 +189,13 @@ void PrefillLoop::Begin(SequenceId id, Prompt& prompt, Peer& peer) {
 }
 
 void PrefillLoop::BeginWaiting() {
-  // Oldest first: the ids rise.
   std::vector<SequenceId> waiting;
   for (const auto& [id, prompt] : prompts_) {
     if (std::holds_alternative<Staging>(prompt.stage)) waiting.push_back(id);
   }
   bool full = false;
   for (const SequenceId id : waiting) {
-    Prompt& prompt = prompts_.at(id);
+    PrefillPrompt& prompt = prompts_.at(id);
     Peer& peer = *peers_.Find(prompt.link);
     if (full && peer.channel->kind() != v1::KV_CHANNEL_KIND_SHARED) continue;
     Begin(id, prompt, peer);
@@ -223,10 +218,10 @@ void PrefillLoop::BeginStep() {
   step.sample = {.begin = Clock::Real().Now(), .sequences = static_cast<int>(plan.items.size())};
   step.plan = std::move(plan);
   for (const PrefillItem& item : step.plan.items) {
-    Prompt& prompt = prompts_.at(item.id);
+    PrefillPrompt& prompt = prompts_.at(item.id);
     if (item.start == 0) prompt.begun = step.sample.begin;
     step.view = std::get<Reading>(prompt.stage).place.view;
-    step.chunks.push_back(ChunkOf(item));
+    step.chunks.push_back(ChunkOf(item, prompt));
     step.sample.tokens_prompt += item.count;
     step.sample.tokens_generated += static_cast<int>(item.last);
   }
@@ -247,22 +242,8 @@ void PrefillLoop::EndStep() {
   metrics_.engine.OnStep(step.sample);
 }
 
-EngineChunk PrefillLoop::ChunkOf(const PrefillItem& item) {
-  Prompt& prompt = prompts_.at(item.id);
-  const KvPlace& place = std::get<Reading>(prompt.stage).place;
-  const absl::Span<const int32_t> tokens = prompt.tokens;
-  EngineChunk chunk{.tokens = tokens.subspan(item.start, item.count),
-                    .start = item.start,
-                    .slot = place.slot,
-                    .pages = place.pages};
-  if (prompt.request.prompt_logprobs()) chunk.targets = tokens.subspan(item.start + 1, item.count);
-  if (item.last)
-    chunk.sampler = &prompt.sampler.emplace(SpecOf(prompt.request.sampling()), prompt.tokens);
-  return chunk;
-}
-
 void PrefillLoop::AfterChunk(const PrefillItem& item, const ChunkResult& result, absl::Time now) {
-  Prompt& prompt = prompts_.at(item.id);
+  PrefillPrompt& prompt = prompts_.at(item.id);
   prompt.read = item.start + item.count;
   for (size_t i = 0; i < result.target_logprobs.size(); ++i) {
     prompt.done.set_prompt_logprobs(item.start + 1 + static_cast<int>(i),
@@ -278,7 +259,7 @@ void PrefillLoop::AfterChunk(const PrefillItem& item, const ChunkResult& result,
   (void)prompt.stream->Write(std::move(progress));  // who is gone says so by OnCancelled
 }
 
-void PrefillLoop::HandOver(SequenceId id, Prompt& prompt, absl::Time now) {
+void PrefillLoop::HandOver(SequenceId id, PrefillPrompt& prompt, absl::Time now) {
   prompt.handed = now;
   *prompt.done.mutable_queue() = ToProto(prompt.begun - prompt.arrived);
   *prompt.done.mutable_compute() = ToProto(now - prompt.begun);
@@ -298,7 +279,7 @@ void PrefillLoop::Handle(FencePassed& fence) {
     metrics_.CountTransferFailure(absl::IsAborted(fence.status) ? "lease_expired" : "peer_gone");
     return Drop(it->first, fence.status);
   }
-  Prompt& prompt = it->second;
+  PrefillPrompt& prompt = it->second;
   prompt.stage = Ending{};
   peers_.Find(prompt.link)->link->EndWrite(prompt.key, static_cast<int>(prompt.tokens.size()));
 }
@@ -309,7 +290,7 @@ void PrefillLoop::On(Peer& peer, LeaseEnded& ended) {
 }
 
 void PrefillLoop::Finish(SequenceId id) {
-  Prompt& prompt = prompts_.at(id);
+  PrefillPrompt& prompt = prompts_.at(id);
   KvChannel& channel = *peers_.Find(prompt.link)->channel;
   channel.Close(prompt.key);
   const absl::Duration transfer = Clock::Real().Now() - prompt.handed;
@@ -330,7 +311,7 @@ void PrefillLoop::Drop(SequenceId id, const absl::Status& status) {
   if (running_.has_value() && running_->Has(id)) EndStep();
   const auto it = prompts_.find(id);
   CHECK(it != prompts_.end());
-  Prompt& prompt = it->second;
+  PrefillPrompt& prompt = it->second;
   scheduler_.Cancel(id);
   Peer* peer = peers_.Find(prompt.link);
   const bool asked =
@@ -356,27 +337,13 @@ void PrefillLoop::PublishState(absl::Time now) {
   state.set_draining(draining_);
   state.set_context_tokens_max(options_.admission.context_tokens_max);
   watch_.Publish(state);
-  PublishQueues(now);
+  metrics_.SetQueues(QueuesOf(prompts_, now));
   const int pages = staging_.pages.pages_total();
   metrics_.staging.Set({.pages_used = pages - staging_.pages.pages_free(),
                         .pages_total = pages,
                         .page_tokens = kPageTokens});
   peers_.ShowLinks();
   metrics_.engine.SetBusy(Busy());
-}
-
-void PrefillLoop::PublishQueues(absl::Time now) {
-  PrefillMetrics::Queues queues;
-  for (const auto& [id, prompt] : prompts_) {
-    if (prompt.begun != absl::InfinitePast()) {
-      ++(std::holds_alternative<Reading>(prompt.stage) ? queues.running : queues.handing);
-      continue;
-    }
-    ++queues.waiting;
-    queues.oldest_waiting = std::max(queues.oldest_waiting, now - prompt.arrived);
-    queues.tokens_waiting += static_cast<double>(prompt.tokens.size());
-  }
-  metrics_.SetQueues(queues);
 }
 
 void PrefillLoop::Stop() {

@@ -10,24 +10,22 @@
 #pragma once
 
 #include <atomic>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "absl/algorithm/container.h"
 #include "services/prefill/admission.h"
 #include "services/prefill/peers.h"
 #include "services/prefill/prefill_command.h"
+#include "services/prefill/prompts.h"
 #include "services/runtime/base/bounded_queue.h"
 #include "services/runtime/base/clock.h"
 #include "services/runtime/base/thread.h"
 #include "services/runtime/engine/engine.h"
 #include "services/runtime/metrics/worker_metrics.h"
 #include "services/runtime/rpc/watch_service.h"
-#include "services/runtime/sampling/sampler.h"
 #include "services/runtime/scheduler/prefill_scheduler.h"
 
 namespace tandem {
@@ -67,35 +65,12 @@ class PrefillLoop {
   bool Idle() const { return idle_; }
 
  private:
-  struct Linking {};
-  struct Asking {};
-  struct Staging {
-    Grant memory;  // of the decode worker, as it says itself
-    absl::Time since;
-  };
-  struct Reading {
-    KvPlace place;
-  };
-  struct Handing {
-    absl::Time begin;
-  };
-  struct Ending {};
-  struct Prompt {
-    v1::PrefillRequest request;
-    PrefillStream* stream = nullptr;  // owned until closed
-    std::vector<int32_t> tokens;
-    std::optional<Sampler> sampler;  // for the last chunk
-    LeaseKey key;
-    LinkSerial link = 0;
-    absl::Time arrived;
-    absl::Time begun = absl::InfinitePast();  // first chunk
-    absl::Time handed;                        // first token sampled
-    v1::PrefillDone done;
-    int read = 0;     // tokens
-    KvTravel travel;  // of the hand-off
-    std::variant<Linking, Asking, Staging, Reading, Handing, Ending> stage = Linking{};
-  };
-  using Prompts = std::map<SequenceId, Prompt>;
+  using Linking = PrefillPrompt::Linking;
+  using Asking = PrefillPrompt::Asking;
+  using Staging = PrefillPrompt::Staging;
+  using Reading = PrefillPrompt::Reading;
+  using Handing = PrefillPrompt::Handing;
+  using Ending = PrefillPrompt::Ending;
   // A step that was launched.
   struct Running {
     uint64_t number = 0;
@@ -123,18 +98,17 @@ class PrefillLoop {
   void On(Peer& peer, LeaseRevoked& revoked);
 
   absl::Status Check(const v1::PrefillRequest& request) const;
-  void Ask(Prompt& prompt, Peer& peer);
+  void Ask(PrefillPrompt& prompt, Peer& peer);
   // From Staging: memory on the channel, then the schedule; or no change.
-  void Begin(SequenceId id, Prompt& prompt, Peer& peer);
+  void Begin(SequenceId id, PrefillPrompt& prompt, Peer& peer);
   // So for all that are there, in order of arrival: behind one that waits for staging memory only
   // those go on that need none, or a long prompt would wait for as long as short ones come.
   void BeginWaiting();
   void BeginStep();
   // Waits for the step that runs, if one does, and takes its results.
   void EndStep();
-  EngineChunk ChunkOf(const PrefillItem& item);
   void AfterChunk(const PrefillItem& item, const ChunkResult& result, absl::Time now);
-  void HandOver(SequenceId id, Prompt& prompt, absl::Time now);
+  void HandOver(SequenceId id, PrefillPrompt& prompt, absl::Time now);
 
   // The end of a prompt that has failed or was cancelled, and of one that is done.
   void Drop(SequenceId id, const absl::Status& status);
@@ -143,7 +117,6 @@ class PrefillLoop {
 
   bool Busy() const { return scheduler_.running() + scheduler_.waiting() > 0; }
   void PublishState(absl::Time now);
-  void PublishQueues(absl::Time now);
   void Stop();
 
   const Options options_;

@@ -139,9 +139,10 @@ void PrefillActor::Begin(SequenceId id) {
   }
   prompt.stage = Stage::kReading;
   scheduler_.Submit(id, tokens, PoolIdOf(prompt));
-  // The oldest prompt gets something in every step.
+  // The oldest prompt gets something in all steps but every fourth, so what was there before it and
+  // itself are read by then, whatever comes after it.
   tokens_due_ += tokens;
-  prompt.steps_due = tokens_due_;
+  prompt.steps_due = tokens_due_ + tokens_due_ / (PrefillScheduler::kShare - 1) + 1;
 }
 
 void PrefillActor::Step() {

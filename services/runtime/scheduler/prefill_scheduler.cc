@@ -2,6 +2,7 @@
 #include "services/runtime/scheduler/prefill_scheduler.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "services/runtime/base/check.h"
 
@@ -13,7 +14,7 @@ PrefillScheduler::PrefillScheduler(int chunk_tokens) : chunk_tokens_(chunk_token
 
 void PrefillScheduler::Submit(SequenceId id, int tokens, PoolId pool) {
   CHECK_GT(tokens, 0);
-  prompts_.push_back({.id = id, .tokens = tokens, .done = 0, .pool = pool});
+  prompts_.push_back({.id = id, .arrival = arrivals_++, .tokens = tokens, .done = 0, .pool = pool});
 }
 
 bool PrefillScheduler::Cancel(SequenceId id) {
@@ -23,22 +24,43 @@ bool PrefillScheduler::Cancel(SequenceId id) {
 PrefillPlan PrefillScheduler::Next() const {
   PrefillPlan plan;
   if (prompts_.empty()) return plan;
-  plan.pool = prompts_.front().pool;
+  const auto later = [](const Prompt* a, const Prompt* b) {
+    return std::make_pair(a->left(), a->arrival) > std::make_pair(b->left(), b->arrival);
+  };
+  std::vector<const Prompt*> others;  // a heap, least left on top: few of many are looked at
+  for (const Prompt& prompt : prompts_) others.push_back(&prompt);
+  const Prompt* first = &prompts_.front();
+  if (steps_ % kShare == kShare - 1) {
+    const Prompt* shortest = *std::max_element(others.begin(), others.end(), later);
+    if (shortest->pool != first->pool) first = shortest;
+  }
+  plan.pool = first->pool;
+  std::erase_if(others, [first](const Prompt* other) {
+    return other == first || other->pool != first->pool;
+  });
+  std::make_heap(others.begin(), others.end(), later);
+
+  int64_t shorter = 0;
+  for (const Prompt* other : others) {
+    if (other->left() < first->left()) shorter += other->left();
+  }
   int budget = chunk_tokens_;
-  for (const Prompt& prompt : prompts_) {
-    if (budget == 0) break;
-    if (prompt.pool != plan.pool) continue;
-    const int count = std::min(budget, prompt.tokens - prompt.done);
-    plan.items.push_back({.id = prompt.id,
-                          .start = prompt.done,
-                          .count = count,
-                          .last = prompt.done + count == prompt.tokens});
+  const auto take = [&plan, &budget](const Prompt& prompt, int most) {
+    const int count = std::min(most, prompt.left());
+    plan.items.push_back(
+        {.id = prompt.id, .start = prompt.done, .count = count, .last = count == prompt.left()});
     budget -= count;
+  };
+  take(*first, budget - static_cast<int>(std::min<int64_t>(shorter, budget / kShare)));
+  for (; budget > 0 && !others.empty(); others.pop_back()) {
+    std::pop_heap(others.begin(), others.end(), later);
+    take(*others.back(), budget);
   }
   return plan;
 }
 
 void PrefillScheduler::Advance(const PrefillPlan& plan) {
+  ++steps_;
   for (const PrefillItem& item : plan.items) {
     const auto prompt =
         std::find_if(prompts_.begin(), prompts_.end(),

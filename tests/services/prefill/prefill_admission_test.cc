@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: a prompt is refused for what waits before it exactly when that would last longer than the
 // config allows, with a delay after which it would be taken; else by the worker's limits. Method:
-// steps of known length, queues of known size.
+// steps of known length, queues of known size, and the scheduler for what is read first.
+#include "absl/algorithm/container.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "services/prefill/admission.h"
+#include "services/prefill/prompts.h"
 #include "services/runtime/config/duration.h"
 #include "services/runtime/rpc/status.h"
 
@@ -30,6 +32,11 @@ v1::PrefillRequest RequestOf(int tokens) {
   return request;
 }
 
+// Of prompts that are no longer than the one that asks.
+Admission::Queue AllAsShort(int prompts, int64_t tokens) {
+  return {.prompts = prompts, .tokens = tokens, .tokens_of_shorter = tokens};
+}
+
 TEST(QueueWaitTest, OnlyFullStepsTellTheRateAndTheNewestCountMost) {
   QueueWait wait(/*chunk_tokens=*/200);
   EXPECT_EQ(wait.Behind(1'000'000), absl::ZeroDuration()) << "nothing is known yet";
@@ -47,11 +54,11 @@ TEST(QueueWaitTest, OnlyFullStepsTellTheRateAndTheNewestCountMost) {
 
 TEST(AdmissionTest, WhoWouldWaitTooLongIsToldWhenToComeAgain) {
   Admission admission(Limits(kMost));
-  EXPECT_TRUE(admission.Check(RequestOf(10), {.prompts = 1, .tokens = 1'000'000}).ok());
+  EXPECT_TRUE(admission.Check(RequestOf(10), AllAsShort(1, 1'000'000)).ok());
   admission.OnStep(200, absl::Milliseconds(20));
-  EXPECT_TRUE(admission.Check(RequestOf(1000), {.prompts = 4, .tokens = 4000}).ok())
+  EXPECT_TRUE(admission.Check(RequestOf(1000), AllAsShort(4, 4000)).ok())
       << "what waits before it counts, not its own length";
-  const absl::Status late = admission.Check(RequestOf(1), {.prompts = 5, .tokens = 5000});
+  const absl::Status late = admission.Check(RequestOf(1), AllAsShort(5, 5000));
   EXPECT_EQ(late.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(ReasonOf(late), "QUEUE_FULL");
   EXPECT_THAT(std::string(late.message()), HasSubstr("wait 500ms for 5000 tokens"));
@@ -60,10 +67,45 @@ TEST(AdmissionTest, WhoWouldWaitTooLongIsToldWhenToComeAgain) {
   EXPECT_EQ(FromProto(DetailsOf(late).retry.retry_delay()), absl::Milliseconds(100));
 }
 
+TEST(AdmissionTest, AShortPromptDoesNotWaitForAllOfALongOne) {
+  Admission admission(Limits(kMost));
+  admission.OnStep(200, absl::Milliseconds(20));
+  EXPECT_TRUE(admission.Check(RequestOf(1), {.prompts = 1, .tokens = 1'000'000}).ok());
+  // A quarter of each step is for those that are as short.
+  EXPECT_TRUE(
+      admission.Check(RequestOf(9), {.prompts = 5, .tokens = 9999, .tokens_of_shorter = 1000})
+          .ok());
+  const absl::Status late =
+      admission.Check(RequestOf(9), {.prompts = 5, .tokens = 9999, .tokens_of_shorter = 1250});
+  EXPECT_THAT(std::string(late.message()), HasSubstr("wait 500ms for 5000 tokens"));
+}
+
+// The prediction is what the schedule does: a prompt's first chunk comes in the step that the
+// tokens ahead of it say, or before.
+TEST(AdmissionTest, WhatIsAheadIsReadFirst) {
+  for (const int tokens : {1, 30, 150, 700, 2000}) {
+    Prompts prompts;
+    PrefillScheduler scheduler(/*chunk_tokens=*/100);
+    for (const int length : {1000, 300, 90, 500, 30, 10}) {
+      const SequenceId id = prompts.size() + 1;
+      prompts[id].tokens.resize(length);
+      scheduler.Submit(id, length, 0);
+    }
+    const int64_t ahead = Admission::TokensAhead(QueueFor(tokens, prompts));
+    const SequenceId mine = prompts.size() + 1;
+    scheduler.Submit(mine, tokens, 0);
+    const auto reads = [&](const PrefillItem& item) { return item.id == mine; };
+    int64_t steps = 0;
+    for (; absl::c_none_of(scheduler.Next().items, reads); ++steps)
+      scheduler.Advance(scheduler.Next());
+    EXPECT_LE(steps * 100, ahead) << tokens;
+  }
+}
+
 TEST(AdmissionTest, WithoutALimitOfTheWaitTheNumberOfPromptsCounts) {
   Admission admission(Limits(absl::InfiniteDuration()));
   admission.OnStep(200, absl::Seconds(10));
-  EXPECT_TRUE(admission.Check(RequestOf(1), {.prompts = 7, .tokens = 1'000'000}).ok());
+  EXPECT_TRUE(admission.Check(RequestOf(1), AllAsShort(7, 1'000'000)).ok());
   const absl::Status full = admission.Check(RequestOf(1), {.prompts = 8});
   EXPECT_EQ(ReasonOf(full), "QUEUE_FULL");
   EXPECT_THAT(std::string(full.message()), HasSubstr("at most 8 at once"));

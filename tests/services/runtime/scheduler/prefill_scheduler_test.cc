@@ -17,15 +17,61 @@ using ::testing::ElementsAre;
 TEST(PrefillSchedulerTest, OldestFirstAndTheRestRidesAlong) {
   PrefillScheduler scheduler(/*chunk_tokens=*/8);
   scheduler.Submit(1, 11, /*pool=*/0);
-  scheduler.Submit(2, 3, /*pool=*/0);
-  scheduler.Submit(3, 9, /*pool=*/0);
+  scheduler.Submit(2, 12, /*pool=*/0);
+  scheduler.Submit(3, 11, /*pool=*/0);
   EXPECT_THAT(scheduler.Next().items, ElementsAre(PrefillItem{1, 0, 8, false}));
   scheduler.Advance(scheduler.Next());
   EXPECT_EQ(scheduler.running(), 1);
   EXPECT_EQ(scheduler.waiting(), 2);
   EXPECT_THAT(scheduler.Next().items,
-              ElementsAre(PrefillItem{1, 8, 3, true}, PrefillItem{2, 0, 3, true},
-                          PrefillItem{3, 0, 2, false}));
+              ElementsAre(PrefillItem{1, 8, 3, true}, PrefillItem{3, 0, 5, false}));
+}
+
+TEST(PrefillSchedulerTest, PromptsOfOneLengthAreReadOneAfterAnother) {
+  PrefillScheduler scheduler(8);
+  for (const SequenceId id : {1, 2, 3}) scheduler.Submit(id, 20, 0);
+  SequenceId last = 1;
+  int steps = 0;
+  for (; !scheduler.Next().items.empty(); ++steps) {
+    for (const PrefillItem& item : scheduler.Next().items) {
+      EXPECT_GE(item.id, last) << steps;
+      last = item.id;
+    }
+    scheduler.Advance(scheduler.Next());
+  }
+  EXPECT_EQ(steps, 8);
+}
+
+TEST(PrefillSchedulerTest, AShortPromptIsReadBesideALongOne) {
+  PrefillScheduler scheduler(4096);
+  scheduler.Submit(1, 1'000'000, 0);
+  scheduler.Submit(2, 500'000, 0);
+  scheduler.Submit(3, 2000, 0);
+  scheduler.Advance(scheduler.Next());
+  scheduler.Submit(4, 20, 0);
+  EXPECT_THAT(scheduler.Next().items,
+              ElementsAre(PrefillItem{1, 3072, 3072, false}, PrefillItem{4, 0, 20, true},
+                          PrefillItem{3, 1024, 976, true}, PrefillItem{2, 0, 28, false}));
+  scheduler.Advance(scheduler.Next());
+  EXPECT_TRUE(scheduler.Cancel(2));
+  // Nobody else: it has the whole step.
+  EXPECT_THAT(scheduler.Next().items, ElementsAre(PrefillItem{1, 6144, 4096, false}));
+}
+
+TEST(PrefillSchedulerTest, TheOldestEndsHoweverManyShorterOnesCome) {
+  for (const int budget : {1, 3, 4, 100}) {
+    PrefillScheduler scheduler(budget);
+    scheduler.Submit(1, 600, /*pool=*/0);
+    SequenceId next_id = 2;
+    int steps = 0;
+    for (; scheduler.Next().items[0].id != 1 || !scheduler.Next().items[0].last; ++steps) {
+      ASSERT_LT(steps, 600 * 2);
+      for (const PoolId pool : {0, 1}) scheduler.Submit(next_id++, budget, pool);
+      scheduler.Advance(scheduler.Next());
+    }
+    // Three quarters of three steps in four.
+    EXPECT_LE(steps, 1 + 600 * 16 / 9 / budget) << budget;
+  }
 }
 
 TEST(PrefillSchedulerTest, AStepStaysInOnePool) {
@@ -38,6 +84,22 @@ TEST(PrefillSchedulerTest, AStepStaysInOnePool) {
   EXPECT_THAT(plan.items, ElementsAre(PrefillItem{1, 0, 2, true}, PrefillItem{3, 0, 2, true}));
   scheduler.Advance(plan);
   EXPECT_EQ(scheduler.Next().pool, 6U);
+}
+
+TEST(PrefillSchedulerTest, AShortPromptOfAnotherPoolWaitsForFourStepsAtMost) {
+  PrefillScheduler scheduler(8);
+  scheduler.Submit(1, 1000, /*pool=*/5);
+  scheduler.Submit(2, 900, /*pool=*/6);
+  scheduler.Submit(3, 3, /*pool=*/6);
+  for (int step = 0; step < 3; ++step) {
+    EXPECT_EQ(scheduler.Next().pool, 5U);
+    scheduler.Advance(scheduler.Next());
+  }
+  EXPECT_EQ(scheduler.Next().pool, 6U);
+  EXPECT_THAT(scheduler.Next().items,
+              ElementsAre(PrefillItem{3, 0, 3, true}, PrefillItem{2, 0, 5, false}));
+  scheduler.Advance(scheduler.Next());
+  EXPECT_EQ(scheduler.Next().pool, 5U);
 }
 
 TEST(PrefillSchedulerTest, ACancelDuringTheStepIsPassedOver) {
@@ -58,7 +120,7 @@ TEST(PrefillSchedulerTest, EveryTokenIsPlannedOnceInOrderUnderRandomTraffic) {
     std::map<SequenceId, int> planned;
     SequenceId next_id = 1;
     for (int step = 0; step < 3000 || !scheduler.Next().items.empty(); ++step) {
-      if (step < 2000 && random() % 3 == 0) {
+      if (step < 2000 && random() % 3 == 0 && scheduler.waiting() < 64) {
         wanted[next_id] = 1 + static_cast<int>(random() % 300);
         scheduler.Submit(next_id, wanted[next_id], random() % 2);
         ++next_id;
