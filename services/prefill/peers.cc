@@ -59,6 +59,11 @@ Peer* Peers::Find(LinkSerial serial) {
   return it == peers_.end() ? nullptr : &it->second;
 }
 
+Peer* Peers::FindKept(LinkSerial serial) {
+  const auto it = forgotten_.find(serial);
+  return it == forgotten_.end() ? Find(serial) : &it->second;
+}
+
 void Peers::Up(Peer& peer, LinkUp up) {
   if (up.kind == v1::KV_CHANNEL_KIND_SHARED) {
     // The pool's name is the link's: a mapped pool belongs to one link.
@@ -109,7 +114,7 @@ void Peers::Forget(LinkSerial serial) {
   forgotten_.insert(peers_.extract(it));
 }
 
-std::vector<LinkEvent> Peers::Tend(absl::Time now) {
+std::vector<LinkEvent> Peers::Tend(absl::Time now, bool step_runs) {
   std::vector<LinkEvent> late;
   for (auto& [serial, peer] : peers_) {
     if (peer.channel != nullptr) {
@@ -121,10 +126,11 @@ std::vector<LinkEvent> Peers::Tend(absl::Time now) {
           absl::StrCat("not up within ", absl::FormatDuration(options_.link_timeout)));
     }
   }
-  std::erase_if(forgotten_, [](const auto& entry) {
+  std::erase_if(forgotten_, [step_runs](const auto& entry) {
     const auto& [serial, peer] = entry;
     if (peer.channel != nullptr) peer.channel->Tend();
-    return peer.link->Ended() && (peer.channel == nullptr || !peer.channel->Closing());
+    return !step_runs && peer.link->Ended() &&
+           (peer.channel == nullptr || !peer.channel->Closing());
   });
   return late;
 }

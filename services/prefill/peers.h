@@ -65,7 +65,10 @@ class Peers {
   // own end.
   Peer& Reach(const std::string& endpoint, uint64_t incarnation, absl::Time now);
 
+  // One that stands or comes up; null once it is forgotten.
   Peer* Find(LinkSerial serial);
+  // Also one that is forgotten and whose memory is still here.
+  Peer* FindKept(LinkSerial serial);
 
   // The link stands: the peer gets its channel.
   void Up(Peer& peer, LinkUp up);
@@ -76,9 +79,10 @@ class Peers {
 
   void Forget(LinkSerial serial);
 
-  // Now and then: gives back what closed leases and forgotten links have had to keep. Returns the
-  // ends of links that have not come to stand in time.
-  std::vector<LinkEvent> Tend(absl::Time now);
+  // Now and then: gives back what closed leases and forgotten links have had to keep; while a step
+  // runs, which may write to their pools, all forgotten ones stay. Returns the ends of links that
+  // have not come to stand in time.
+  std::vector<LinkEvent> Tend(absl::Time now, bool step_runs = false);
 
   // The number of standing links, by kind, in the metrics.
   void ShowLinks() const;

@@ -59,7 +59,7 @@ void PrefillLoop::Run() {
     for (PrefillEvent& event : events_.PopAll(ready ? absl::ZeroDuration() : kIdleWait)) {
       std::visit([this](auto& what) { Handle(what); }, event);
     }
-    for (LinkEvent& late : peers_.Tend(Clock::Real().Now())) Handle(late);
+    for (LinkEvent& late : peers_.Tend(Clock::Real().Now(), running_.has_value())) Handle(late);
     BeginWaiting();
     if (!running_.has_value()) BeginStep();
     PublishState(Clock::Real().Now());
@@ -237,7 +237,13 @@ void PrefillLoop::EndStep() {
   step.sample.end = Clock::Real().Now();
   admission_.OnStep(step.sample.tokens_prompt, step.sample.end - step.sample.begin);
   for (size_t i = 0; i < results.size(); ++i) {
-    AfterChunk(step.plan.items[i], results[i], step.sample.end);
+    const PrefillItem& item = step.plan.items[i];
+    const absl::Status stopped = prompts_.at(item.id).stopped;
+    if (!stopped.ok()) {
+      Drop(item.id, stopped);
+    } else {
+      AfterChunk(item, results[i], step.sample.end);
+    }
   }
   metrics_.engine.OnStep(step.sample);
 }
@@ -307,13 +313,16 @@ void PrefillLoop::Finish(SequenceId id) {
 }
 
 void PrefillLoop::Drop(SequenceId id, const absl::Status& status) {
-  // Nothing of a prompt is freed under the engine.
-  if (running_.has_value() && running_->Has(id)) EndStep();
   const auto it = prompts_.find(id);
   CHECK(it != prompts_.end());
   PrefillPrompt& prompt = it->second;
   scheduler_.Cancel(id);
-  Peer* peer = peers_.Find(prompt.link);
+  if (running_.has_value() && running_->Has(id)) {
+    // Nothing of a prompt is freed under the engine. The first reason counts.
+    if (prompt.stopped.ok()) prompt.stopped = status;
+    return;
+  }
+  Peer* peer = peers_.FindKept(prompt.link);
   const bool asked =
       std::holds_alternative<Linking>(prompt.stage) || std::holds_alternative<Asking>(prompt.stage);
   if (peer != nullptr && peer->channel != nullptr && !asked) {
@@ -348,6 +357,7 @@ void PrefillLoop::PublishState(absl::Time now) {
 
 void PrefillLoop::Stop() {
   const absl::Status gone = WorkerLost({.message = "the prefill worker is shutting down"});
+  EndStep();
   while (!prompts_.empty()) Drop(prompts_.begin()->first, gone);
   for (PrefillEvent& event : events_.PopAll(absl::ZeroDuration())) {
     if (auto* command = std::get_if<PrefillCommand>(&event)) command->stream->Close(gone);

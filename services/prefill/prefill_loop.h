@@ -5,8 +5,9 @@
 // (may we write?) → Staging (unless in place: waits for local memory) → Reading (scheduled, chunk
 // by chunk) → Handing (rows travel) → Ending (the decode worker takes the pages back). Every end,
 // good or bad, passes through Drop or Finish; if writing had begun, end_write is said as soon
-// as nothing writes any more. While a step runs, others are asked for, handed over and finished: a
-// first token waits for no step of other prompts.
+// as nothing writes any more. While a step runs, others are asked for, handed over, finished and
+// dropped: a first token waits for no step of other prompts, and a prompt that is in the step and
+// ends early stays, with its memory, until the step is over.
 #pragma once
 
 #include <atomic>
@@ -110,7 +111,8 @@ class PrefillLoop {
   void AfterChunk(const PrefillItem& item, const ChunkResult& result, absl::Time now);
   void HandOver(SequenceId id, PrefillPrompt& prompt, absl::Time now);
 
-  // The end of a prompt that has failed or was cancelled, and of one that is done.
+  // The end of a prompt that has failed or was cancelled: now, or when the step that it is in ends,
+  // which may write its rows until then; and of one that is done.
   void Drop(SequenceId id, const absl::Status& status);
   void Finish(SequenceId id);
   Prompts::iterator Find(const Peer& peer, const LeaseKey& key);

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "services/prefill/admission.h"
 #include "services/prefill/prefill_command.h"
@@ -35,7 +36,7 @@ struct PrefillPrompt {
   struct Ending {};
 
   // Tokens that are still to be read.
-  int64_t left() const { return static_cast<int64_t>(tokens.size()) - read; }
+  int64_t left() const { return stopped.ok() ? static_cast<int64_t>(tokens.size()) - read : 0; }
 
   v1::PrefillRequest request;
   PrefillStream* stream = nullptr;  // owned until closed
@@ -47,8 +48,9 @@ struct PrefillPrompt {
   absl::Time begun = absl::InfinitePast();  // first chunk
   absl::Time handed;                        // first token sampled
   v1::PrefillDone done;
-  int read = 0;     // tokens
-  KvTravel travel;  // of the hand-off
+  int read = 0;          // tokens
+  KvTravel travel;       // of the hand-off
+  absl::Status stopped;  // not OK: ends so when the step that it is in does
   std::variant<Linking, Asking, Staging, Reading, Handing, Ending> stage = Linking{};
 };
 

@@ -132,6 +132,7 @@ TestPrefill::TestPrefill(const Options& options)
                       .max_positions = 8192})),
       registry_(MakeRegistry(ProcessRole::kPrefill)),
       metrics_(std::make_unique<PrefillMetrics>(*registry_)) {
+  if (options.engine) engine_ = options.engine(std::move(engine_));
   const KvLayout layout = LayoutOf(options.staging_pages, options.staging_slots);
   auto storage = KvStorage::CreatePrivate(layout, {&options.backend, 1});
   CHECK(storage.ok());

@@ -3,6 +3,7 @@
 // main() builds, without a main().
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -77,6 +78,8 @@ class TestPrefill {
     kernels::Backend* backend = &kernels::HostBackend();  // of the staging pool
     Nccl* nccl = nullptr;
     absl::Duration nccl_limit = absl::Seconds(10);
+    // Makes another of the engine.
+    std::function<std::unique_ptr<Engine>(std::unique_ptr<Engine>)> engine = nullptr;
   };
   explicit TestPrefill(const Options& options);
   ~TestPrefill();
