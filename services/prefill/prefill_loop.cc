@@ -345,6 +345,7 @@ void PrefillLoop::PublishState(absl::Time now) {
   state.set_waiting(static_cast<uint32_t>(prompts_.size()) - state.running());
   state.set_draining(draining_);
   state.set_context_tokens_max(options_.admission.context_tokens_max);
+  state.set_tokens_waiting(TokensLeft(prompts_));
   watch_.Publish(state);
   metrics_.SetQueues(QueuesOf(prompts_, now));
   const int pages = staging_.pages.pages_total();

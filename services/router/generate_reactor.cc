@@ -157,7 +157,8 @@ absl::Status GenerateReactor::MakeChoices() {
 
 absl::StatusOr<std::unique_ptr<Session>> GenerateReactor::MakeSession(
     uint32_t index, const v1::SamplingParams& sampling) {
-  const auto tokens = static_cast<uint32_t>(prompt_.token_ids.size()) + tokens_max_;
+  const auto prompt = static_cast<uint32_t>(prompt_.token_ids.size());
+  const RequestTokens tokens = {.prompt = prompt, .all = prompt + tokens_max_};
   const auto assign = [this, tokens] { return parts_.workers.Assign(tokens); };
   ASSIGN_OR_RETURN(std::unique_ptr<Assignment> workers, assign());
   return std::make_unique<Session>(

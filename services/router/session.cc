@@ -284,6 +284,7 @@ void Session::OnPrefill(v1::PrefillResponse& response) {
   if (response.has_progress()) return on_event_(Progress{.tokens = response.progress().tokens()});
   if (!response.has_done()) return;
   prefilled_ = true;
+  workers_->PromptRead();
   first_token_ = response.done().first().id();
   on_event_(Prefilled{.done = std::move(*response.mutable_done())});
 }

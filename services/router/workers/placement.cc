@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <optional>
 #include <tuple>
+#include <utility>
+#include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "services/runtime/rpc/status.h"
 
@@ -17,14 +20,23 @@ int64_t Load(const WorkerView& worker) {
   return std::max<int64_t>(said, worker.assigned);
 }
 
+int64_t TokensToRead(const WorkerView& worker) {
+  return std::max(static_cast<int64_t>(worker.state.tokens_waiting()), worker.unread);
+}
+
 // Least loaded usable prefill worker that shares the format.
 std::optional<int> PrefillFor(const v1::KvFormat& format, absl::Span<const WorkerView> workers) {
-  std::optional<int> best;
+  std::vector<int> fit;
   for (int i = 0; i < static_cast<int>(workers.size()); ++i) {
-    if (!workers[i].usable || !SameFormat(workers[i].state.kv_format(), format)) continue;
-    if (!best.has_value() || Load(workers[i]) < Load(workers[*best])) best = i;
+    if (workers[i].usable && SameFormat(workers[i].state.kv_format(), format)) fit.push_back(i);
   }
-  return best;
+  if (fit.empty()) return std::nullopt;
+  const bool all_say =
+      absl::c_all_of(fit, [&](int i) { return workers[i].state.has_tokens_waiting(); });
+  const auto cost = [&](int i) {
+    return std::make_pair(all_say ? TokensToRead(workers[i]) : 0, Load(workers[i]));
+  };
+  return *absl::c_min_element(fit, [&](int a, int b) { return cost(a) < cost(b); });
 }
 
 const WorkerView* FirstUsable(absl::Span<const WorkerView> workers) {

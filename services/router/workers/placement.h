@@ -4,7 +4,9 @@
 //
 // A pair must have the same cache format. Of the decode workers those with room for the request
 // come first, then the least loaded, then the first of the list; the same for prefill workers,
-// without the room.
+// without the room. A decode worker's load is requests. A prefill worker's is prompt tokens, for
+// one prompt may be as much work as thousands; requests where those are equal, or where a worker
+// among them is too old to say.
 #pragma once
 
 #include <cstdint>
@@ -20,12 +22,19 @@ struct WorkerView {
   std::string endpoint;
   bool usable = false;      // connected, heard of lately, not draining
   int assigned = 0;         // requests that this router has sent there and that have not ended
+  int64_t unread = 0;       // prefill: prompt tokens of them that are not all read, as far as heard
   v1::WatchResponse state;  // as last heard
   // Decode: it has no room for a request of so many tokens, as far as this router can know; 0 = not
   // so.
   uint32_t refused_tokens = 0;
 
   bool FullFor(uint32_t tokens) const { return refused_tokens != 0 && tokens >= refused_tokens; }
+};
+
+// What a request needs.
+struct RequestTokens {
+  uint32_t prompt = 0;
+  uint32_t all = 0;  // prompt and answer
 };
 
 struct PlacementRequest {

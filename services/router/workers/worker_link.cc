@@ -97,6 +97,7 @@ WorkerView WorkerLink::View() const {
           .usable = !stopping_ && connected_ && fresh && !state_.draining() &&
                     state_.role() == options_.role,
           .assigned = assigned_,
+          .unread = unread_,
           .state = state_,
           .refused_tokens = places_ <= 0 ? refused_tokens_ : 0};
 }
@@ -126,6 +127,16 @@ void WorkerLink::Refused(uint32_t tokens, uint64_t since) {
   // What has come free meanwhile may be room that the worker did not know of.
   if (refused_tokens_ == 0) places_ = static_cast<int64_t>(freed_ - since);
   refused_tokens_ = refused_tokens_ == 0 ? tokens : std::min(refused_tokens_, tokens);
+}
+
+void WorkerLink::PromptSent(uint32_t tokens) {
+  absl::MutexLock lock(&mutex_);
+  unread_ += tokens;
+}
+
+void WorkerLink::PromptOver(uint32_t tokens) {
+  absl::MutexLock lock(&mutex_);
+  unread_ -= tokens;
 }
 
 void WorkerLink::SaidDraining() {

@@ -53,6 +53,10 @@ class WorkerLink {
   // There was no room for so many tokens. `since`: what Assign returned.
   void Refused(uint32_t tokens, uint64_t since) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // A prompt of so many tokens is sent there; it is read, or will not be.
+  void PromptSent(uint32_t tokens) ABSL_LOCKS_EXCLUDED(mutex_);
+  void PromptOver(uint32_t tokens) ABSL_LOCKS_EXCLUDED(mutex_);
+
   // Usable no more, until its next state says otherwise.
   void SaidDraining() ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -89,6 +93,7 @@ class WorkerLink {
   bool connected_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Time heard_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   int assigned_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t unread_ ABSL_GUARDED_BY(mutex_) = 0;  // tokens of prompts that are sent and not over
   // Once it has refused something, no more requests of that size or above go there than have left
   // it, or than it says it has room for: under overload nearly every one would come back.
   uint32_t refused_tokens_ ABSL_GUARDED_BY(mutex_) = 0;  // the least; 0 = none yet

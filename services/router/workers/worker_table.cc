@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
@@ -21,12 +22,18 @@ std::vector<WorkerView> Views(const std::vector<std::unique_ptr<WorkerLink>>& li
 
 }  // namespace
 
-Assignment::Assignment(WorkerLink& prefill, WorkerLink& decode, uint32_t tokens)
-    : prefill_(prefill), decode_(decode), tokens_(tokens), since_(decode.Assign(tokens)) {
-  (void)prefill_.Assign(tokens);
+Assignment::Assignment(WorkerLink& prefill, WorkerLink& decode, const RequestTokens& tokens)
+    : prefill_(prefill), decode_(decode), tokens_(tokens), since_(decode.Assign(tokens.all)) {
+  (void)prefill_.Assign(tokens.all);
+  prefill_.PromptSent(tokens.prompt);
+}
+
+void Assignment::PromptRead() {
+  if (!std::exchange(read_, true)) prefill_.PromptOver(tokens_.prompt);
 }
 
 Assignment::~Assignment() {
+  PromptRead();  // or it never will be
   prefill_.Unassign(false);
   decode_.Unassign(granted_);
 }
@@ -113,13 +120,13 @@ absl::Status WorkerTable::FindPartner(const WorkerView& worker) const {
   return out;
 }
 
-absl::StatusOr<std::unique_ptr<Assignment>> WorkerTable::Assign(uint32_t tokens) {
+absl::StatusOr<std::unique_ptr<Assignment>> WorkerTable::Assign(const RequestTokens& tokens) {
   // Held to the end: a link that is chosen is not dropped before it is counted.
   absl::MutexLock lock(&mutex_);
   const std::vector<WorkerView> prefill = Views(prefill_);
   const std::vector<WorkerView> decode = Views(decode_);
   ASSIGN_OR_RETURN(const PlacedPair placed,
-                   Place({.tokens = tokens, .prefill = prefill, .decode = decode}));
+                   Place({.tokens = tokens.all, .prefill = prefill, .decode = decode}));
   return std::make_unique<Assignment>(*prefill_[placed.prefill], *decode_[placed.decode], tokens);
 }
 

@@ -19,7 +19,7 @@ namespace tandem {
 // A request's place on two workers; counted as their load while it lives.
 class Assignment {
  public:
-  Assignment(WorkerLink& prefill, WorkerLink& decode, uint32_t tokens);
+  Assignment(WorkerLink& prefill, WorkerLink& decode, const RequestTokens& tokens);
   ~Assignment();
   Assignment(const Assignment&) = delete;
   Assignment& operator=(const Assignment&) = delete;
@@ -30,15 +30,18 @@ class Assignment {
   // What the decode worker said to Reserve: memory is held there from now on, there is none, or
   // there will be none.
   void Granted() { granted_ = true; }
-  void Refused() { decode_.Refused(tokens_, since_); }
+  void Refused() { decode_.Refused(tokens_.all, since_); }
   void Draining() { decode_.SaidDraining(); }
+  // What the prefill worker said: the prompt is read.
+  void PromptRead();
 
  private:
   WorkerLink& prefill_;
   WorkerLink& decode_;
-  const uint32_t tokens_;
+  const RequestTokens tokens_;
   const uint64_t since_;
   bool granted_ = false;
+  bool read_ = false;
 };
 
 // Workers that take requests now.
@@ -75,7 +78,8 @@ class WorkerTable {
   absl::Status FindPartner(const WorkerView& worker) const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Errors as Place() in placement.h.
-  absl::StatusOr<std::unique_ptr<Assignment>> Assign(uint32_t tokens) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<std::unique_ptr<Assignment>> Assign(const RequestTokens& tokens)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // Whether Assign of at least so many tokens can only say that no worker has room. Cheap: for what
   // is known of a request before its prompt is looked at.
   bool Full(uint32_t tokens) const ABSL_LOCKS_EXCLUDED(mutex_);

@@ -63,6 +63,8 @@ class FakeWorker::WatchService final : public v1::WorkerService::CallbackService
     state_.set_pages_free(1000);
     state_.set_slots_free(options.slots_free);
     state_.set_context_tokens_max(options.context_tokens_max);
+    if (options.says_tokens && options.role == v1::WORKER_ROLE_PREFILL)
+      state_.set_tokens_waiting(0);
   }
   // The server has ended every call; the lock says so to TSan.
   ~WatchService() override { absl::MutexLock lock(&mutex_); }

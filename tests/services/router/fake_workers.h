@@ -80,7 +80,8 @@ struct FakeWorkerOptions {
   uint64_t layout_hash = 7;
   uint32_t context_tokens_max = 4096;
   uint32_t slots_free = 64;
-  bool answers = true;  // has AnswerService; an older worker has not
+  bool answers = true;      // has AnswerService; an older worker has not
+  bool says_tokens = true;  // prefill: that none wait; an older worker does not say
   std::string listen = "127.0.0.1:0";
 };
 

@@ -73,7 +73,7 @@ TEST_F(WorkerRegistryTest, WhoBeatsIsPlacedAndWhoStopsIsDropped) {
   ASSERT_TRUE(Beat(prefill_, v1::WORKER_ROLE_PREFILL).ok());
   ASSERT_TRUE(Beat(decode_, v1::WORKER_ROLE_DECODE).ok());
   ASSERT_TRUE(Sees(1, 1));
-  auto request = table_.Assign(10);
+  auto request = table_.Assign({.prompt = 5, .all = 10});
   ASSERT_TRUE(request.ok()) << request.status();
   EXPECT_EQ(Registered(), 2);
 
@@ -90,7 +90,8 @@ TEST_F(WorkerRegistryTest, WhoBeatsIsPlacedAndWhoStopsIsDropped) {
   EXPECT_EQ(metrics_.registered_prefill.Value(), 0);
   EXPECT_EQ(metrics_.registered_decode.Value(), 1);
   EXPECT_TRUE(Sees(0, 1));
-  EXPECT_EQ(table_.Assign(10).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(table_.Assign({.prompt = 5, .all = 10}).status().code(),
+            absl::StatusCode::kUnavailable);
   // What it was given stays its own.
   EXPECT_EQ((*request)->prefill().endpoint(), prefill_.endpoint());
   registry_.Tick();
@@ -135,14 +136,14 @@ TEST_F(WorkerRegistryTest, AFormatThatFitsNobodysIsRefusedUntilAPartnerComes) {
   EXPECT_THAT(std::string(status.message()),
               testing::AllOf(HasSubstr(absl::StrCat(other_prefill.endpoint(), " has layout 8")),
                              HasSubstr(absl::StrCat(decode_.endpoint(), " has layout 7"))));
-  EXPECT_EQ(ReasonOf(table_.Assign(10).status()), "NO_WORKER");
+  EXPECT_EQ(ReasonOf(table_.Assign({.prompt = 5, .all = 10}).status()), "NO_WORKER");
   ASSERT_TRUE(Sees(1, 1));
-  EXPECT_EQ(ReasonOf(table_.Assign(10).status()), "LAYOUT_MISMATCH");
+  EXPECT_EQ(ReasonOf(table_.Assign({.prompt = 5, .all = 10}).status()), "LAYOUT_MISMATCH");
   FakeWorker other_decode(stage_, {.role = v1::WORKER_ROLE_DECODE, .layout_hash = 8});
   EXPECT_TRUE(Beat(other_decode, v1::WORKER_ROLE_DECODE, 8).ok());
   ASSERT_TRUE(Sees(1, 2));
   EXPECT_TRUE(Beat(other_prefill, v1::WORKER_ROLE_PREFILL, 8).ok());
-  const auto placed = table_.Assign(10);
+  const auto placed = table_.Assign({.prompt = 5, .all = 10});
   ASSERT_TRUE(placed.ok()) << placed.status();
   EXPECT_EQ((*placed)->decode().endpoint(), other_decode.endpoint());
 }

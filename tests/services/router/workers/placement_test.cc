@@ -45,6 +45,28 @@ TEST(PlacementTest, OwnAssignmentsCountBeforeTheWorkerTellsOfThem) {
   EXPECT_EQ(placed->decode, 1);
 }
 
+// One long prompt is more work than many short ones.
+TEST(PlacementTest, PrefillWorkersAreWeighedByTokens) {
+  const auto reader = [](uint32_t prompts, uint64_t tokens) {
+    WorkerView view = Worker(1, prompts);
+    view.state.set_tokens_waiting(tokens);
+    return view;
+  };
+  EXPECT_EQ(PlaceAmong({reader(1, 900'000), reader(9, 900)}, {Worker(1)})->prefill, 1);
+  EXPECT_EQ(PlaceAmong({reader(3, 0), reader(2, 0)}, {Worker(1)})->prefill, 1) << "equal";
+  // What this router has sent there and the worker does not tell of yet.
+  WorkerView told = reader(0, 0);
+  told.unread = 1000;
+  EXPECT_EQ(PlaceAmong({told, reader(9, 900)}, {Worker(1)})->prefill, 1);
+  told.unread = 10;
+  EXPECT_EQ(PlaceAmong({told, reader(9, 900)}, {Worker(1)})->prefill, 0);
+  // An older worker among them.
+  EXPECT_EQ(PlaceAmong({reader(1, 900'000), Worker(1, 2)}, {Worker(1)})->prefill, 0);
+  WorkerView down = Worker(1);
+  down.usable = false;
+  EXPECT_EQ(PlaceAmong({down, reader(1, 900'000), reader(9, 900)}, {Worker(1)})->prefill, 2);
+}
+
 TEST(PlacementTest, RoomComesBeforeLoad) {
   WorkerView full = Worker(1);
   full.state.set_pages_free(3);  // 1000 tokens need 4.
