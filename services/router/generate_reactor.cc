@@ -103,7 +103,7 @@ absl::Status GenerateReactor::Admit() {
                                       EndAll(absl::OkStatus(), v1::FINISH_REASON_CANCELLED);
                                     });
                                   }};
-  RETURN_IF_ERROR(parts_.requests.Add(id_, hooks));
+  RETURN_IF_ERROR(parts_.requests.Add({.key = key_name_, .id = id_}, hooks));
   admitted_ = true;
   parts_.metrics.queue_requests.Increment();
   return absl::OkStatus();
@@ -286,7 +286,7 @@ void GenerateReactor::MaybeClose() {
   if (!std::all_of(choices_.begin(), choices_.end(), ended)) return;
   if (timer_ != nullptr) timer_->Cancel();
   if (std::exchange(admitted_, false)) {
-    parts_.requests.Remove(id_);
+    parts_.requests.Remove({.key = key_name_, .id = id_});
     parts_.metrics.queue_requests.Decrement();
   }
   if (pending_ > 0) return;

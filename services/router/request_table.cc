@@ -9,28 +9,28 @@
 
 namespace tandem {
 
-absl::Status RequestTable::Add(const std::string& id, RequestHooks hooks) {
+absl::Status RequestTable::Add(const RequestName& name, RequestHooks hooks) {
   absl::MutexLock lock(&mutex_);
   if (draining_) return Draining({.message = "this router is going down; another may answer"});
-  if (running_.contains(id)) return DuplicateRequest(id);
+  if (running_.contains(name)) return DuplicateRequest(name.id);
   if (running_.size() >= requests_max_) {
     return QueueFull({.message = absl::StrCat(requests_max_,
                                               " requests are running, the limit (requests_max)")});
   }
-  running_.emplace(id, std::move(hooks));
+  running_.emplace(name, std::move(hooks));
   return absl::OkStatus();
 }
 
-void RequestTable::Remove(const std::string& id) {
+void RequestTable::Remove(const RequestName& name) {
   absl::MutexLock lock(&mutex_);
-  CHECK_EQ(running_.erase(id), 1U);
+  CHECK_EQ(running_.erase(name), 1U);
 }
 
-bool RequestTable::Cancel(const std::string& id) {
+bool RequestTable::Cancel(const RequestName& name) {
   std::function<void()> cancel;
   {
     absl::MutexLock lock(&mutex_);
-    const auto it = running_.find(id);
+    const auto it = running_.find(name);
     if (it == running_.end()) return false;
     it->second.pin();
     cancel = it->second.cancel;

@@ -33,10 +33,11 @@ absl::Status TokenizeInto(const ServedModel& model, const v1::TokenizeRequest& r
 
 }  // namespace
 
-absl::Status RouterService::Identify(const grpc::CallbackServerContext& context) const {
-  if (parts_.keys == nullptr) return absl::OkStatus();
-  std::string name;
-  return parts_.keys->Identify(AuthorizationOf(context), name);
+absl::StatusOr<std::string> RouterService::Identify(
+    const grpc::CallbackServerContext& context) const {
+  std::string key;
+  if (parts_.keys != nullptr) RETURN_IF_ERROR(parts_.keys->Identify(AuthorizationOf(context), key));
+  return key;
 }
 
 grpc::ServerWriteReactor<v1::GenerateResponse>* RouterService::Generate(
@@ -47,19 +48,18 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* RouterService::Generate(
 grpc::ServerUnaryReactor* RouterService::Cancel(grpc::CallbackServerContext* context,
                                                 const v1::CancelRequest* request,
                                                 v1::CancelResponse* response) {
-  absl::Status status = Identify(*context);
-  if (status.ok() && request->request_id().empty()) {
-    status = InvalidField("request_id", "is required");
-  }
-  if (!status.ok()) return Answered(context, status);
-  response->set_found(parts_.requests.Cancel(request->request_id()));
+  const absl::StatusOr<std::string> key = Identify(*context);
+  if (!key.ok()) return Answered(context, key.status());
+  if (request->request_id().empty())
+    return Answered(context, InvalidField("request_id", "is required"));
+  response->set_found(parts_.requests.Cancel({.key = *key, .id = request->request_id()}));
   return Answered(context, absl::OkStatus());
 }
 
 grpc::ServerUnaryReactor* RouterService::Tokenize(grpc::CallbackServerContext* context,
                                                   const v1::TokenizeRequest* request,
                                                   v1::TokenizeResponse* response) {
-  absl::Status status = Identify(*context);
+  absl::Status status = Identify(*context).status();
   if (status.ok()) status = TokenizeInto(parts_.model, *request, *response);
   return Answered(context, status);
 }
@@ -67,7 +67,7 @@ grpc::ServerUnaryReactor* RouterService::Tokenize(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* RouterService::Detokenize(grpc::CallbackServerContext* context,
                                                     const v1::DetokenizeRequest* request,
                                                     v1::DetokenizeResponse* response) {
-  absl::Status valid = Identify(*context);
+  absl::Status valid = Identify(*context).status();
   valid.Update(ValidateDetokenize(*request, parts_.Limits()));
   valid.Update(parts_.model.NeedTokenizer("token_ids"));
   if (!valid.ok()) return Answered(context, valid);
@@ -80,8 +80,7 @@ grpc::ServerUnaryReactor* RouterService::Detokenize(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* RouterService::GetModelInfo(grpc::CallbackServerContext* context,
                                                       const v1::GetModelInfoRequest*,
                                                       v1::GetModelInfoResponse* response) {
-  if (const absl::Status status = Identify(*context); !status.ok())
-    return Answered(context, status);
+  if (const auto key = Identify(*context); !key.ok()) return Answered(context, key.status());
   const RequestLimits limits = parts_.Limits();
   response->set_model(limits.model);
   response->set_vocab_size(limits.vocab_size);

@@ -3,6 +3,9 @@
 // once. Thread-safe.
 #pragma once
 
+#include <string>
+
+#include "absl/status/statusor.h"
 #include "services/router/generate_reactor.h"
 #include "tandem/v1/inference.grpc.pb.h"
 
@@ -29,8 +32,9 @@ class RouterService final : public v1::InferenceService::CallbackService {
                                          v1::GetModelInfoResponse* response) override;
 
  private:
-  // Whether the caller may ask at all; only Generate counts against its rate.
-  absl::Status Identify(const grpc::CallbackServerContext& context) const;
+  // Whether the caller may ask at all, and by which API key, by name; empty where none is wanted.
+  // Only Generate counts against its rate.
+  absl::StatusOr<std::string> Identify(const grpc::CallbackServerContext& context) const;
 
   const RouterParts& parts_;
 };

@@ -45,7 +45,8 @@ Outcome::Joined Outcome::Choice(uint32_t choice) const {
   return out;
 }
 
-RouterHarness::RouterHarness(v1::RouterConfig config, FakeWorkerOptions decode) {
+RouterHarness::RouterHarness(v1::RouterConfig config, FakeWorkerOptions decode, std::string key)
+    : key_(std::move(key)) {
   auto model = ServedModel::Load(std::string(kModelDir), "tiny-v4");
   CHECK(model.ok());
   model_ = *std::move(model);
@@ -74,6 +75,7 @@ std::unique_ptr<v1::InferenceService::Stub> RouterHarness::Client() const {
 void RouterHarness::WaitForWorkers() const {
   for (int i = 0; i < 1000; ++i) {
     grpc::ClientContext context;
+    ShowKey(key_, context);
     v1::GetModelInfoResponse info;
     CHECK(Client()->GetModelInfo(&context, {}, &info).ok());
     if (info.context_tokens_max() == 4096 && router_->serving()) return;
@@ -90,8 +92,10 @@ std::vector<uint32_t> RouterHarness::Script(absl::string_view text) const {
   return tokens;
 }
 
-Outcome RouterHarness::Generate(const v1::GenerateRequest& request, absl::Duration timeout) const {
+Outcome RouterHarness::Generate(const v1::GenerateRequest& request, absl::Duration timeout,
+                                const std::string& key) const {
   grpc::ClientContext context;
+  ShowKey(key.empty() ? key_ : key, context);
   SetDeadline(context, Clock::Real().Now() + timeout);
   const auto stub = Client();
   const auto reader = stub->Generate(&context, request);
@@ -121,6 +125,10 @@ bool Becomes(const Router& router, const WantedMetric& wanted) {
     absl::SleepFor(absl::Milliseconds(5));
   }
   return true;
+}
+
+void ShowKey(const std::string& key, grpc::ClientContext& context) {
+  if (!key.empty()) context.AddMetadata("authorization", absl::StrCat("Bearer ", key));
 }
 
 v1::GenerateRequest TextRequest(const std::string& text) {

@@ -40,8 +40,9 @@ struct Outcome {
 class RouterHarness {
  public:
   RouterHarness() : RouterHarness(v1::RouterConfig()) {}
-  // Fields that are set stay.
-  explicit RouterHarness(v1::RouterConfig config, FakeWorkerOptions decode = {});
+  // Fields that are set stay. `key`: the API key that calls show, where the config wants one.
+  explicit RouterHarness(v1::RouterConfig config, FakeWorkerOptions decode = {},
+                         std::string key = "");
 
   Stage& stage() { return stage_; }
   Router& router() { return *router_; }
@@ -51,8 +52,8 @@ class RouterHarness {
   // Token ids of a text and the end-of-sentence token: what a worker would say.
   std::vector<uint32_t> Script(absl::string_view text) const;
 
-  Outcome Generate(const v1::GenerateRequest& request,
-                   absl::Duration timeout = absl::Seconds(60)) const;
+  Outcome Generate(const v1::GenerateRequest& request, absl::Duration timeout = absl::Seconds(60),
+                   const std::string& key = "") const;
   // Cuts what runs on it, and stays away.
   FakeWorker& decode() { return *decode_; }
   void KillDecode() { decode_.reset(); }
@@ -61,6 +62,7 @@ class RouterHarness {
  private:
   void WaitForWorkers() const;
 
+  const std::string key_;
   Stage stage_;
   std::unique_ptr<ServedModel> model_;
   std::unique_ptr<FakeWorker> prefill_;
@@ -78,6 +80,9 @@ struct WantedMetric {
 double MetricOf(const Router& router, const std::string& name, const std::string& label);
 // Within 10 s: what a client has read may be counted a moment later.
 bool Becomes(const Router& router, const WantedMetric& wanted);
+
+// The call is by whom this API key was given; empty = nobody.
+void ShowKey(const std::string& key, grpc::ClientContext& context);
 
 // A request for a text, greedy.
 v1::GenerateRequest TextRequest(const std::string& text);
