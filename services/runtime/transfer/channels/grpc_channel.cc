@@ -2,22 +2,17 @@
 #include "services/runtime/transfer/channels/grpc_channel.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
-#include "services/runtime/base/check.h"
-#include "services/runtime/base/status_macros.h"
 #include "services/runtime/rpc/status.h"
 #include "services/runtime/transfer/wire.h"
 
 namespace tandem {
 
-// One WriteKv call. The destructor cancels what still runs and waits for its end: then nobody reads
-// the staging memory.
+// One WriteKv call. The destructor cancels what still runs and waits for its end.
 class GrpcChannel::Call final : public grpc::ClientWriteReactor<v1::WriteKvRequest> {
  public:
   // What is sent, and how.
@@ -26,37 +21,29 @@ class GrpcChannel::Call final : public grpc::ClientWriteReactor<v1::WriteKvReque
     std::vector<KvExtent> extents;
     bool data_runs_on = false;
   };
-  Call(v1::DecodeService::StubInterface& stub, const LeaseKey& key, int tokens, Rows rows)
-      : rows_(std::move(rows)) {
-    for (const KvExtent& extent : rows_.extents) travel_.bytes += extent.bytes;
+  // `transfer` is told of the end, which it waits for.
+  Call(Transfer& transfer, int tokens, Rows rows) : transfer_(transfer), rows_(std::move(rows)) {
+    KvTravel travel;
+    for (const KvExtent& extent : rows_.extents) travel.bytes += extent.bytes;
     KvCursor begin;
-    travel_.descriptors = TakeRuns(rows_.extents, travel_.bytes, begin).size();
-    *message_.mutable_lease() = ToProto(key);
+    travel.descriptors = TakeRuns(rows_.extents, travel.bytes, begin).size();
+    bytes_ = travel.bytes;
+    transfer_.Begin(travel);
+    *message_.mutable_lease() = ToProto(transfer_.lease().key);
     message_.set_tokens(tokens);
+  }
+  ~Call() override {
+    Cancel();
+    ended_.WaitForNotification();
+  }
+
+  void Start(v1::DecodeService::StubInterface& stub) {
     stub.async()->WriteKv(&context_, &response_, this);
     WriteNext();
     StartCall();
   }
-
-  ~Call() override {
-    context_.TryCancel();
-    ended_.WaitForNotification();
-  }
-
-  const KvTravel& travel() const { return travel_; }
-
-  void WhenDone(std::function<void(absl::Status)> done) ABSL_LOCKS_EXCLUDED(mutex_) {
-    absl::Status result;
-    {
-      absl::MutexLock lock(&mutex_);
-      if (!result_.has_value()) {
-        done_ = std::move(done);
-        return;
-      }
-      result = *result_;
-    }
-    done(std::move(result));
-  }
+  void Cancel() { context_.TryCancel(); }
+  bool Over() const { return ended_.HasBeenNotified(); }
 
   void OnWriteDone(bool ok) override {
     if (!ok) return;  // OnDone says why.
@@ -66,17 +53,11 @@ class GrpcChannel::Call final : public grpc::ClientWriteReactor<v1::WriteKvReque
 
   void OnDone(const grpc::Status& status) override {
     absl::Status result = FromGrpcStatus(status);
-    if (result.ok() && response_.bytes() != travel_.bytes) {
-      result = absl::DataLossError(absl::StrCat("WriteKv: ", travel_.bytes, " bytes were sent, ",
-                                                response_.bytes(), " arrived"));
+    if (result.ok() && response_.bytes() != bytes_) {
+      result = absl::DataLossError(
+          absl::StrCat("WriteKv: ", bytes_, " bytes were sent, ", response_.bytes(), " arrived"));
     }
-    std::function<void(absl::Status)> done;
-    {
-      absl::MutexLock lock(&mutex_);
-      result_ = result;
-      done = std::move(done_);
-    }
-    if (done) done(std::move(result));
+    transfer_.End(result);
     ended_.Notify();
   }
 
@@ -100,57 +81,44 @@ class GrpcChannel::Call final : public grpc::ClientWriteReactor<v1::WriteKvReque
     StartWrite(&message_);
   }
 
+  Transfer& transfer_;
   grpc::ClientContext context_;
   v1::WriteKvRequest message_;
   v1::WriteKvResponse response_;
   const Rows rows_;
-  KvTravel travel_;
+  uint64_t bytes_ = 0;
   KvCursor at_;  // of the next message
-  absl::Mutex mutex_;
-  std::optional<absl::Status> result_ ABSL_GUARDED_BY(mutex_);
-  std::function<void(absl::Status)> done_ ABSL_GUARDED_BY(mutex_);
   absl::Notification ended_;
 };
 
 GrpcChannel::GrpcChannel(StagingPool& staging, v1::DecodeService::StubInterface& stub,
                          bool data_runs_on)
-    : staging_(staging), stub_(stub), data_runs_on_(data_runs_on) {}
+    : StagedChannel(staging), stub_(stub), data_runs_on_(data_runs_on) {}
 
 GrpcChannel::~GrpcChannel() {
-  while (!transfers_.empty()) Close({.lease_id = transfers_.begin()->first});
+  for (const auto& [lease, call] : calls_) call->Cancel();
+  CloseAll();
 }
 
-absl::StatusOr<KvPlace> GrpcChannel::Open(const Grant& lease, int tokens) {
-  ASSIGN_OR_RETURN(Allocation memory, staging_.pages.Allocate(KvLayout::PagesFor(tokens)));
-  KvPlace place = staging_.PlaceOf(memory);
-  transfers_.emplace(lease.key.lease_id, Transfer{.memory = std::move(memory), .call = nullptr});
-  return place;
+void GrpcChannel::Send(Transfer& transfer, const KvPart& part) {
+  const KvStorage& rows = *staging().storage;
+  std::vector<KvExtent> extents = rows.layout().Extents(
+      {.slot = transfer.memory().slot, .pages = transfer.memory().pages}, part);
+  auto call = std::make_unique<Call>(
+      transfer, static_cast<int>(part.tokens),
+      Call::Rows{.storage = rows, .extents = std::move(extents), .data_runs_on = data_runs_on_});
+  call->Start(stub_);
+  calls_[transfer.lease().key.lease_id] = std::move(call);
 }
 
-KvTravel GrpcChannel::Write(const LeaseKey& key, int tokens) {
-  Transfer& transfer = transfers_.at(key.lease_id);
-  const KvPlacement placement{.slot = transfer.memory.slot, .pages = transfer.memory.pages};
-  const KvStorage& storage = *staging_.storage;
-  transfer.call =
-      std::make_unique<Call>(stub_, key, tokens,
-                             Call::Rows{.storage = storage,
-                                        .extents = storage.layout().Extents(placement, tokens),
-                                        .data_runs_on = data_runs_on_});
-  return transfer.call->travel();
+void GrpcChannel::GiveUp(const LeaseKey& key) {
+  const auto it = calls_.find(key.lease_id);
+  if (it != calls_.end()) it->second->Cancel();
 }
 
-void GrpcChannel::Fence(const LeaseKey& key, std::function<void(absl::Status)> done) {
-  const Transfer& transfer = transfers_.at(key.lease_id);
-  CHECK(transfer.call != nullptr);
-  transfer.call->WhenDone(std::move(done));
-}
-
-void GrpcChannel::Close(const LeaseKey& key) {
-  const auto it = transfers_.find(key.lease_id);
-  if (it == transfers_.end()) return;
-  it->second.call.reset();  // waits: nobody reads the memory after this
-  staging_.pages.Free(std::move(it->second.memory));
-  transfers_.erase(it);
+void GrpcChannel::Tend() {
+  StagedChannel::Tend();
+  std::erase_if(calls_, [](const auto& entry) { return entry.second->Over(); });
 }
 
 }  // namespace tandem

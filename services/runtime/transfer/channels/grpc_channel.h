@@ -7,34 +7,32 @@
 #include <memory>
 
 #include "services/runtime/transfer/channels/staged_channel.h"
-#include "services/runtime/transfer/kv_channel.h"
 #include "tandem/v1/worker.grpc.pb.h"
 
 namespace tandem {
 
-class GrpcChannel final : public KvChannel {
+class GrpcChannel final : public StagedChannel {
  public:
   // Borrows both. Without `data_runs_on` (LinkOffer) a message ends with its extent.
   GrpcChannel(StagingPool& staging, v1::DecodeService::StubInterface& stub, bool data_runs_on);
   ~GrpcChannel() override;
 
   v1::KvChannelKind kind() const override { return v1::KV_CHANNEL_KIND_GRPC; }
-  absl::StatusOr<KvPlace> Open(const Grant& lease, int tokens) override;
-  KvTravel Write(const LeaseKey& key, int tokens) override;
-  void Fence(const LeaseKey& key, std::function<void(absl::Status)> done) override;
-  void Close(const LeaseKey& key) override;
+  // A lease has one call, with all its rows.
+  void Advance(const LeaseKey& /*key*/, int /*tokens*/) override {}
+  // The decode worker takes no bytes for a lease that is over.
+  bool MayWrite(const LeaseKey& /*key*/) const override { return false; }
+  void Tend() override;
 
  private:
   class Call;
-  struct Transfer {
-    Allocation memory;
-    std::unique_ptr<Call> call;  // from Write on
-  };
 
-  StagingPool& staging_;
+  void Send(Transfer& transfer, const KvPart& part) override;
+  void GiveUp(const LeaseKey& key) override;
+
   v1::DecodeService::StubInterface& stub_;
   const bool data_runs_on_;
-  std::map<uint64_t, Transfer> transfers_;  // by lease id
+  std::map<uint64_t, std::unique_ptr<Call>> calls_;  // by lease id; until they are over
 };
 
 }  // namespace tandem

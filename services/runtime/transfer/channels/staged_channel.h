@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// StagedChannel: what the kinds have in common that compute rows in a staging pool of this worker's
-// GPUs and bring them over from there.
+// StagedChannel: what the kinds have in common that compute rows in a staging pool of this worker
+// and bring them over from there.
 //
 // Full pages of a prompt travel while its next chunk is computed, so that what is left at its end
-// is the last chunk's rows and the sequence's states.
+// is the last chunk's rows and the sequence's states; but not those of a kind that overrides
+// Advance.
 #pragma once
 
 #include <atomic>

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: a prompt's rows arrive whole in few messages, and a decode worker that takes an extent a
-// message gets that. Method: a decode worker in the test that puts every message where it says.
+// Goal: a prompt's rows arrive whole in few messages, a decode worker that takes an extent a
+// message gets that, and nobody waits for a call that is given up. Method: a decode worker in the
+// test that puts every message where it says.
 #include "services/runtime/transfer/channels/grpc_channel.h"
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "services/runtime/rpc/channel.h"
 #include "services/runtime/rpc/server.h"
@@ -51,6 +54,7 @@ class Decode final : public v1::DecodeService::CallbackService {
     return seen_;
   }
 
+  std::atomic<bool> answers = true;  // or waits for its caller to go
   // Scattered: what is in a row on the other side is not so here.
   const std::vector<int32_t> pages = [] {
     std::vector<int32_t> out;
@@ -70,10 +74,13 @@ class Decode final : public v1::DecodeService::CallbackService {
 
    private:
     void OnReadDone(bool ok) override {
-      if (!ok) return Finish(grpc::Status::OK);
+      if (!ok) return decode_.answers ? Finish(grpc::Status::OK) : void();
       response_.set_bytes(response_.bytes() + piece_.data().size());
       decode_.Take(piece_);
       StartRead(&piece_);
+    }
+    void OnCancel() override {
+      if (!decode_.answers) Finish(grpc::Status::CANCELLED);
     }
     void OnDone() override { delete this; }
 
@@ -155,6 +162,49 @@ TEST_F(GrpcChannelTest, AnOlderDecodeWorkerGetsAnExtentAMessage) {
   EXPECT_EQ(decode_.seen().crossing, 0U);
   EXPECT_EQ(decode_.seen().messages, from_.size());
   EXPECT_LT(travel.descriptors, from_.size());
+}
+
+// The call's end takes a while: it is told on the way, to somebody who is slow.
+TEST_F(GrpcChannelTest, CloseWaitsForNothingAndKeepsTheMemoryUntilTheEnd) {
+  Send(/*data_runs_on=*/true);  // as over a link that stands
+  decode_.answers = false;
+  GrpcChannel channel(staging_, *stub_, /*data_runs_on=*/true);
+  const Grant lease{.key = {.incarnation = 1, .lease_id = 2, .epoch = 3}};
+  ASSERT_TRUE(channel.Open(lease, kTokens).ok());
+  channel.Write(lease.key, kTokens);
+  absl::Notification go_on, told;
+  bool waited = true;
+  channel.Fence(lease.key, [&](const absl::Status& status) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
+    waited = !go_on.WaitForNotificationWithTimeout(absl::Seconds(30));
+    told.Notify();
+  });
+  channel.Close(lease.key);  // comes back
+  EXPECT_TRUE(channel.Closing());
+  EXPECT_FALSE(channel.MayWrite(lease.key)) << "the decode worker refuses what comes";
+  EXPECT_EQ(staging_.pages.slots_free(), 2) << "it may still be read";
+  go_on.Notify();
+  told.WaitForNotification();
+  EXPECT_FALSE(waited);
+  const absl::Time end = absl::Now() + absl::Seconds(60);
+  while (channel.Closing() && absl::Now() < end) channel.Tend();
+  EXPECT_EQ(staging_.pages.slots_free(), 3);
+  EXPECT_EQ(staging_.pages.pages_free(), kPages);
+}
+
+TEST_F(GrpcChannelTest, TheDestructorEndsWhatRuns) {
+  Send(/*data_runs_on=*/true);  // as over a link that stands
+  decode_.answers = false;
+  {
+    GrpcChannel channel(staging_, *stub_, /*data_runs_on=*/true);
+    for (const uint64_t id : {2, 3}) {
+      const Grant lease{.key = {.incarnation = 1, .lease_id = id, .epoch = 3}};
+      ASSERT_TRUE(channel.Open(lease, 300).ok());
+      channel.Write(lease.key, 300);
+      if (id == 2) channel.Close(lease.key);
+    }
+  }
+  EXPECT_EQ(staging_.pages.slots_free(), 3);
 }
 
 }  // namespace
