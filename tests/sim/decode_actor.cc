@@ -231,7 +231,7 @@ void DecodeActor::Tell(const std::vector<Revocation>& revocations, int writing) 
 
 void DecodeActor::Reap() {
   const int writing = leases_.counts().writing;
-  (void)leases_.Expire(ground_.clock.Now());
+  leases_expired_ += static_cast<int>(leases_.Expire(ground_.clock.Now()).size());
   if (leases_.counts().writing != writing)
     ground_.truth.Fault("time ended a lease whose writer lives");
   std::erase_if(closed_, [this](LinkId link) {

@@ -69,6 +69,7 @@ class DecodeActor {
   ProcessId process() const { return options_.process; }
   uint64_t incarnation() const { return options_.incarnation; }
   const LeaseTable& leases() const { return leases_; }
+  int leases_expired() const { return leases_expired_; }
   // No memory is held.
   bool AllFree() const;
 
@@ -124,6 +125,7 @@ class DecodeActor {
   const Options options_;
   const Ground ground_;
   LeaseTable leases_;
+  int leases_expired_ = 0;
   DecodeScheduler scheduler_;
   std::map<SequenceId, Sequence> sequences_;
   SequenceId next_id_ = 1;

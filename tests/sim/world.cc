@@ -63,7 +63,7 @@ void World::StartDecode(int endpoint) {
   std::unique_ptr<DecodeActor>& decode = decodes_[endpoint];
   if (decode != nullptr) {
     network_.Kill(decode->process());
-    seen_.leases_expired += decode->leases().counts().expired_total;
+    seen_.leases_expired += decode->leases_expired();
   }
   decode = std::make_unique<DecodeActor>(DecodeActor::Options{.process = ++last_process_,
                                                               .incarnation = ++last_pool_,
@@ -190,8 +190,7 @@ absl::Status World::Run(int events) {
   absl::Status status;
   for (int i = 0; i < events && status.ok(); ++i) status = Event(/*peace=*/false);
   for (int i = 0; i < kPeaceMax && status.ok() && !AtRest(); ++i) status = Event(/*peace=*/true);
-  for (const auto& decode : decodes_)
-    seen_.leases_expired += decode->leases().counts().expired_total;
+  for (const auto& decode : decodes_) seen_.leases_expired += decode->leases_expired();
   if (!status.ok() || AtRest()) return status;
   return absl::InternalError(absl::StrCat("in peace ", router_->running(),
                                           " requests do not end, or memory does not come back"));

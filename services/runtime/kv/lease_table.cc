@@ -34,18 +34,27 @@ absl::StatusOr<Grant> LeaseTable::GrantLease(int64_t tokens, absl::Time now) {
   return grant;
 }
 
-absl::StatusOr<LeaseTable::Lease*> LeaseTable::Find(const LeaseKey& key) {
+absl::StatusOr<const LeaseTable::Lease*> LeaseTable::Find(const LeaseKey& key) const {
   const auto it = leases_.find(key.lease_id);
   if (it == leases_.end() || it->second.key != key)
     return Lost(key, "is over or of another process");
   return &it->second;
 }
 
+absl::StatusOr<LeaseTable::Lease*> LeaseTable::Find(const LeaseKey& key) {
+  ASSIGN_OR_RETURN(const Lease* lease, std::as_const(*this).Find(key));
+  return const_cast<Lease*>(lease);  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+}
+
+Grant LeaseTable::GrantOf(const Lease& lease) {
+  return {.key = lease.key, .slot = lease.memory.slot, .pages = lease.memory.pages};
+}
+
 absl::StatusOr<Grant> LeaseTable::BeginWrite(const LeaseKey& key, LinkId link, bool in_place) {
   ASSIGN_OR_RETURN(Lease * lease, Find(key));
   if (!std::holds_alternative<Granted>(lease->state)) return Lost(key, "was already written to");
   lease->state = Writing{.link = link, .in_place = in_place};
-  return Grant{.key = key, .slot = lease->memory.slot, .pages = lease->memory.pages};
+  return GrantOf(*lease);
 }
 
 absl::Status LeaseTable::EndWrite(const LeaseKey& key, const Filling& filling, absl::Time now) {
@@ -73,26 +82,22 @@ absl::StatusOr<Grant> LeaseTable::Commit(const LeaseKey& key, int64_t tokens) {
         absl::StrCat("as many as prefill has read, ", in_place, ", got ", tokens));
   }
   lease->state = Committed{};
-  return Grant{.key = key, .slot = lease->memory.slot, .pages = lease->memory.pages};
+  return GrantOf(*lease);
 }
 
 absl::StatusOr<Grant> LeaseTable::WritableByBytes(const LeaseKey& key) const {
-  const auto it = leases_.find(key.lease_id);
-  if (it == leases_.end() || it->second.key != key)
-    return Lost(key, "is over or of another process");
-  const auto* writing = std::get_if<Writing>(&it->second.state);
+  ASSIGN_OR_RETURN(const Lease* lease, Find(key));
+  const auto* writing = std::get_if<Writing>(&lease->state);
   if (writing == nullptr || writing->in_place) return Lost(key, "is not being written to as bytes");
-  return Grant{.key = key, .slot = it->second.memory.slot, .pages = it->second.memory.pages};
+  return GrantOf(*lease);
 }
 
 absl::StatusOr<Grant> LeaseTable::WritableByLink(const LeaseKey& key, LinkId link) const {
-  const auto it = leases_.find(key.lease_id);
-  if (it == leases_.end() || it->second.key != key)
-    return Lost(key, "is over or of another process");
-  const auto* writing = std::get_if<Writing>(&it->second.state);
+  ASSIGN_OR_RETURN(const Lease* lease, Find(key));
+  const auto* writing = std::get_if<Writing>(&lease->state);
   if (writing == nullptr || !writing->in_place || writing->link != link)
     return Lost(key, "is not being written to by this link");
-  return Grant{.key = key, .slot = it->second.memory.slot, .pages = it->second.memory.pages};
+  return GrantOf(*lease);
 }
 
 void LeaseTable::Finish(const LeaseKey& key) {
@@ -137,7 +142,6 @@ std::vector<LeaseKey> LeaseTable::Expire(absl::Time now) {
   };
   for (auto it = leases_.begin(); it != leases_.end();) {
     if (std::visit(due, it->second.state)) {
-      ++expired_total_;
       expired.push_back(it->second.key);
       it = Free(it);
     } else {
@@ -167,20 +171,8 @@ void LeaseTable::LinkDead(LinkId link) {
   }
 }
 
-absl::Time LeaseTable::NextExpiry() const {
-  absl::Time next = absl::InfiniteFuture();
-  for (const auto& [id, lease] : leases_) {
-    std::visit(
-        [&next](const auto& state) {
-          if constexpr (requires { state.expiry; }) next = std::min(next, state.expiry);
-        },
-        lease.state);
-  }
-  return next;
-}
-
 LeaseTable::Counts LeaseTable::counts() const {
-  Counts out{.expired_total = expired_total_};
+  Counts out;
   for (const auto& [id, lease] : leases_) {
     const int pages = static_cast<int>(lease.memory.pages.size());
     out.pages_held += pages;

@@ -100,15 +100,11 @@ class LeaseTable {
   // Its process is gone, or has unmapped the pool.
   void LinkDead(LinkId link);
 
-  // When Expire is due next; InfiniteFuture if nothing expires.
-  absl::Time NextExpiry() const;
-
   struct Counts {
     int granted = 0, writing = 0, filled = 0, committed = 0, quarantined = 0;
     int pages_held = 0;        // sum over all leases: of those
     int pages_leased_out = 0;  // granted or filled
     int pages_writing = 0, pages_committed = 0, pages_quarantined = 0;
-    int64_t expired_total = 0;
   };
   Counts counts() const;
   const PagePool& pool() const { return pool_; }
@@ -137,7 +133,10 @@ class LeaseTable {
   };
   using Leases = std::map<uint64_t, Lease>;  // by lease id
 
+  // The lease, if the key is its and it is not over; ABORTED.
+  absl::StatusOr<const Lease*> Find(const LeaseKey& key) const;
   absl::StatusOr<Lease*> Find(const LeaseKey& key);
+  static Grant GrantOf(const Lease& lease);
   Leases::iterator Free(Leases::iterator lease);
   // An uncommitted lease ends: freed, or put in quarantine with its writer added to `revoked`.
   Leases::iterator End(Leases::iterator lease, std::vector<Revocation>& revoked);
@@ -147,7 +146,6 @@ class LeaseTable {
   Leases leases_;
   uint64_t epoch_ = 0;
   uint64_t next_id_;
-  int64_t expired_total_ = 0;
 };
 
 }  // namespace tandem
