@@ -327,13 +327,14 @@ void DecodeLoop::Reap(absl::Time now) {
 }
 
 void DecodeLoop::PublishState(absl::Time now) {
-  const LeaseTable::Counts counts = leases_.counts();
   const PagePool& pool = leases_.pool();
-  CHECK_EQ(pool.pages_free() + counts.pages_held, pool.pages_total());
   const bool idle = pool.slots_free() == pool.slots_total();
   // Both edges are told at once, the first lease before its caller hears of it.
   if (idle_.exchange(idle) == idle && now < next_publish_) return;
   next_publish_ = now + kPublishInterval;
+  // It looks at every lease: for what is told, not for every turn.
+  const LeaseTable::Counts counts = leases_.counts();
+  CHECK_EQ(pool.pages_free() + counts.pages_held, pool.pages_total());
   v1::WatchResponse state;
   state.set_role(v1::WORKER_ROLE_DECODE);
   state.set_incarnation(options_.incarnation);
