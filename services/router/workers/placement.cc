@@ -16,23 +16,23 @@ namespace {
 
 // What the worker says lags by up to a second; what this router has sent there does not.
 int64_t Load(const WorkerView& worker) {
-  const int64_t said = int64_t{worker.state.running()} + worker.state.waiting();
+  const int64_t said = int64_t{worker.state->running()} + worker.state->waiting();
   return std::max<int64_t>(said, worker.assigned);
 }
 
 int64_t TokensToRead(const WorkerView& worker) {
-  return std::max(static_cast<int64_t>(worker.state.tokens_waiting()), worker.unread);
+  return std::max(static_cast<int64_t>(worker.state->tokens_waiting()), worker.unread);
 }
 
 // Least loaded usable prefill worker that shares the format.
 std::optional<int> PrefillFor(const v1::KvFormat& format, absl::Span<const WorkerView> workers) {
   std::vector<int> fit;
   for (int i = 0; i < static_cast<int>(workers.size()); ++i) {
-    if (workers[i].usable && SameFormat(workers[i].state.kv_format(), format)) fit.push_back(i);
+    if (workers[i].usable && SameFormat(workers[i].state->kv_format(), format)) fit.push_back(i);
   }
   if (fit.empty()) return std::nullopt;
   const bool all_say =
-      absl::c_all_of(fit, [&](int i) { return workers[i].state.has_tokens_waiting(); });
+      absl::c_all_of(fit, [&](int i) { return workers[i].state->has_tokens_waiting(); });
   const auto cost = [&](int i) {
     return std::make_pair(all_say ? TokensToRead(workers[i]) : 0, Load(workers[i]));
   };
@@ -59,8 +59,8 @@ absl::Status Explain(const PlacementRequest& request, uint32_t tokens_max) {
   }
   return LayoutMismatch(
       absl::StrCat("no prefill and decode worker share a cache format: ", prefill->endpoint,
-                   " has ", prefill->state.kv_format().description(), ", ", decode->endpoint,
-                   " has ", decode->state.kv_format().description()));
+                   " has ", prefill->state->kv_format().description(), ", ", decode->endpoint,
+                   " has ", decode->state->kv_format().description()));
 }
 
 }  // namespace
@@ -88,15 +88,15 @@ absl::StatusOr<PlacedPair> Place(const PlacementRequest& request) {
   for (int i = 0; i < static_cast<int>(request.decode.size()); ++i) {
     const WorkerView& decode = request.decode[i];
     if (!decode.usable) continue;
-    const std::optional<int> prefill = PrefillFor(decode.state.kv_format(), request.prefill);
+    const std::optional<int> prefill = PrefillFor(decode.state->kv_format(), request.prefill);
     if (!prefill.has_value()) continue;
-    tokens_max = std::max(tokens_max, decode.state.context_tokens_max());
-    if (decode.state.context_tokens_max() < request.tokens) continue;
+    tokens_max = std::max(tokens_max, decode.state->context_tokens_max());
+    if (decode.state->context_tokens_max() < request.tokens) continue;
     if (decode.FullFor(request.tokens)) {
       full = true;
       continue;
     }
-    const std::tuple<bool, int64_t> cost = {PlacesFor(decode.state, request.tokens) == 0,
+    const std::tuple<bool, int64_t> cost = {PlacesFor(*decode.state, request.tokens) == 0,
                                             Load(decode)};
     if (best.has_value() && cost >= best_cost) continue;
     best = PlacedPair{.prefill = *prefill, .decode = i};

@@ -10,7 +10,9 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -18,12 +20,19 @@
 
 namespace tandem {
 
+// What a worker last said. Shared: every request looks at what all workers said, and copies none of
+// it.
+using WorkerState = std::shared_ptr<const v1::WatchResponse>;
+inline WorkerState Said(v1::WatchResponse state) {
+  return std::make_shared<const v1::WatchResponse>(std::move(state));
+}
+
 struct WorkerView {
   std::string endpoint;
-  bool usable = false;      // connected, heard of lately, not draining
-  int assigned = 0;         // requests that this router has sent there and that have not ended
-  int64_t unread = 0;       // prefill: prompt tokens of them that are not all read, as far as heard
-  v1::WatchResponse state;  // as last heard
+  bool usable = false;  // connected, heard of lately, not draining
+  int assigned = 0;     // requests that this router has sent there and that have not ended
+  int64_t unread = 0;   // prefill: prompt tokens of them that are not all read, as far as heard
+  WorkerState state;    // as last heard; never null
   // Decode: it has no room for a request of so many tokens, as far as this router can know; 0 = not
   // so.
   uint32_t refused_tokens = 0;

@@ -94,8 +94,8 @@ WorkerView WorkerLink::View() const {
   absl::MutexLock lock(&mutex_);
   const bool fresh = Clock::Real().Now() - heard_ < kSilenceMax;
   return {.endpoint = endpoint(),
-          .usable = !stopping_ && connected_ && fresh && !state_.draining() &&
-                    state_.role() == options_.role,
+          .usable = !stopping_ && connected_ && fresh && !state_->draining() &&
+                    state_->role() == options_.role,
           .assigned = assigned_,
           .unread = unread_,
           .state = state_,
@@ -141,7 +141,9 @@ void WorkerLink::PromptOver(uint32_t tokens) {
 
 void WorkerLink::SaidDraining() {
   absl::MutexLock lock(&mutex_);
-  state_.set_draining(true);
+  v1::WatchResponse state = *state_;
+  state.set_draining(true);
+  state_ = Said(std::move(state));
 }
 
 void WorkerLink::StartWatch() {
@@ -160,16 +162,17 @@ void WorkerLink::StartWatch() {
 }
 
 void WorkerLink::OnState(const v1::WatchResponse& state) {
+  WorkerState said = Said(state);
   bool is_new = false;
   {
     absl::MutexLock lock(&mutex_);
-    is_new = !connected_ || state_.incarnation() != state.incarnation();
+    is_new = !connected_ || state_->incarnation() != state.incarnation();
     connected_ = true;
     heard_ = Clock::Real().Now();
-    state_ = state;
+    state_ = std::move(said);
     if (is_new) refused_tokens_ = 0;
     // Others' requests come and go as well.
-    if (refused_tokens_ != 0) places_ = PlacesFor(state_, refused_tokens_);
+    if (refused_tokens_ != 0) places_ = PlacesFor(*state_, refused_tokens_);
   }
   if (!is_new) return;
   LogInfo("worker_up", {{"endpoint", endpoint()},

@@ -108,14 +108,14 @@ void WorkerTable::Sweep() {
 
 absl::Status WorkerTable::FindPartner(const WorkerView& worker) const {
   absl::MutexLock lock(&mutex_);
-  const bool reads = worker.state.role() == v1::WORKER_ROLE_PREFILL;
+  const bool reads = worker.state->role() == v1::WORKER_ROLE_PREFILL;
   absl::Status out;
   for (const WorkerView& other : Views(reads ? decode_ : prefill_)) {
     if (!other.usable) continue;
-    if (SameFormat(other.state.kv_format(), worker.state.kv_format())) return absl::OkStatus();
+    if (SameFormat(other.state->kv_format(), worker.state->kv_format())) return absl::OkStatus();
     out = LayoutMismatch(absl::StrCat(worker.endpoint, " has ",
-                                      worker.state.kv_format().description(), ", ", other.endpoint,
-                                      " has ", other.state.kv_format().description()));
+                                      worker.state->kv_format().description(), ", ", other.endpoint,
+                                      " has ", other.state->kv_format().description()));
   }
   return out;
 }
@@ -140,7 +140,7 @@ uint32_t WorkerTable::ContextTokensMax() const {
   absl::MutexLock lock(&mutex_);
   uint32_t most = 0;
   for (const WorkerView& worker : Views(decode_)) {
-    if (worker.usable) most = std::max(most, worker.state.context_tokens_max());
+    if (worker.usable) most = std::max(most, worker.state->context_tokens_max());
   }
   return most;
 }
@@ -165,14 +165,15 @@ void WorkerTable::ReportMismatches() {
   for (const WorkerView& p : Views(prefill_)) {
     if (!p.usable) continue;
     for (const WorkerView& d : decode) {
-      if (!d.usable || SameFormat(p.state.kv_format(), d.state.kv_format())) continue;
-      const std::string pair = absl::StrCat(p.endpoint, " ", p.state.kv_format().layout_hash(), " ",
-                                            d.endpoint, " ", d.state.kv_format().layout_hash());
+      if (!d.usable || SameFormat(p.state->kv_format(), d.state->kv_format())) continue;
+      const std::string pair =
+          absl::StrCat(p.endpoint, " ", p.state->kv_format().layout_hash(), " ", d.endpoint, " ",
+                       d.state->kv_format().layout_hash());
       if (!reported_.insert(pair).second) continue;
       LogWarning("workers_do_not_match", {{"prefill", p.endpoint},
-                                          {"prefill_format", p.state.kv_format().description()},
+                                          {"prefill_format", p.state->kv_format().description()},
                                           {"decode", d.endpoint},
-                                          {"decode_format", d.state.kv_format().description()}});
+                                          {"decode_format", d.state->kv_format().description()}});
     }
   }
 }

@@ -12,15 +12,19 @@
 namespace tandem {
 namespace {
 
+v1::WatchResponse State(uint64_t layout, uint32_t running = 0) {
+  v1::WatchResponse state;
+  state.mutable_kv_format()->set_layout_hash(layout);
+  state.mutable_kv_format()->set_page_tokens(256);
+  state.set_running(running);
+  state.set_pages_free(100);
+  state.set_slots_free(10);
+  state.set_context_tokens_max(10'000);
+  return state;
+}
+
 WorkerView Worker(uint64_t layout, uint32_t running = 0) {
-  WorkerView view = {.endpoint = "w", .usable = true};
-  view.state.mutable_kv_format()->set_layout_hash(layout);
-  view.state.mutable_kv_format()->set_page_tokens(256);
-  view.state.set_running(running);
-  view.state.set_pages_free(100);
-  view.state.set_slots_free(10);
-  view.state.set_context_tokens_max(10'000);
-  return view;
+  return {.endpoint = "w", .usable = true, .state = Said(State(layout, running))};
 }
 
 absl::StatusOr<PlacedPair> PlaceAmong(const std::vector<WorkerView>& prefill,
@@ -48,9 +52,9 @@ TEST(PlacementTest, OwnAssignmentsCountBeforeTheWorkerTellsOfThem) {
 // One long prompt is more work than many short ones.
 TEST(PlacementTest, PrefillWorkersAreWeighedByTokens) {
   const auto reader = [](uint32_t prompts, uint64_t tokens) {
-    WorkerView view = Worker(1, prompts);
-    view.state.set_tokens_waiting(tokens);
-    return view;
+    v1::WatchResponse state = State(1, prompts);
+    state.set_tokens_waiting(tokens);
+    return WorkerView{.usable = true, .state = Said(state)};
   };
   EXPECT_EQ(PlaceAmong({reader(1, 900'000), reader(9, 900)}, {Worker(1)})->prefill, 1);
   EXPECT_EQ(PlaceAmong({reader(3, 0), reader(2, 0)}, {Worker(1)})->prefill, 1) << "equal";
@@ -68,8 +72,9 @@ TEST(PlacementTest, PrefillWorkersAreWeighedByTokens) {
 }
 
 TEST(PlacementTest, RoomComesBeforeLoad) {
-  WorkerView full = Worker(1);
-  full.state.set_pages_free(3);  // 1000 tokens need 4.
+  v1::WatchResponse little = State(1);
+  little.set_pages_free(3);  // 1000 tokens need 4.
+  const WorkerView full = {.usable = true, .state = Said(little)};
   EXPECT_EQ(PlaceAmong({Worker(1)}, {full, Worker(1, 9)})->decode, 1);
   // With no room anywhere the worker itself says no.
   EXPECT_TRUE(PlaceAmong({Worker(1)}, {full}).ok());
@@ -86,9 +91,9 @@ TEST(PlacementTest, WhatHasRefusedAsMuchIsPassedOver) {
 }
 
 TEST(PlacementTest, PlacesAreBoundByPagesAndBySlots) {
-  EXPECT_EQ(PlacesFor(Worker(1).state, 1000), 10);     // slots
-  EXPECT_EQ(PlacesFor(Worker(1).state, 20 * 256), 5);  // 100 pages
-  EXPECT_EQ(PlacesFor(Worker(1).state, 101 * 256), 0);
+  EXPECT_EQ(PlacesFor(State(1), 1000), 10);     // slots
+  EXPECT_EQ(PlacesFor(State(1), 20 * 256), 5);  // 100 pages
+  EXPECT_EQ(PlacesFor(State(1), 101 * 256), 0);
 }
 
 TEST(PlacementTest, FormatsAreNeverMixed) {
