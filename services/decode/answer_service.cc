@@ -1,27 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/decode/answer_service.h"
 
-#include <algorithm>
-#include <random>
 #include <utility>
 
 #include "services/decode/answers/answer_call.h"
+#include "services/runtime/base/random.h"
 #include "services/runtime/rpc/trace/trace_context.h"
 
 namespace tandem {
-namespace {
-
-// Nobody guesses another caller's stream. Never 0.
-uint64_t RandomName() {
-  std::random_device random;
-  return std::max<uint64_t>(1, uint64_t{random()} << 32 | random());
-}
-
-}  // namespace
 
 grpc::ServerWriteReactor<v1::TokensResponse>* AnswerServiceImpl::Tokens(
     grpc::CallbackServerContext* /*context*/, const v1::TokensRequest* /*request*/) {
-  auto* stream = new TokenStream(RandomName(), tokens_max_, [this](uint64_t lost) {
+  // By a name that no other caller guesses.
+  auto* stream = new TokenStream(RandomId(), tokens_max_, [this](uint64_t lost) {
     (void)loop_.PostAlways(TokensLostCommand{.stream = lost});
   });
   if (!loop_.PostAlways(TokensOpenedCommand{.stream = stream})) stream->Close(LoopGone());

@@ -14,7 +14,7 @@
 
 #include "absl/synchronization/notification.h"
 #include "services/decode/decode_loop.h"
-#include "services/runtime/base/quota.h"
+#include "services/decode/quota.h"
 #include "services/runtime/transfer/nccl/nccl_end.h"
 #include "services/runtime/transfer/outbox.h"
 #include "tandem/v1/worker.grpc.pb.h"

@@ -8,7 +8,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "services/decode/decode_loop.h"
-#include "services/runtime/base/quota.h"
+#include "services/decode/quota.h"
 #include "tandem/v1/worker.grpc.pb.h"
 
 namespace tandem {

@@ -2,7 +2,6 @@
 #include "services/runtime/engine/worker_engine.h"
 
 #include <algorithm>
-#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -169,11 +168,6 @@ absl::StatusOr<WorkerEngine> MakeWorkerEngine(const v1::WorkerConfig& config,
   ASSIGN_OR_RETURN(out.engine,
                    EngineOf(out, {.config = config, .kernels = kernels, .options = options}));
   return out;
-}
-
-uint64_t RandomId() {
-  std::random_device random;
-  return uint64_t{random()} << 32 | random();
 }
 
 }  // namespace tandem

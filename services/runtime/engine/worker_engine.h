@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "services/runtime/base/random.h"  // whoever builds a worker names it
 #include "services/runtime/engine/engine.h"
 #include "services/runtime/loader/loaded_model.h"
 #include "services/runtime/parallel/rank_group.h"
@@ -40,8 +41,5 @@ struct WorkerEngineOptions {
 // GPU; INVALID_ARGUMENT when worker.context_tokens_max is more than model or pool hold.
 absl::StatusOr<WorkerEngine> MakeWorkerEngine(const v1::WorkerConfig& config,
                                               const WorkerEngineOptions& options);
-
-// Random at every call: names a process.
-uint64_t RandomId();
 
 }  // namespace tandem

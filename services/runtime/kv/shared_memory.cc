@@ -9,12 +9,12 @@
 
 #include <cerrno>
 #include <cstring>
-#include <random>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "services/runtime/base/random.h"
 
 namespace tandem {
 namespace {
@@ -59,9 +59,7 @@ absl::StatusOr<std::byte*> Map(int fd, size_t bytes, absl::string_view name) {
 
 absl::StatusOr<std::unique_ptr<SharedMemory>> SharedMemory::Create(size_t bytes,
                                                                    absl::string_view use) {
-  std::random_device random;
-  const std::string name =
-      absl::StrCat(use, absl::Hex(random(), absl::kZeroPad8), absl::Hex(random(), absl::kZeroPad8));
+  const std::string name = absl::StrCat(use, absl::Hex(RandomId(), absl::kZeroPad16));
   const int fd = shm_open(name.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
   if (fd < 0) return Failed("shm_open", name, errno);
   absl::Cleanup undo = [&] {
