@@ -37,6 +37,9 @@ Channel::Channel(const ChannelOptions& options) {
   arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, kResolveMinMs);
   // A proxy from the environment must not come between two of our processes.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // gRPC's own second try of what no server has seen: while that waits for a connection, a call of
+  // a message that is too large to be kept never ends once it is cancelled (1.51).
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   if (!options.server_name.empty()) arguments.SetSslTargetNameOverride(options.server_name);
   channel_ = grpc::CreateCustomChannel(
       options.endpoint,

@@ -193,7 +193,6 @@ TEST_F(GrpcChannelTest, CloseWaitsForNothingAndKeepsTheMemoryUntilTheEnd) {
 }
 
 TEST_F(GrpcChannelTest, TheDestructorEndsWhatRuns) {
-  Send(/*data_runs_on=*/true);  // as over a link that stands
   decode_.answers = false;
   {
     GrpcChannel channel(staging_, *stub_, /*data_runs_on=*/true);
