@@ -4,13 +4,13 @@
 #include <cuda_runtime_api.h>
 
 #include <atomic>
-#include <memory>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "services/runtime/base/check.h"
 #include "services/runtime/base/log.h"
 #include "services/runtime/base/status_macros.h"
 #include "services/runtime/parallel/device/nccl_library.h"
@@ -81,8 +81,8 @@ class Handles {
 
 class NcclCommunicator final : public Communicator {
  public:
-  NcclCommunicator(const kernels::KernelTable& table, std::shared_ptr<Handles> handles, int rank)
-      : table_(table), handles_(std::move(handles)), rank_(rank) {}
+  NcclCommunicator(const kernels::KernelTable& table, Handles& handles, int rank)
+      : table_(table), handles_(handles), rank_(rank) {}
 
   void AllReduce(const kernels::AllReduceArgs& args, kernels::Stream& stream) override {
     kernels::CheckAllReduce(args);
@@ -91,7 +91,7 @@ class NcclCommunicator final : public Communicator {
     if (y.data == nullptr) {
       y = {scratch.Take<kernels::Bf16>(args.x.size()), {args.x.shape[0], args.x.shape[1]}};
     }
-    const ncclResult_t result = handles_->With(rank_, [&](ncclComm_t comm) {
+    const ncclResult_t result = handles_.With(rank_, [&](ncclComm_t comm) {
       return Nccl().all_reduce(args.x.data, y.data, static_cast<size_t>(args.x.size()),
                                ncclBfloat16, ncclSum, comm,
                                static_cast<cudaStream_t>(stream.queue()));
@@ -108,7 +108,7 @@ class NcclCommunicator final : public Communicator {
     const auto size = static_cast<size_t>(args.x.size());
     kernels::Scratch scratch(stream);
     float* const parts = scratch.Take<float>(ranks * args.x.size());
-    const ncclResult_t result = handles_->With(rank_, [&](ncclComm_t comm) {
+    const ncclResult_t result = handles_.With(rank_, [&](ncclComm_t comm) {
       (void)Nccl().group_start();
       (void)Nccl().send(args.x.data, size, ncclFloat, 0, comm, queue);
       for (int64_t r = 0; r < ranks; ++r) {
@@ -134,19 +134,20 @@ class NcclCommunicator final : public Communicator {
     return status;
   }
 
-  // NCCL's call waits for the device, which may be what has failed: then it is left to itself.
+  // NCCL's call waits for the device, which may be what has failed. Then nothing else ends either.
   void Abort() override {
-    (void)RunWithin({.what = "nccl: abort",
-                     .limit = kAbortLimit,
-                     .run = [handles = handles_] { handles->Abort(); },
-                     .came_late = [] {}});
+    const absl::Status status = RunWithin({.what = "nccl: abort",
+                                           .limit = kAbortLimit,
+                                           .run = [this] { handles_.Abort(); },
+                                           .came_late = [] {}});
+    if (!status.ok()) CheckFailed(__FILE__, __LINE__, status.ToString());
   }
 
  private:
   absl::Status AsyncError() {
     ncclResult_t error = ncclSuccess;
     const ncclResult_t asked =
-        handles_->With(rank_, [&](ncclComm_t comm) { return Nccl().async_error(comm, &error); });
+        handles_.With(rank_, [&](ncclComm_t comm) { return Nccl().async_error(comm, &error); });
     if (asked != ncclSuccess) return absl::InternalError(ErrorOf("group", asked));
     if (error != ncclSuccess && error != ncclInProgress) {
       return absl::InternalError(ErrorOf("asynchronous", error));
@@ -155,7 +156,7 @@ class NcclCommunicator final : public Communicator {
   }
 
   const kernels::KernelTable& table_;
-  const std::shared_ptr<Handles> handles_;
+  Handles& handles_;
   const int rank_;
 };
 
@@ -198,9 +199,8 @@ absl::StatusOr<std::vector<ncclComm_t>> MakeComms(const std::vector<int>& device
 }  // namespace
 
 struct NcclGroup::State {
-  explicit State(std::vector<ncclComm_t> comms)
-      : handles(std::make_shared<Handles>(std::move(comms))) {}
-  const std::shared_ptr<Handles> handles;
+  explicit State(std::vector<ncclComm_t> comms) : handles(std::move(comms)) {}
+  Handles handles;
   std::vector<std::unique_ptr<NcclCommunicator>> ranks;
 };
 
