@@ -272,7 +272,7 @@ void PrefillLoop::HandOver(SequenceId id, PrefillPrompt& prompt, absl::Time now)
   metrics_.prompt_time.Observe(absl::ToDoubleSeconds(now - prompt.begun));
   prompt.stage = Handing{.begin = now};
   KvChannel& channel = *peers_.Find(prompt.link)->channel;
-  prompt.travel = channel.Write(prompt.key, static_cast<int>(prompt.tokens.size()));
+  channel.Write(prompt.key, static_cast<int>(prompt.tokens.size()));
   channel.Fence(prompt.key, [this, id](absl::Status status) {
     PostAlways(FencePassed{.id = id, .status = std::move(status)});
   });
@@ -298,12 +298,14 @@ void PrefillLoop::On(Peer& peer, LeaseEnded& ended) {
 void PrefillLoop::Finish(SequenceId id) {
   PrefillPrompt& prompt = prompts_.at(id);
   KvChannel& channel = *peers_.Find(prompt.link)->channel;
+  const KvTravel travel = channel.Travel(prompt.key);
   channel.Close(prompt.key);
   const absl::Duration transfer = Clock::Real().Now() - prompt.handed;
   metrics_.OnTransfer({.kind = channel.kind(),
-                       .bytes = prompt.travel.bytes,
-                       .descriptors = prompt.travel.descriptors,
-                       .took = transfer});
+                       .bytes = travel.bytes,
+                       .descriptors = travel.descriptors,
+                       .under_way = travel.under_way,
+                       .exposed = transfer});
   *prompt.done.mutable_kv_transfer() = ToProto(transfer);
   v1::PrefillResponse response;
   *response.mutable_done() = std::move(prompt.done);

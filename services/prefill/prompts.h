@@ -49,7 +49,6 @@ struct PrefillPrompt {
   absl::Time handed;                        // first token sampled
   v1::PrefillDone done;
   int read = 0;          // tokens
-  KvTravel travel;       // of the hand-off
   absl::Status stopped;  // not OK: ends so when the step that it is in does
   std::variant<Linking, Asking, Staging, Reading, Handing, Ending> stage = Linking{};
 };

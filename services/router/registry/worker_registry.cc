@@ -80,7 +80,7 @@ absl::Status WorkerRegistry::Accept(const Name& name, const v1::RegisterRequest&
   }
   found->second.heard = options_.clock.Now();
   found->second.missed = 0;
-  return table_.FindPartner({.endpoint = name.second, .state = Said(request.state())});
+  return table_.FindPartner({.endpoint = name.second, .state = MakeState(request.state())});
 }
 
 void WorkerRegistry::Forget(const Name& name) {

@@ -23,7 +23,7 @@ namespace tandem {
 // What a worker last said. Shared: every request looks at what all workers said, and copies none of
 // it.
 using WorkerState = std::shared_ptr<const v1::WatchResponse>;
-inline WorkerState Said(v1::WatchResponse state) {
+inline WorkerState MakeState(v1::WatchResponse state) {
   return std::make_shared<const v1::WatchResponse>(std::move(state));
 }
 

@@ -143,7 +143,7 @@ void WorkerLink::SaidDraining() {
   absl::MutexLock lock(&mutex_);
   v1::WatchResponse state = *state_;
   state.set_draining(true);
-  state_ = Said(std::move(state));
+  state_ = MakeState(std::move(state));
 }
 
 void WorkerLink::StartWatch() {
@@ -162,7 +162,7 @@ void WorkerLink::StartWatch() {
 }
 
 void WorkerLink::OnState(const v1::WatchResponse& state) {
-  WorkerState said = Said(state);
+  WorkerState said = MakeState(state);
   bool is_new = false;
   {
     absl::MutexLock lock(&mutex_);

@@ -99,7 +99,7 @@ class WorkerLink {
   uint32_t refused_tokens_ ABSL_GUARDED_BY(mutex_) = 0;  // the least; 0 = none yet
   int64_t places_ ABSL_GUARDED_BY(mutex_) = 0;           // for them
   uint64_t freed_ ABSL_GUARDED_BY(mutex_) = 0;           // times
-  WorkerState state_ ABSL_GUARDED_BY(mutex_) = Said({});
+  WorkerState state_ ABSL_GUARDED_BY(mutex_) = MakeState({});
 };
 
 }  // namespace tandem

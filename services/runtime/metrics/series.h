@@ -178,7 +178,8 @@ inline constexpr Series kKvTransferDescriptors = {
     Owner::kPrefill};
 inline constexpr Series kKvTransferThroughput = {
     "tandem_kv_transfer_throughput_bytes_per_second",
-    "Bytes of one hand-off over its seconds, by transport and direction; in place there are none",
+    "Bytes of one hand-off over the time in which some were under way, hidden behind prefill or "
+    "not, by transport and direction; in place there are none",
     Owner::kPrefill};
 inline constexpr Series kKvTransferExposed = {
     "tandem_kv_transfer_exposed_seconds", "Part of a hand-off that is not hidden behind prefill",

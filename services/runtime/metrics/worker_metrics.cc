@@ -146,13 +146,14 @@ PrefillMetrics::Transfer& PrefillMetrics::TransferBy(v1::KvChannelKind kind) {
 
 void PrefillMetrics::OnTransfer(const Moved& moved) {
   Transfer& by = TransferBy(moved.kind);
-  const double seconds = absl::ToDoubleSeconds(moved.took);
+  const double exposed = absl::ToDoubleSeconds(moved.exposed);
+  const double under_way = absl::ToDoubleSeconds(moved.under_way);
   const auto bytes = static_cast<double>(moved.bytes);
-  by.seconds.Observe(seconds);
-  transfer_exposed_.Observe(seconds);
+  by.seconds.Observe(exposed);
+  transfer_exposed_.Observe(exposed);
   by.bytes.Observe(bytes);
   by.descriptors.Observe(static_cast<double>(moved.descriptors));
-  if (bytes > 0 && seconds > 0) by.throughput.Observe(bytes / seconds);
+  if (bytes > 0 && under_way > 0) by.throughput.Observe(bytes / under_way);
 }
 
 void PrefillMetrics::SetQueues(const Queues& queues) {

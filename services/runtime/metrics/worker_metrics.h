@@ -102,7 +102,8 @@ struct PrefillMetrics {
     v1::KvChannelKind kind = v1::KV_CHANNEL_KIND_UNSPECIFIED;
     uint64_t bytes = 0;
     uint64_t descriptors = 0;
-    absl::Duration took;  // not hidden behind prefill
+    absl::Duration under_way;
+    absl::Duration exposed;  // not hidden behind prefill
   };
   void OnTransfer(const Moved& moved);
   // Prompts by where they are.

@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "services/runtime/kv/kv_layout.h"
 #include "services/runtime/kv/lease_table.h"
 #include "services/runtime/scheduler/sequence.h"
@@ -33,6 +34,7 @@ struct KvPlace {
 struct KvTravel {
   uint64_t bytes = 0;
   uint64_t descriptors = 0;  // copies, or runs of bytes, neighbours joined
+  absl::Duration under_way;  // how long some of it was, from its order to its end
 };
 
 class KvChannel {
@@ -48,12 +50,14 @@ class KvChannel {
   // The first `tokens` rows are computed, and more will be: they may travel already.
   virtual void Advance(const LeaseKey& /*key*/, int /*tokens*/) {}
 
-  // All `tokens` rows are computed: bring them over. Returns what travels, with all that did
-  // before.
-  virtual KvTravel Write(const LeaseKey& key, int tokens) = 0;
+  // All `tokens` rows are computed: bring them over.
+  virtual void Write(const LeaseKey& key, int tokens) = 0;
 
   // `done` is called once when every byte is where it must be, or can never get there.
   virtual void Fence(const LeaseKey& key, std::function<void(absl::Status)> done) = 0;
+
+  // What has travelled for an open lease, in place nothing; all of it once the fence has passed.
+  virtual KvTravel Travel(const LeaseKey& /*key*/) const { return {}; }
 
   // After this nothing more is begun for the lease. What runs goes on, and nobody waits for it.
   virtual void Close(const LeaseKey& key) = 0;

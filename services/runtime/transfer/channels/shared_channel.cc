@@ -21,9 +21,7 @@ absl::StatusOr<KvPlace> SharedChannel::Open(const Grant& lease, int tokens) {
   return KvPlace{.pool = pool_, .view = mapped_->view(), .slot = lease.slot, .pages = lease.pages};
 }
 
-KvTravel SharedChannel::Write(const LeaseKey& /*key*/, int /*tokens*/) {
-  return {};
-}
+void SharedChannel::Write(const LeaseKey& /*key*/, int /*tokens*/) {}
 
 void SharedChannel::Fence(const LeaseKey& /*key*/, std::function<void(absl::Status)> done) {
   // Nothing to wait for: the rows were stored before, and sending the message that says so orders

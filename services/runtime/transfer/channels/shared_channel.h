@@ -21,7 +21,7 @@ class SharedChannel final : public KvChannel {
 
   v1::KvChannelKind kind() const override { return v1::KV_CHANNEL_KIND_SHARED; }
   absl::StatusOr<KvPlace> Open(const Grant& lease, int tokens) override;
-  KvTravel Write(const LeaseKey& key, int tokens) override;
+  void Write(const LeaseKey& key, int tokens) override;
   void Fence(const LeaseKey& key, std::function<void(absl::Status)> done) override;
   void Close(const LeaseKey& key) override;
 

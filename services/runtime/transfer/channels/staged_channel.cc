@@ -3,6 +3,7 @@
 
 #include "absl/algorithm/container.h"
 #include "services/runtime/base/check.h"
+#include "services/runtime/base/clock.h"
 #include "services/runtime/base/status_macros.h"
 
 namespace tandem {
@@ -15,7 +16,7 @@ StagedChannel::Transfer::~Transfer() {
 
 void StagedChannel::Transfer::Begin(const KvTravel& travel) {
   absl::MutexLock lock(&mutex_);
-  ++orders_;
+  if (orders_++ == 0) busy_since_ = Clock::Real().Now();
   travel_.bytes += travel.bytes;
   travel_.descriptors += travel.descriptors;
 }
@@ -23,6 +24,7 @@ void StagedChannel::Transfer::Begin(const KvTravel& travel) {
 void StagedChannel::Transfer::End(const absl::Status& status) {
   mutex_.Lock();
   if (status_.ok()) status_ = status;
+  if (orders_ == 1) travel_.under_way += Clock::Real().Now() - busy_since_;
   if (orders_ == 1 && done_) {
     const auto done = std::exchange(done_, nullptr);
     const absl::Status result = status_;
@@ -71,10 +73,14 @@ void StagedChannel::Advance(const LeaseKey& key, int tokens) {
   transfer.pages_sent_ = full;
 }
 
-KvTravel StagedChannel::Write(const LeaseKey& key, int tokens) {
+void StagedChannel::Write(const LeaseKey& key, int tokens) {
   Transfer& transfer = *transfers_.at(key.lease_id);
   Send(transfer, {.tokens = tokens, .first_page = transfer.pages_sent_});
-  absl::MutexLock lock(&transfer.mutex_);
+}
+
+KvTravel StagedChannel::Travel(const LeaseKey& key) const {
+  const Transfer& transfer = *transfers_.at(key.lease_id);
+  const absl::MutexLock lock(&transfer.mutex_);
   return transfer.travel_;
 }
 

@@ -38,8 +38,9 @@ class StagedChannel : public KvChannel {
  public:
   absl::StatusOr<KvPlace> Open(const Grant& lease, int tokens) override;
   void Advance(const LeaseKey& key, int tokens) override;
-  KvTravel Write(const LeaseKey& key, int tokens) override;
+  void Write(const LeaseKey& key, int tokens) override;
   void Fence(const LeaseKey& key, std::function<void(absl::Status)> done) override;
+  KvTravel Travel(const LeaseKey& key) const override;
   void Close(const LeaseKey& key) override;
   bool MayWrite(const LeaseKey& key) const override;
   bool Closing() const override { return !closed_.empty(); }
@@ -77,6 +78,7 @@ class StagedChannel : public KvChannel {
     mutable absl::Mutex mutex_;
     int orders_ ABSL_GUARDED_BY(mutex_) = 0;  // not done yet
     KvTravel travel_ ABSL_GUARDED_BY(mutex_);
+    absl::Time busy_since_ ABSL_GUARDED_BY(mutex_);
     absl::Status status_ ABSL_GUARDED_BY(mutex_);
     std::function<void(absl::Status)> done_ ABSL_GUARDED_BY(mutex_);
   };

@@ -24,7 +24,7 @@ v1::WatchResponse State(uint64_t layout, uint32_t running = 0) {
 }
 
 WorkerView Worker(uint64_t layout, uint32_t running = 0) {
-  return {.endpoint = "w", .usable = true, .state = Said(State(layout, running))};
+  return {.endpoint = "w", .usable = true, .state = MakeState(State(layout, running))};
 }
 
 absl::StatusOr<PlacedPair> PlaceAmong(const std::vector<WorkerView>& prefill,
@@ -54,7 +54,7 @@ TEST(PlacementTest, PrefillWorkersAreWeighedByTokens) {
   const auto reader = [](uint32_t prompts, uint64_t tokens) {
     v1::WatchResponse state = State(1, prompts);
     state.set_tokens_waiting(tokens);
-    return WorkerView{.usable = true, .state = Said(state)};
+    return WorkerView{.usable = true, .state = MakeState(state)};
   };
   EXPECT_EQ(PlaceAmong({reader(1, 900'000), reader(9, 900)}, {Worker(1)})->prefill, 1);
   EXPECT_EQ(PlaceAmong({reader(3, 0), reader(2, 0)}, {Worker(1)})->prefill, 1) << "equal";
@@ -74,7 +74,7 @@ TEST(PlacementTest, PrefillWorkersAreWeighedByTokens) {
 TEST(PlacementTest, RoomComesBeforeLoad) {
   v1::WatchResponse little = State(1);
   little.set_pages_free(3);  // 1000 tokens need 4.
-  const WorkerView full = {.usable = true, .state = Said(little)};
+  const WorkerView full = {.usable = true, .state = MakeState(little)};
   EXPECT_EQ(PlaceAmong({Worker(1)}, {full, Worker(1, 9)})->decode, 1);
   // With no room anywhere the worker itself says no.
   EXPECT_TRUE(PlaceAmong({Worker(1)}, {full}).ok());

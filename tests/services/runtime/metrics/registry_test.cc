@@ -124,8 +124,9 @@ TEST(MetricsRegistryTest, LinksAndHandOffsOfAPrefillWorker) {
   metrics.OnTransfer({.kind = v1::KV_CHANNEL_KIND_GRPC,
                       .bytes = 4'000'000'000,
                       .descriptors = 70,
-                      .took = absl::Seconds(2)});
-  metrics.OnTransfer({.kind = v1::KV_CHANNEL_KIND_SHARED, .took = absl::Seconds(1)});
+                      .under_way = absl::Seconds(2),
+                      .exposed = absl::Seconds(1)});
+  metrics.OnTransfer({.kind = v1::KV_CHANNEL_KIND_SHARED, .exposed = absl::Seconds(1)});
   metrics.SetQueues({.waiting = 3, .running = 2, .handing = 1});
   const std::string text = registry->Text();
   EXPECT_THAT(text, HasSubstr("peer=\"d:1\",transport=\"shared\"} 0"));

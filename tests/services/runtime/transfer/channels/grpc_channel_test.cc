@@ -119,7 +119,7 @@ class GrpcChannelTest : public testing::Test {
     GrpcChannel channel(staging_, *stub_, data_runs_on);
     const Grant lease{.key = {.incarnation = 1, .lease_id = 2, .epoch = 3}};
     const KvPlace place = *channel.Open(lease, kTokens);
-    const KvTravel travel = channel.Write(lease.key, kTokens);
+    channel.Write(lease.key, kTokens);
     absl::Notification passed;
     channel.Fence(lease.key, [&](const absl::Status& status) {
       EXPECT_TRUE(status.ok()) << status;
@@ -131,7 +131,7 @@ class GrpcChannelTest : public testing::Test {
     EXPECT_EQ(from_.size(), decode_.extents.size());
     for (size_t i = 0; i < from_.size(); ++i)
       EXPECT_EQ(Read(*staging_.storage, from_[i]), Read(*decode_.pool, decode_.extents[i])) << i;
-    return travel;
+    return channel.Travel(lease.key);
   }
   static std::string Read(const KvStorage& storage, const KvExtent& extent) {
     std::string out(extent.bytes, '\0');

@@ -129,9 +129,10 @@ TEST_F(IpcChannelTest, RowsArriveWholeAheadOrAtTheEnd) {
   ASSERT_TRUE(place.ok()) << place.status();
   EXPECT_EQ(place->pool, 4U);
   for (const int tokens : {100, 300, 301, 800}) channel_->Advance(lease.key, tokens);
-  const KvTravel travel = channel_->Write(lease.key, 900);
-  EXPECT_GT(travel.bytes, 900U * 500 / 4);
+  channel_->Write(lease.key, 900);
   EXPECT_TRUE(AwaitFence(lease.key).ok());
+  const KvTravel travel = channel_->Travel(lease.key);
+  EXPECT_GT(travel.bytes, 900U * 500 / 4);
   // What went ahead counts as well.
   EXPECT_EQ(travel.descriptors, static_cast<uint64_t>(device_.copied()));
   const auto from =
@@ -143,6 +144,27 @@ TEST_F(IpcChannelTest, RowsArriveWholeAheadOrAtTheEnd) {
   channel_->Close(lease.key);
   EXPECT_TRUE(AwaitClosed());
   EXPECT_EQ(staging_.pages.pages_free(), 6);
+}
+
+TEST_F(IpcChannelTest, TimeUnderWayIsOfCopiesNotOfThePrompt) {
+  FillStaging();
+  const Grant lease = Lease(9);
+  ASSERT_TRUE(channel_->Open(lease, 900).ok());
+  const absl::Time begin = absl::Now();
+  channel_->Advance(lease.key, 300);
+  absl::SleepFor(absl::Milliseconds(20));
+  device_.Open();
+  EXPECT_TRUE(AwaitFence(lease.key).ok());
+  const absl::Time idle = absl::Now();
+  absl::SleepFor(absl::Milliseconds(50));
+  const absl::Time again = absl::Now();
+  channel_->Write(lease.key, 900);
+  EXPECT_TRUE(AwaitFence(lease.key).ok());
+  const absl::Duration under_way = channel_->Travel(lease.key).under_way;
+  EXPECT_GE(under_way, absl::Milliseconds(20));
+  EXPECT_LE(under_way, absl::Now() - again + (idle - begin) + absl::Milliseconds(1));
+  channel_->Close(lease.key);
+  EXPECT_TRUE(AwaitClosed());
 }
 
 TEST_F(IpcChannelTest, AnAnswerDoesNotWaitForCopies) {
