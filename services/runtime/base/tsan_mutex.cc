@@ -13,6 +13,9 @@ extern "C" {
 void __tsan_acquire(void* address);
 void __tsan_release(void* address);
 
+// What a linker is told to ask for.
+void tandem_tsan_mutex() {}
+
 // What the libraries of Debian do among themselves is not visible: memcpy and free in them are not
 // looked at.
 const char* __tsan_default_options() {
