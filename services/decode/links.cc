@@ -45,7 +45,7 @@ void Links::Close(LinkClosedCommand command) {
       {.link = command.link,
        .nccl = nccl,
        .dispose = std::move(command.dispose),
-       .in_place = kind == v1::KV_CHANNEL_KIND_SHARED || kind == v1::KV_CHANNEL_KIND_IPC});
+       .mapped = kind == v1::KV_CHANNEL_KIND_SHARED || kind == v1::KV_CHANNEL_KIND_IPC});
   open_.erase(it);
 }
 
@@ -116,7 +116,7 @@ bool Links::MayWrite(Closed& closed, absl::Time now) const {
   if (shared_ == nullptr) return false;
   if (shared_->MapperAlive(closed.link)) return true;
   closed.unmapped = std::min(closed.unmapped, now);
-  return on_gpu_ && closed.in_place && now < closed.unmapped + kTeardown;
+  return on_gpu_ && closed.mapped && now < closed.unmapped + kTeardown;
 }
 
 std::vector<LinkId> Links::TakeDead(absl::Time now) {

@@ -68,7 +68,7 @@ class Links {
     LinkId link = 0;
     NcclEnd* nccl = nullptr;
     std::function<void()> dispose;
-    bool in_place = false;                         // its rows went into mapped memory
+    bool mapped = false;                           // its process wrote into the pool itself
     absl::Time unmapped = absl::InfiniteFuture();  // since when
   };
   bool MayWrite(Closed& closed, absl::Time now) const;

@@ -8,6 +8,7 @@
 #include "services/decode/decode_loop.h"
 #include "services/decode/decode_service.h"
 #include "services/runtime/base/log.h"
+#include "services/runtime/base/random.h"
 #include "services/runtime/base/status_macros.h"
 #include "services/runtime/config/duration.h"
 #include "services/runtime/config/program.h"
@@ -26,7 +27,12 @@ void RemoveAbandoned() {
   if (removed > 0) LogInfo("removed-abandoned-memory", {{"count", removed}});
 }
 
-// The engine's first steps are behind it then.
+absl::StatusOr<WorkerEngine> MakeEngine(const v1::DecodeConfig& config, int batch_max) {
+  return MakeWorkerEngine(config.worker(), {.tokens_per_step = batch_max,
+                                            .chunks_per_step = batch_max,
+                                            .pool_tokens = int64_t{config.pages()} * kPageTokens});
+}
+
 absl::StatusOr<std::unique_ptr<KvStorage>> MakePool(const v1::DecodeConfig& config,
                                                     const WorkerEngine& worker) {
   ASSIGN_OR_RETURN(const KvLayout layout,
@@ -34,17 +40,15 @@ absl::StatusOr<std::unique_ptr<KvStorage>> MakePool(const v1::DecodeConfig& conf
                                                       .slots = static_cast<int>(config.slots())}));
   absl::StatusOr<std::unique_ptr<KvStorage>> pool =
       KvStorage::CreateShared(layout, worker.backends);
-  if (!pool.ok()) {
-    // Rows will travel as bytes; a prefill worker that insists on shared memory refuses the link.
-    LogWarning("pool-not-shared", {{"why", std::string(pool.status().message())}});
-    pool = KvStorage::CreatePrivate(layout, worker.backends);
-  }
-  if (pool.ok()) {
-    WarmUpDecode(*worker.engine, (*pool)->view(),
-                 {.batch_max = static_cast<int>(config.batch_max()),
-                  .context_tokens_max = worker.context_tokens_max});
-  }
-  return pool;
+  if (pool.ok()) return pool;
+  // Rows will travel as bytes; a prefill worker that insists on shared memory refuses the link.
+  LogWarning("pool-not-shared", {{"why", std::string(pool.status().message())}});
+  return KvStorage::CreatePrivate(layout, worker.backends);
+}
+
+void WarmUp(const WorkerEngine& worker, const KvStorage& pool, int batch_max) {
+  WarmUpDecode(*worker.engine, pool.view(),
+               {.batch_max = batch_max, .context_tokens_max = worker.context_tokens_max});
 }
 
 DecodeMetrics::PoolBytes BytesOf(const KvLayout& layout) {
@@ -76,12 +80,9 @@ absl::Status Run(const v1::DecodeConfig& config) {
   ASSIGN_OR_RETURN(ServerCredentials credentials, ListenCredentials("worker.tls", config.worker()));
   RemoveAbandoned();
   const int batch_max = static_cast<int>(config.batch_max());
-  ASSIGN_OR_RETURN(
-      const WorkerEngine worker,
-      MakeWorkerEngine(config.worker(), {.tokens_per_step = batch_max,
-                                         .chunks_per_step = batch_max,
-                                         .pool_tokens = int64_t{config.pages()} * kPageTokens}));
+  ASSIGN_OR_RETURN(const WorkerEngine worker, MakeEngine(config, batch_max));
   ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> pool, MakePool(config, worker));
+  WarmUp(worker, *pool, batch_max);
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry, MakeMetrics(config));
   DecodeMetrics metrics(*registry);
   metrics.SetPoolBytes(BytesOf(pool->layout()));

@@ -7,6 +7,7 @@
 #include "services/prefill/prefill_loop.h"
 #include "services/prefill/prefill_service.h"
 #include "services/runtime/base/log.h"
+#include "services/runtime/base/random.h"
 #include "services/runtime/base/status_macros.h"
 #include "services/runtime/config/duration.h"
 #include "services/runtime/config/program.h"
@@ -23,7 +24,6 @@ namespace {
 // Both sides' attempt is over before the link is given up.
 constexpr double kNcclShare = 0.75;
 
-// The engine's first steps are behind it then.
 absl::StatusOr<StagingPool> MakeStaging(const v1::PrefillConfig& config,
                                         const WorkerEngine& worker) {
   const int pages = static_cast<int>(config.staging_pages());
@@ -32,10 +32,12 @@ absl::StatusOr<StagingPool> MakeStaging(const v1::PrefillConfig& config,
                    KvLayout::Create(worker.config(), {.pages = pages, .slots = slots}));
   ASSIGN_OR_RETURN(std::unique_ptr<KvStorage> storage,
                    KvStorage::CreatePrivate(layout, worker.backends));
-  WarmUpPrefill(*worker.engine, storage->view(),
-                {.chunk_tokens = static_cast<int>(config.chunk_tokens()),
-                 .context_tokens_max = worker.context_tokens_max});
   return StagingPool{.id = 0, .storage = std::move(storage), .pages = PagePool(pages, slots)};
+}
+
+void WarmUp(const WorkerEngine& worker, const StagingPool& staging, int chunk_tokens) {
+  WarmUpPrefill(*worker.engine, staging.storage->view(),
+                {.chunk_tokens = chunk_tokens, .context_tokens_max = worker.context_tokens_max});
 }
 
 // NCCL needs no order to be tried where rows would go as bytes else; but it encrypts nothing, so
@@ -91,6 +93,7 @@ absl::Status Run(const v1::PrefillConfig& config) {
                                              chunk, static_cast<int>(config.requests_max()))}));
   const HolderWatch holder(worker.loaded, ShutdownSignals::Request);
   ASSIGN_OR_RETURN(StagingPool staging, MakeStaging(config, worker));
+  WarmUp(worker, staging, chunk);
   ASSIGN_OR_RETURN(const std::unique_ptr<MetricsRegistry> registry,
                    MetricsRegistry::Create({.role = ProcessRole::kPrefill,
                                             .model_name = config.worker().model_name(),

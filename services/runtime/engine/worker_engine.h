@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "services/runtime/base/random.h"  // whoever builds a worker names it
 #include "services/runtime/engine/engine.h"
 #include "services/runtime/loader/loaded_model.h"
 #include "services/runtime/parallel/rank_group.h"

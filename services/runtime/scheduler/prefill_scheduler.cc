@@ -2,6 +2,7 @@
 #include "services/runtime/scheduler/prefill_scheduler.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "services/runtime/base/check.h"
@@ -14,7 +15,7 @@ PrefillScheduler::PrefillScheduler(int chunk_tokens) : chunk_tokens_(chunk_token
 
 void PrefillScheduler::Submit(SequenceId id, int tokens, PoolId pool) {
   CHECK_GT(tokens, 0);
-  prompts_.push_back({.id = id, .arrival = arrivals_++, .tokens = tokens, .done = 0, .pool = pool});
+  prompts_.push_back({.id = id, .tokens = tokens, .done = 0, .pool = pool});
 }
 
 bool PrefillScheduler::Cancel(SequenceId id) {
@@ -24,25 +25,26 @@ bool PrefillScheduler::Cancel(SequenceId id) {
 PrefillPlan PrefillScheduler::Next() const {
   PrefillPlan plan;
   if (prompts_.empty()) return plan;
-  const auto later = [](const Prompt* a, const Prompt* b) {
-    return std::make_pair(a->left(), a->arrival) > std::make_pair(b->left(), b->arrival);
+  // By place: who came later stands later.
+  const auto later = [this](size_t a, size_t b) {
+    return std::make_pair(prompts_[a].left(), a) > std::make_pair(prompts_[b].left(), b);
   };
-  std::vector<const Prompt*> others;  // a heap, least left on top: few of many are looked at
-  for (const Prompt& prompt : prompts_) others.push_back(&prompt);
+  std::vector<size_t> others(prompts_.size());  // a heap, least left on top: few are looked at
+  std::iota(others.begin(), others.end(), 0);
   const Prompt* first = &prompts_.front();
   if (steps_ % kShare == kShare - 1) {
-    const Prompt* shortest = *std::max_element(others.begin(), others.end(), later);
-    if (shortest->pool != first->pool) first = shortest;
+    const Prompt& shortest = prompts_[*std::max_element(others.begin(), others.end(), later)];
+    if (shortest.pool != first->pool) first = &shortest;
   }
   plan.pool = first->pool;
-  std::erase_if(others, [first](const Prompt* other) {
-    return other == first || other->pool != first->pool;
+  std::erase_if(others, [this, first](size_t other) {
+    return &prompts_[other] == first || prompts_[other].pool != first->pool;
   });
   std::make_heap(others.begin(), others.end(), later);
 
   int64_t shorter = 0;
-  for (const Prompt* other : others) {
-    if (other->left() < first->left()) shorter += other->left();
+  for (const size_t other : others) {
+    if (prompts_[other].left() < first->left()) shorter += prompts_[other].left();
   }
   int budget = chunk_tokens_;
   const auto take = [&plan, &budget](const Prompt& prompt, int most) {
@@ -54,7 +56,7 @@ PrefillPlan PrefillScheduler::Next() const {
   take(*first, budget - static_cast<int>(std::min<int64_t>(shorter, budget / kShare)));
   for (; budget > 0 && !others.empty(); others.pop_back()) {
     std::pop_heap(others.begin(), others.end(), later);
-    take(*others.back(), budget);
+    take(prompts_[others.back()], budget);
   }
   return plan;
 }

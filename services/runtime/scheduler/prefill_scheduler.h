@@ -64,7 +64,6 @@ class PrefillScheduler {
  private:
   struct Prompt {
     SequenceId id;
-    uint64_t arrival;
     int tokens;
     int done;
     PoolId pool;
@@ -72,7 +71,6 @@ class PrefillScheduler {
   };
 
   const int chunk_tokens_;
-  uint64_t arrivals_ = 0;
   uint64_t steps_ = 0;          // that were carried out
   std::deque<Prompt> prompts_;  // oldest first
 };

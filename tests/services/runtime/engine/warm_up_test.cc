@@ -14,45 +14,42 @@
 namespace tandem {
 namespace {
 
-constexpr KvLayout::Size kSize = {.pages = 5, .slots = 5};
 constexpr int64_t kContext = 512;
 
-TEST(WarmUpTest, DecodeStepsAreReplayedFromTheFirstOn) {
-  ReplayingDevice device;
-  const auto engine = MakeEngine(device);
-  Pool pool(engine->config(), kSize, device);
-  WarmUpDecode(*engine, pool.view(), {.batch_max = 5, .context_tokens_max = kContext});
+class WarmUpTest : public ::testing::Test {
+ protected:
+  ReplayingDevice device_;
+  const std::unique_ptr<ModelEngine> engine_ = MakeEngine(device_);
+  Pool pool_{engine_->config(), {.pages = 5, .slots = 5}, device_};
+};
+
+TEST_F(WarmUpTest, DecodeStepsAreReplayedFromTheFirstOn) {
+  WarmUpDecode(*engine_, pool_.view(), {.batch_max = 5, .context_tokens_max = kContext});
   // Batches of 1, 2 and 4, at one page and at two.
-  EXPECT_EQ(device.records, 6);
+  EXPECT_EQ(device_.records, 6);
   for (const int count : {1, 2, 4}) {
-    device.records = device.replays = 0;
-    Sequences sequences(*engine, pool.view(), count);
+    device_.records = device_.replays = 0;
+    Sequences sequences(*engine_, pool_.view(), count);
     sequences.Write(5);
-    EXPECT_EQ(device.records, 0) << count;
-    EXPECT_EQ(device.replays, 5) << count;
+    EXPECT_EQ(device_.records, 0) << count;
+    EXPECT_EQ(device_.replays, 5) << count;
     EXPECT_EQ(sequences.answers(), PlainAnswers(count, 5));
   }
 }
 
-TEST(WarmUpTest, ALongPromptIsAFewSteps) {
-  ReplayingDevice device;
-  const auto engine = MakeEngine(device);
-  Pool pool(engine->config(), kSize, device);
-  WarmUpPrefill(*engine, pool.view(), {.chunk_tokens = 64, .context_tokens_max = kContext});
-  EXPECT_EQ(device.told, 4);
-  Sequences sequences(*engine, pool.view(), 2);
+TEST_F(WarmUpTest, ALongPromptIsAFewSteps) {
+  WarmUpPrefill(*engine_, pool_.view(), {.chunk_tokens = 64, .context_tokens_max = kContext});
+  EXPECT_EQ(device_.told, 4);
+  Sequences sequences(*engine_, pool_.view(), 2);
   sequences.Write(5);
   EXPECT_EQ(sequences.answers(), PlainAnswers(2, 5));
 }
 
-TEST(WarmUpTest, AHostHasNothingToWarm) {
-  ReplayingDevice device;
-  device.host = true;
-  const auto engine = MakeEngine(device);
-  Pool pool(engine->config(), kSize, device);
-  WarmUpDecode(*engine, pool.view(), {.batch_max = 5, .context_tokens_max = kContext});
-  WarmUpPrefill(*engine, pool.view(), {.chunk_tokens = 64, .context_tokens_max = kContext});
-  EXPECT_EQ(device.told, 0);
+TEST_F(WarmUpTest, AHostHasNothingToWarm) {
+  device_.host = true;
+  WarmUpDecode(*engine_, pool_.view(), {.batch_max = 5, .context_tokens_max = kContext});
+  WarmUpPrefill(*engine_, pool_.view(), {.chunk_tokens = 64, .context_tokens_max = kContext});
+  EXPECT_EQ(device_.told, 0);
 }
 
 }  // namespace
