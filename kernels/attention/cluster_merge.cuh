@@ -58,7 +58,7 @@ __device__ __forceinline__ void AddSlices(const uint8_t* received, const float* 
                                           int heads, Bf16* out, const OutAngles& angles) {
   using All = Slices<kM, kBlocks>;
   const int lane = thread % 32;
-#pragma unroll
+#pragma unroll 1  // as fast as unrolled
   for (int n = thread / 32; n < All::kEach * All::kFragments; n += kHeadWarps) {
     const int slice = static_cast<int>(ClusterRank()) * All::kEach + n / All::kFragments;
     const int fragment = n % All::kFragments, row = 8 * (fragment / 4) + lane / 4;

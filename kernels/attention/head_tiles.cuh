@@ -2,9 +2,10 @@
 // How eight warps of a block attend with 16 or 32 heads of one token to the tiles of key_tiles.cuh.
 //
 // Heads are the rows of m16n8k16:
-//   softmax  a head's 32 scores in 8 neighbouring lanes: bf16 of the exponentials to shared memory.
-//            The maximum under which they stand, and what was summed so far, follow the scores only
-//            when these rise 2^8 above it: most tiles neither look for a maximum nor rescale
+//   softmax  a head's 32 scores in 8 neighbouring lanes: exponentials, rounded to bf16, to shared
+//            memory as f16. The maximum under which they stand, and what was summed so far, follow
+//            the scores only when these rise 2^8 above it: most tiles neither look for a maximum
+//            nor rescale
 //   values   warp w sums dims 64·w .. +63 of all heads over the tile's keys; a key is its own value
 // Exponentials are base 2: scores come multiplied by scale·log2 e. Internal to kernels/attention.
 #pragma once
@@ -38,8 +39,8 @@ __device__ __forceinline__ float Exp2(float x) {
 template <int kM>
 struct HeadShare {
   ScoreParts<kM> parts;
-  Bf16 weights[2][16 * kM][kTileKeys];
-  float factors[2][8][2 * kM];  // of head 8·i + g at [g][i]
+  uint16_t weights[2][16 * kM][kTileKeys];  // f16
+  float factors[2][8][2 * kM];              // of head 8·i + g at [g][i]
   float inverse[2][16 * kM];
 };
 
@@ -122,12 +123,19 @@ class HeadTiles {
     for (float& score : s) score = Exp2(score - under);
     total_ += (s[0] + s[1]) + (s[2] + s[3]);
     *reinterpret_cast<uint2*>(&share_->weights[turn][head][WeightPlace(head, key / 8) + key % 8]) =
-        make_uint2(PackBf16(s[0], s[1]), PackBf16(s[2], s[3]));
+        make_uint2(HalvesOfBf16(PackBf16(s[0], s[1])), HalvesOfBf16(PackBf16(s[2], s[3])));
     if (key == 0) share_->factors[turn][head % 8][head / 8] = factor;
   }
+  // Of a tile's values, those of the step at hand and of the next, which are on their way.
+  static constexpr int kAhead = 2;
+  using Values = uint32_t[kAhead + 1][4];
+  // Starts to load them: a tile's are there before its weights are.
+  __device__ __forceinline__ void BeginValues(uint32_t tile, Values& b) const {
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) LoadValues(tile, i, b);
+  }
   // Adds the tile's values.
-  __device__ __forceinline__ void Values(uint32_t tile, int turn) {
-    constexpr int kSteps = kTileKeys / 16 * kPairs;
+  __device__ __forceinline__ void AddValues(uint32_t tile, int turn, Values& b) {
     const int row = lane() % 16;
     uint32_t a[kM][4];
     const auto take = [&](int k) {
@@ -138,24 +146,18 @@ class HeadTiles {
       }
     };
     take(0);
-    // Matrices: keys 0..7 and 8..15 of a chunk, then of the next. A step ahead of the products.
-    const uint32_t from = tile + TileOffset(row, warp() * (kValueDims / 8) + lane() / 16);
-    uint32_t b[2][4];
-    ptx::LoadMatrix4Transposed(b[0], from);
     Rescale(turn);
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
       const int pair = i % kPairs;
-      if (i + 1 < kSteps) {
-        ptx::LoadMatrix4Transposed(b[(i + 1) % 2], (from ^ ((i + 1) % kPairs << 5)) +
-                                                       16 * ((i + 1) / kPairs) * kTileRowBytes);
-      }
+      if (i + kAhead < kSteps) LoadValues(tile, i + kAhead, b);
       if (i == kPairs) take(1);
-      const uint32_t low[2] = {b[i % 2][0], b[i % 2][1]}, high[2] = {b[i % 2][2], b[i % 2][3]};
+      const uint32_t(&four)[4] = b[i % (kAhead + 1)];
+      const uint32_t low[2] = {four[0], four[1]}, high[2] = {four[2], four[3]};
 #pragma unroll
       for (int m = 0; m < kM; ++m) {
-        ptx::MmaBf16(sums_[m][2 * pair], a[m], low);
-        ptx::MmaBf16(sums_[m][2 * pair + 1], a[m], high);
+        ptx::MmaF16(sums_[m][2 * pair], a[m], low);
+        ptx::MmaF16(sums_[m][2 * pair + 1], a[m], high);
       }
     }
   }
@@ -215,6 +217,14 @@ class HeadTiles {
  private:
   static constexpr int kHeads = 16 * kM;
   static constexpr int kPairs = kValueDims / 16;  // of eight dims
+  static constexpr int kSteps = kTileKeys / 16 * kPairs;
+
+  // Of step i. Matrices: keys 0..7 and 8..15 of a chunk, then of the next.
+  __device__ __forceinline__ void LoadValues(uint32_t tile, int i, Values& b) const {
+    const uint32_t from = tile + TileOffset(lane() % 16, warp() * (kValueDims / 8) + lane() / 16);
+    ptx::LoadMatrix4Transposed(b[i % (kAhead + 1)],
+                               (from ^ (i % kPairs << 5)) + 16 * (i / kPairs) * kTileRowBytes);
+  }
 
   __device__ __forceinline__ int lane() const {
     return thread_ % 32;
@@ -256,16 +266,18 @@ class HeadTiles {
   // Hands over all sums, four neighbouring dims at a time, and zeroes them.
   template <typename Take>
   __device__ __forceinline__ void ForRows(int heads, const Take& take) {
+    // Asked anew, lest what is made of it stay in registers through all tiles.
+    const int thread = ThisThread(), lane = thread % 32, warp = thread / 32;
 #pragma unroll
     for (int i = 0; i < 2 * kM; ++i) {
-      const int row = 8 * i + lane() / 4;
+      const int row = 8 * i + lane / 4;
 #pragma unroll
       for (int pair = 0; pair < kPairs; ++pair) {
         float(&low)[4] = sums_[i / 2][2 * pair];
         float(&high)[4] = sums_[i / 2][2 * pair + 1];
         const int at = 2 * (i % 2);
         const float v[4] = {low[at], low[at + 1], high[at], high[at + 1]};
-        if (row < heads) take(row, warp() * kValueDims + 16 * pair + 4 * (lane() % 4), v);
+        if (row < heads) take(row, warp * kValueDims + 16 * pair + 4 * (lane % 4), v);
         low[at] = low[at + 1] = high[at] = high[at + 1] = 0;
       }
     }

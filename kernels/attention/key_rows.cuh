@@ -7,6 +7,7 @@
 
 #include "kernels/attention/sparse_attention.h"
 #include "kernels/common/paged_rows.h"
+#include "kernels/ptx/async_copy.cuh"
 #include "kernels/ptx/named_barrier.cuh"
 
 namespace tandem::kernels::cuda {
@@ -29,7 +30,7 @@ struct DeviceKeySource {
 struct KeyRows {
   DeviceKeySource sources[kMaxKeySources];
   const uint8_t* rows[kSegmentEntries];
-  int32_t scales[kSegmentEntries];  // bytes from a row to its scales
+  uint64_t scales[kSegmentEntries];  // of a row, a byte each; on their way when the rows are there
   int32_t warp_counts[kKeyWarps];
 };
 
@@ -70,12 +71,15 @@ __device__ __forceinline__ int ReadSegment(KeyRows& keys, int t, int begin, int 
       const DeviceKeySource& source = keys.sources[sources[i]];
       const int place = before + __popc(valid & ((1u << lane) - 1)), shift = source.row_shift;
       const int r = rows[i] & ((1 << shift) - 1);
-      keys.rows[place] = source.base + static_cast<int64_t>(rows[i] >> shift) * source.page_bytes +
-                         kKvRowDataBytes * r;
-      keys.scales[place] = (kKvRowDataBytes << shift) - (kKvRowDataBytes - kKvRowScaleBytes) * r;
+      const uint8_t* page =
+          source.base + static_cast<int64_t>(rows[i] >> shift) * source.page_bytes;
+      keys.rows[place] = page + kKvRowDataBytes * r;
+      ptx::CopyAsync8(&keys.scales[place],
+                      page + (kKvRowDataBytes << shift) + kKvRowScaleBytes * r);
     }
     before += __popc(valid);
   }
+  ptx::CopyAsyncCommit();
   ptx::BarrierWait(barrier, kKeyThreads);
   return count;
 }
@@ -129,7 +133,7 @@ class TileStream {
   __device__ __forceinline__ uint32_t Next() {
     uint32_t note = 0;
     if (next_ >= count_) {
-      if (!more_) {
+      if ((read_ & kMore) == 0) {
         job_ += static_cast<int>(gridDim.x);
         if (job_ >= jobs_.units * jobs_.splits) return kEnd;
         read_ = 0;
@@ -139,9 +143,17 @@ class TileStream {
     }
     note |= static_cast<uint32_t>(min(kTileKeys, count_ - next_));
     next_ += kTileKeys;
-    return next_ >= count_ && !more_ ? note | kLast : note;
+    return next_ >= count_ && (read_ & kMore) == 0 ? note | kLast : note;
   }
   __device__ __forceinline__ int first() const { return next_ - kTileKeys; }
+  // Rows of the list, those of tiles to come among them.
+  __device__ __forceinline__ int count() const { return count_; }
+  // The tile's scales are there.
+  __device__ __forceinline__ void AwaitScales() const {
+    if (next_ != kTileKeys) return;  // they came with those of the list's first
+    ptx::CopyAsyncWait<0>();
+    ptx::BarrierWait(barrier_, kKeyThreads);
+  }
   __device__ __forceinline__ int job() const { return job_; }
 
  private:
@@ -150,20 +162,20 @@ class TileStream {
     const int unit = job_ / jobs_.splits, t = unit / jobs_.groups;
     const int begin = (job_ - unit * jobs_.splits) * jobs_.split_columns;
     const int end = min(begin + jobs_.split_columns, jobs_.columns);
+    int read = begin + (read_ & ~kMore);
     next_ = count_ = 0;
-    while (count_ == 0 && begin + read_ < end) {
-      count_ = ReadSegment(keys_, t, begin + read_, end, KeyThread(), barrier_);
-      read_ += kSegmentEntries;
+    for (; count_ == 0 && read < end; read += kSegmentEntries) {
+      count_ = ReadSegment(keys_, t, read, end, KeyThread(), barrier_);
     }
-    more_ = begin + read_ < end;
+    read_ = (read - begin) | (read < end ? kMore : 0);
   }
 
   const KeyJobs& jobs_;
   KeyRows& keys_;
   int barrier_;
   int job_;
-  int read_ = 0;              // entries of the job
-  bool more_ = false;         // whether there are others
+  static constexpr int kMore = 1;
+  int read_ = 0;              // entries of the job, whole segments; kMore: there are others
   int next_ = 0, count_ = 0;  // rows of the list that are not in a tile yet
 };
 

@@ -16,10 +16,11 @@
 //           index int32 flat rows. A source without a base is not there. out may be q.
 // Numerics  rows are dequantised exactly; the denominator sums unrounded exponentials. Reference:
 //           fp64 sums of products, fp32 scores. Others: scores in fp32 over 16 lanes, sums over
-//           keys in list order in fp32. A query's bits depend on its own list alone. CUDA: bf16
-//           tensor products with fp32 sums, P rounded under a maximum that may lag 2^8 behind;
-//           lists in as many parts as the shapes say, joined in order: bits depend on lists and
-//           shapes. |q| and the scales of rows stay below 2^67.
+//           keys in list order in fp32. A query's bits depend on its own list alone. CUDA: f16
+//           tensor products with fp32 sums, P rounded to bf16 under a maximum that may lag 2^8
+//           behind; lists in as many parts as the shapes say, joined in order: bits depend on
+//           lists and shapes. P, q and rows are exact as f16 from 2^-15 on, less to 2^-25 of 1;
+//           |q|, |rows| < 65,504; scales from 2^-24 (kv_write: 2^-22 and more) to 2^7.
 // Cost      584 bytes a key and query, 2,048·H flop a (query, key)
 // Roofline  H=64, 640 keys: T=64 → 5.4 GFLOP, 24 MB → 5 µs of bytes at 4.8 TB/s, 6 µs at 990
 //           TFLOP/s

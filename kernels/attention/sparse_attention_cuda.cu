@@ -16,13 +16,17 @@ namespace tandem::kernels::cuda {
 namespace {
 
 constexpr int kThreads = kHeadThreads + kKeyThreads;
-// Of the 128 that each thread of 512 has at first.
-constexpr int kHeadRegisters = 112, kKeyRegisters = 144;
-static_assert(kHeadThreads * kHeadRegisters + kKeyThreads * kKeyRegisters <= kThreads * 128);
-// Named barriers. Key warps wait for a slot, and for the scores of the tile before to be taken;
-// head warps for a tile. The rest: of one kind of warps.
-constexpr int kFull = 1, kEmpty = kFull + kSlots, kTaken = kEmpty + kSlots;
-constexpr int kKeysMeet = kTaken + 1, kHeadsMeet = kKeysMeet + 1;
+// Of the 128 that each thread of 512 has at first. Heads need more where they join a cluster's.
+template <int kBlocks>
+constexpr int kHeadRegisters = kBlocks == 1 ? 104 : 112;
+template <int kBlocks>
+constexpr int kKeyRegisters = 2 * 128 - kHeadRegisters<kBlocks>;
+static_assert(kHeadThreads == kKeyThreads);
+// Named barriers. Head warps wait for a tile, key warps for the scores of the tile before it to be
+// taken: then the slot is free too, for the tile before that one has been added. The rest: of one
+// kind of warps.
+constexpr int kFull = 1, kTaken = 2, kKeysMeet = 3, kHeadsMeet = 4;
+static_assert(kSlots == 2);
 
 template <int kM, int kBlocks>
 struct Shared {
@@ -32,6 +36,15 @@ struct Shared {
   KeyRows keys;
   uint32_t notes[kSlots];
 };
+
+// Asks for rows first .. of the list to be in L2, a tile of them.
+__device__ __forceinline__ void PrefetchRows(const KeyRows& keys, int first, int count) {
+  constexpr int kLine = 128, kLines = (kKvRowDataBytes + kLine - 1) / kLine;  // rows begin at 64s
+  constexpr int kEach = kKeyThreads / kTileKeys;
+  static_assert(kLines <= kEach);
+  const int row = first + KeyThread() / kEach, line = KeyThread() % kEach;
+  if (line < kLines && row < count) ptx::PrefetchL2(keys.rows[row] + kLine * line);
+}
 
 // Asks for a job's queries to be in L2.
 __device__ __forceinline__ void PrefetchQueries(const Parameters& p, const Job& job) {
@@ -44,41 +57,50 @@ __device__ __forceinline__ void PrefetchQueries(const Parameters& p, const Job& 
 
 template <int kM, bool kRotated, int kBlocks>
 __device__ __forceinline__ void BringKeys(const Parameters& p, Shared<kM, kBlocks>& shared) {
-  using Warp = KeyWarp<kM, kRotated>;
+  constexpr int kSums = kRotated && kBlocks > 1 ? 1 : 2;  // two where there are registers
+  using Warp = KeyWarp<kM, kRotated, kSums>;
   Warp mine(KeyThread());
   TileStream stream(p.jobs, shared.keys, kKeysMeet);
-  typename Warp::Raw raw[Warp::kEights];
+  typename Warp::Raw raw[Warp::kEights] = {};
+  const auto row_of = [&](uint32_t note, int eight) {
+    return shared.keys.rows[mine.Place(stream.first(), KeysOf(note), eight)];
+  };
+  if (kBlocks > 1) PrefetchQueries(p, JobOf<kM>(p, ThisBlock()));
   uint32_t next = stream.Next();
+  if (KeysOf(next) > 0) {
 #pragma unroll
-  for (int eight = 0; eight < Warp::kEights; ++eight) {
-    mine.Load(shared.keys, stream.first(), KeysOf(next), eight, raw[eight]);
+    for (int eight = 0; eight < Warp::kEights; ++eight) mine.Load(row_of(next, eight), raw[eight]);
   }
+  if (kBlocks > 1) PrefetchRows(shared.keys, stream.first() + kTileKeys, stream.count());
   int slot = 0;
   for (;; slot ^= 1) {
-    if (KeyThread() == 0) shared.notes[slot] = next;  // that of two tiles before has been read
+    shared.notes[slot] = next;  // all say the same; that of two tiles before has been read
     if ((next & kEnd) != 0) break;
     if ((next & kFirst) != 0) {
       const Job job = JobOf<kM>(p, stream.job());
       mine.LoadQueries(p.q + (int64_t{job.t} * p.heads + job.head0) * kHeadDim, job.heads);
     }
+    stream.AwaitScales();
+    const uint32_t scales = mine.Scales(shared.keys, stream.first(), KeysOf(next));
     next = stream.Next();
-    if ((next & kFirst) != 0) PrefetchQueries(p, JobOf<kM>(p, stream.job()));
-    const int valid = (next & kEnd) != 0 ? 0 : KeysOf(next);
+    if (kBlocks == 1 && (next & kFirst) != 0) PrefetchQueries(p, JobOf<kM>(p, stream.job()));
+    const bool more = KeysOf(next) > 0;
+    const uint8_t* row = row_of(next, 0);
 #pragma unroll
     for (int eight = 0; eight < Warp::kEights; ++eight) {
       typename Warp::Keys keys;
-      mine.Widen(raw[eight], keys);
-      mine.Load(shared.keys, stream.first(), valid, eight, raw[eight]);
+      mine.Widen(raw[eight], scales >> (16 * eight), keys);
+      if (more) mine.Load(row, raw[eight]);
+      if (eight + 1 < Warp::kEights) row = row_of(next, eight + 1);
       const typename Warp::Scores scores = mine.Multiply(keys);
-      if (eight == 0) {
-        ptx::BarrierWait(kEmpty + slot, kThreads);
-        ptx::BarrierWait(kTaken, kThreads);
-      }
+      if (eight == 0) ptx::BarrierWait(kTaken, kThreads);
       mine.Put(keys, scores, eight, shared.tiles[slot], shared.heads.parts);
     }
-    ptx::BarrierArrive(kFull + slot, kThreads);
+    ptx::BarrierArrive(kFull, kThreads);
+    if (kBlocks > 1) PrefetchRows(shared.keys, stream.first() + kTileKeys, stream.count());
   }
-  ptx::BarrierArrive(kFull + slot, kThreads);
+  ptx::BarrierWait(kTaken, kThreads);
+  ptx::BarrierArrive(kFull, kThreads);
 }
 
 template <int kM>
@@ -94,7 +116,7 @@ __device__ __forceinline__ void EndSoftmax(const Parameters& p, HeadShare<kM>& s
     return;
   }
   const float sink = Exp2(p.sink[job.head0 + head] * kLog2E - most);
-  share.inverse[turn][head] = most == kNoScore ? 0 : kTileUnit / (total + sink);
+  share.inverse[turn][head] = most == kNoScore ? 0 : 1 / (total + sink);
   if (p.lse != nullptr) p.lse[row] = Lse(most, total);
 }
 
@@ -111,6 +133,14 @@ __device__ __forceinline__ void EndValues(const Parameters& p, HeadTiles<kM>& mi
   }
 }
 
+// Sinks to where inverses will stand: they are far, and wanted when all wait for them.
+template <int kM, int kBlocks>
+__device__ __forceinline__ void TakeSinks(const Parameters& p, ClusterShare<kM, kBlocks>& cluster) {
+  const int thread = ThisThread();
+  const Job job = JobOf<kM>(p, ThisBlock());
+  if (thread < job.heads) cluster.inverse[thread] = p.sink[job.head0 + thread];
+}
+
 // Weights and inverses of a cluster's heads, by as many threads.
 template <int kM, int kBlocks>
 __device__ __forceinline__ void JoinHeads(const Parameters& p, ClusterShare<kM, kBlocks>& cluster) {
@@ -120,8 +150,8 @@ __device__ __forceinline__ void JoinHeads(const Parameters& p, ClusterShare<kM, 
   cluster.weights[thread] = all.weight;
   const Job job = JobOf<kM>(p, ThisBlock());
   if (thread >= job.heads) return;
-  const float sink = Exp2(p.sink[job.head0 + thread] * kLog2E - all.most);
-  cluster.inverse[thread] = all.most == kNoScore ? 0 : kTileUnit / (all.total + sink);
+  const float sink = Exp2(cluster.inverse[thread] * kLog2E - all.most);
+  cluster.inverse[thread] = all.most == kNoScore ? 0 : 1 / (all.total + sink);
   if (p.lse == nullptr || ClusterRank() != 0) return;
   p.lse[int64_t{job.t} * p.heads + job.head0 + thread] = Lse(all.most, all.total);
 }
@@ -163,21 +193,22 @@ __device__ __forceinline__ void AttendHeads(const Parameters& p, Shared<kM, kBlo
   HeadTiles<kM> mine(&shared.heads, ThisThread());
   const uint32_t slots = ptx::SharedAddress(shared.tiles);
   int job = static_cast<int>(blockIdx.x);
-#pragma unroll
-  for (int slot = 0; slot < kSlots; ++slot) ptx::BarrierArrive(kEmpty + slot, kThreads);
   ptx::BarrierArrive(kTaken, kThreads);
+  if (kBlocks > 1) TakeSinks(p, shared.cluster);
   for (int slot = 0;; slot ^= 1) {
-    ptx::BarrierWait(kFull + slot, kThreads);
-    const uint32_t note = shared.notes[slot];
-    if ((note & kEnd) != 0) break;
+    ptx::BarrierWait(kFull, kThreads);
     typename HeadTiles<kM>::Scores scores;
     mine.TakeScores(scores);
+    const uint32_t note = shared.notes[slot];
+    if ((note & kEnd) != 0) break;
     ptx::BarrierArrive(kTaken, kThreads);
     mine.Softmax(scores, KeysOf(note), p.scale, slot);
     if (kBlocks == 1 && (note & kLast) != 0) EndSoftmax<kM>(p, shared.heads, mine, job, slot);
+    const uint32_t tile = slots + slot * kTileBytes;
+    typename HeadTiles<kM>::Values values;
+    mine.BeginValues(tile, values);
     ptx::BarrierWait(kHeadsMeet, kHeadThreads);
-    mine.Values(slots + slot * kTileBytes, slot);
-    ptx::BarrierArrive(kEmpty + slot, kThreads);
+    if (KeysOf(note) > 0) mine.AddValues(tile, slot, values);
     if (kBlocks > 1 && (note & kLast) != 0) return EndTogether(p, shared, mine);
     if ((note & kLast) != 0) {
       EndValues<kM>(p, mine, job, slot);
@@ -193,16 +224,16 @@ __global__ void __cluster_dims__(kBlocks, 1, 1) __launch_bounds__(kThreads, 1)
   extern __shared__ __align__(1024) uint8_t memory[];
   Shared<kM, kBlocks>& shared = *reinterpret_cast<Shared<kM, kBlocks>*>(memory);
   const int thread = static_cast<int>(threadIdx.x);
-  if constexpr (kBlocks > 1) ClusterArrive();
+  if constexpr (kBlocks > 1) ClusterArriveRelaxed();
   if (thread < kMaxKeySources) shared.keys.sources[thread] = p.sources[thread];
   __syncthreads();
   ptx::GridDependencyWait();
   ptx::GridDependencyLaunch();
   if (thread < kHeadThreads) {
-    ptx::GiveRegisters<kHeadRegisters>();
+    ptx::GiveRegisters<kHeadRegisters<kBlocks>>();
     AttendHeads<kM, kBlocks>(p, shared);
   } else {
-    ptx::TakeRegisters<kKeyRegisters>();
+    ptx::TakeRegisters<kKeyRegisters<kBlocks>>();
     if (thread < kThreads - 2 * 32) {
       BringKeys<kM, false>(p, shared);
     } else {

@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(kMergeThreads) MergeKernel(const __grid_consta
     total = WarpReduce(total, Sum());
     if (threadIdx.x == 0) {
       const float sink = Exp2(p.sink[row % p.heads] * kLog2E - most);
-      inverse = most == kNoScore ? 0 : kTileUnit / (total + sink);
+      inverse = most == kNoScore ? 0 : 1 / (total + sink);
       if (p.lse != nullptr) p.lse[row] = Lse(most, total);
     }
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// cp.async: 16 bytes from device to shared memory without registers, in groups that end in order.
+// cp.async: 16 or 8 bytes from device to shared memory without registers, in groups that end in
+// order.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +25,12 @@ __device__ __forceinline__ void CopyAsync16(uint32_t shared, const void* global)
 
 __device__ __forceinline__ void CopyAsyncCommit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+// Eight bytes, both aligned to 8.
+__device__ __forceinline__ void CopyAsync8(void* shared, const void* global) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(SharedAddress(shared)), "l"(global)
+               : "memory");
 }
 
 // Waits until at most kPending of this thread's groups are under way.

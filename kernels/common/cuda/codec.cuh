@@ -32,6 +32,17 @@ __device__ __forceinline__ Bf16 RoundToBf16(float x) {
   return Bf16{static_cast<uint16_t>(PackBf16(x, 0.0f) & 0xFFFFu)};
 }
 
+// RNE of both to f16, `low` into the low half.
+__device__ __forceinline__ uint32_t PackHalf(float low, float high) {
+  uint32_t pair;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+// Exact from 2^-17 to 65,504, smaller ones to 2^-25.
+__device__ __forceinline__ uint32_t HalvesOfBf16(uint32_t pair) {
+  return PackHalf(LowBf16(pair), HighBf16(pair));
+}
+
 // E4M3: RNE, saturating at ±448, NaN → 0x7F.
 __device__ __forceinline__ uint16_t PackE4M3(float low, float high) {
   uint16_t pair;

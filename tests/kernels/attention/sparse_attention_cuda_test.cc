@@ -191,24 +191,33 @@ TEST_F(SparseAttentionCudaTest, NoKeyIsZeroAndMinusInfinity) {
   Check(Spread(300, 0, 9, 3), 32);  // only holes, unsplit
 }
 
+// Of every size that the contract allows.
 TEST_F(SparseAttentionCudaTest, OneKeyAndNoSinkGiveThatKey) {
-  Tensor<Bf16, 3> q(1, 32, 512);
-  random.Fill(q, 10);
-  Tensor<float, 1> sink(32);
-  std::fill(sink.values.begin(), sink.values.end(), -INFINITY);
-  Tensor<int32_t, 2> list(1, 1);
-  list[0] = RowOf(3);
-  const DeviceTensor dq(q);
-  const DeviceTensor<float, 1> dsink(sink);
-  const DeviceTensor<int32_t, 2> dlist(list);
-  SparseAttentionArgs args{.q = dq, .sink = dsink, .scale = kScale, .out = dq};
-  args.sources[1] = {.rows = pools[3]->device(), .index = dlist};
-  cuda.sparse_attention(args, stream);
-  Wait();
-  float key[512];
-  ReadKvRow(pools[3]->host, list[0], key);
-  const std::vector<Bf16> out = dq.Fetch().values;
-  for (int i = 0; i < 32 * 512; ++i) ASSERT_EQ(ToFloat(out[i]), key[i % 512]) << i;
+  for (const float size : {1e-6f, 1e-4f, 1.0f, 5e4f}) {
+    SCOPED_TRACE(testing::Message() << "values up to " << size);
+    Tensor<Bf16, 1> kv(512);
+    for (Bf16& value : kv.values)
+      value = ToBf16(size * (1 - 2e-3f * static_cast<float>(random.Below(1000))));
+    WriteKvRow(kv.values.data(), pools[3]->host, 0);
+    pools[3]->on_device.Write(pools[3]->bytes.data(), pools[3]->on_device.size());
+    Tensor<Bf16, 3> q(1, 32, 512);
+    random.Fill(q, 10);
+    Tensor<float, 1> sink(32);
+    std::fill(sink.values.begin(), sink.values.end(), -INFINITY);
+    const Tensor<int32_t, 2> list(1, 1);
+    const DeviceTensor dq(q);
+    const DeviceTensor<float, 1> dsink(sink);
+    const DeviceTensor<int32_t, 2> dlist(list);
+    SparseAttentionArgs args{.q = dq, .sink = dsink, .scale = kScale, .out = dq};
+    args.sources[1] = {.rows = pools[3]->device(), .index = dlist};
+    cuda.sparse_attention(args, stream);
+    Wait();
+    float key[512];
+    ReadKvRow(pools[3]->host, 0, key);
+    const std::vector<Bf16> out = dq.Fetch().values;
+    // Exact but for what f16 has no place for.
+    for (int i = 0; i < 32 * 512; ++i) ASSERT_NEAR(ToFloat(out[i]), key[i % 512], 0x1p-25) << i;
+  }
 }
 
 }  // namespace
