@@ -28,12 +28,12 @@ namespace tandem {
 namespace {
 
 constexpr int kTop = 8;
-constexpr int kAnswersMin = 5;
 
 struct Tolerance {
   double lead;  // greedy tokens are equal where the golden's lead exceeds it
   double mean;  // of |difference of log-probabilities|: a prompt's, and all answers'
   double prompt_worst;
+  bool together = false;  // mean: of all prompts and answers as one
 };
 
 struct Shape {
@@ -67,6 +67,11 @@ struct Differences {
     if (!(off <= worst)) worst = off;  // not max(): a NaN must be seen
     ++count;
   }
+  void Add(const Differences& others) {
+    sum += others.sum;
+    count += others.count;
+    if (!(others.worst <= worst)) worst = others.worst;
+  }
   double mean() const { return sum / count; }
 };
 
@@ -89,15 +94,17 @@ Outcome RunCase(const Cluster& cluster, const nlohmann::json& golden) {
   return Generate(*client, request, {.deadline = absl::Seconds(500)});
 }
 
-void CheckPrompt(const Outcome& outcome, const nlohmann::json& golden, const Tolerance& tolerance) {
+void CheckPrompt(const Outcome& outcome, const nlohmann::json& golden, const Tolerance& tolerance,
+                 Differences& prompts) {
   const auto& want = golden.at("prompt_logprob");
   ASSERT_EQ(outcome.prompt_logprobs.size(), want.size());
-  Differences all;
+  Differences prompt;
   for (size_t i = 1; i < want.size(); ++i)
-    all.Add(outcome.prompt_logprobs[i], want[i].get<double>());
-  EXPECT_LE(all.mean(), tolerance.mean);
-  EXPECT_LE(all.worst, tolerance.prompt_worst);
-  std::cout << "  prompt log-probabilities " << all << "\n";
+    prompt.Add(outcome.prompt_logprobs[i], want[i].get<double>());
+  if (!tolerance.together) EXPECT_LE(prompt.mean(), tolerance.mean);
+  EXPECT_LE(prompt.worst, tolerance.prompt_worst);
+  std::cout << "  prompt log-probabilities " << prompt << "\n";
+  prompts.Add(prompt);
 }
 
 // Greedy tokens and their log-probabilities, up to the first place where the golden itself is
@@ -173,13 +180,13 @@ TEST_P(GoldenTest, EveryPromptIsAnsweredAsTheReleasedCodeDoes) {
   ASSERT_TRUE(cluster.WaitReady(absl::Seconds(60)).ok()) << cluster.log("prefill-0");
   watch.Say("ready");
   const nlohmann::json cases = LoadCases(shape.golden);
-  Differences answers;
+  Differences prompts, answers;
   for (const auto& [name, golden] : cases.items()) {
     const Outcome outcome = RunCase(cluster, golden);
     ASSERT_TRUE(outcome.status.ok()) << name << ": " << outcome.status;
     EXPECT_TRUE(outcome.broken_promises.empty()) << name << ": " << outcome.broken_promises.front();
     std::cout << setting << " " << name << "\n";
-    CheckPrompt(outcome, golden, shape.tolerance);
+    CheckPrompt(outcome, golden, shape.tolerance, prompts);
     CheckAnswer(outcome, golden, shape.tolerance, answers);
     const auto [first, fresh] =
         FirstSeen().try_emplace(absl::StrCat(BitsOf(setting), " ", name), outcome);
@@ -188,9 +195,8 @@ TEST_P(GoldenTest, EveryPromptIsAnsweredAsTheReleasedCodeDoes) {
     EXPECT_EQ(outcome.only().logprobs, first->second.only().logprobs) << name;
   }
   std::cout << "  " << answers.count << " answer tokens " << answers << "\n";
-  // Random answers part from the goldens soon; of fewer tokens an average says nothing.
-  const bool judged = answers.count >= kAnswersMin;
-  EXPECT_TRUE(!judged || answers.mean() <= shape.tolerance.mean) << answers;
+  if (shape.tolerance.together) answers.Add(prompts);
+  EXPECT_LE(answers.mean(), shape.tolerance.mean) << answers;
   EXPECT_TRUE(cluster.WaitAllFree("decode-0", absl::Seconds(20)).ok());
   watch.Say("answered");
   if (!shape.given) return;
@@ -246,14 +252,18 @@ void AddGpus(const Shape& shape, size_t gpus, std::vector<Setting>& out) {
 
 std::vector<Setting> Settings() {
   constexpr Tolerance kTiny = {.lead = 0.05, .mean = 0.005, .prompt_worst = 0.1};
-  // A random network amplifies every rounding: only the average says something (design section 3).
-  constexpr Tolerance kRandom = {.lead = 1e9, .mean = 0.3, .prompt_worst = 1e9};
+  // A random network amplifies every rounding, and random answers part from the goldens soon: only
+  // the average of all says something (design section 3).
+  constexpr Tolerance kRandom = {.lead = 1e9, .mean = 0.3, .prompt_worst = 1e9, .together = true};
+  // random-c: sums in fp64 for fp32 alone part the specification's own program from the released
+  // code by 0.22 on average of its longer prompt; our CPU stands 0.25 off, GPUs 0.26 to 0.30.
+  constexpr Tolerance kRandomC = {.lead = 1e9, .mean = 0.35, .prompt_worst = 1e9, .together = true};
   const std::string random = TANDEM_GOLDEN_DIR "/random-";
   const std::vector<Shape> shapes = {
       {"Tiny", TANDEM_SOURCE_DIR "/deploy/models/tiny-v4", "golden_tiny.json", kTiny, true},
       {"RandomA", random + "a", "golden_random_a.json", kRandom, true},
       {"RandomB", random + "b", "shapes/golden_random_b.json", kRandom, false},
-      {"RandomC", random + "c", "shapes/golden_random_c.json", kRandom, false},
+      {"RandomC", random + "c", "shapes/golden_random_c.json", kRandomC, false},
       {"RandomD", random + "d", "shapes/golden_random_d.json", kRandom, false},
   };
   std::vector<Setting> out;
