@@ -122,7 +122,11 @@ void ModelEngine::QueuePlainly() {
 // None if the step is none that can be replayed.
 std::optional<StepKey> ModelEngine::KeyOf() const {
   const std::optional<Draws::Shape> draws = draws_.ShapeOf();
-  if (!record_ || !draws.has_value() || draws->rows != step_.size()) return std::nullopt;
+  if (!record_ || !draws.has_value()) return std::nullopt;
+  const bool decodes = draws->rows == step_.size();
+  // Its shape says that at most the last token is drawn: for more it has targets.
+  const bool chunk = chunks_.size() == 1 && step_.size() <= kRecordedChunk;
+  if (!decodes && !chunk) return std::nullopt;
   return StepKey{.step = ShapeOf(step_),
                  .draws = *draws,
                  .inputs_moves = inputs_.moves(),

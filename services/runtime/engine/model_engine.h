@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // ModelEngine: the Engine that computes: Model's forward pass and its draws, on one kernel set. On
 // the host a step has run when Launch returns; on a GPU it is queued there, its inputs go over by
-// one copy and its results come back by another, and decode steps are replayed as CUDA graphs. A
-// device that fails, or does not end a step, ends the process. Borrows weights, table, backend and
-// communicator; they outlive it. Not thread-safe.
+// one copy and its results come back by another, and steps of few tokens are replayed as CUDA
+// graphs (step_recorder.h). A device that fails, or does not end a step, ends the process. Borrows
+// weights, table, backend and communicator; they outlive it. Not thread-safe.
 //
 // As one rank of several (tensor_parallel_engine.h) it is used part by part: Prepare does all that
 // may take memory or wait for the device, recording included; RunPlainly is for what it could not
@@ -32,7 +32,7 @@ class ModelEngine final : public Engine {
     const ModelConfig& config;
     const Weights& weights;
     kernels::KernelSet kernels;
-    bool record = true;                      // replay decode steps, where the backend can
+    bool record = true;                      // replay steps, where the backend can
     Communicator* communicator = nullptr;    // of a rank that has peers
     bool sums_mlps = true;                   // with them (CutsMlps)
     bool draws = true;                       // false: rank 0 has the logits, and draws

@@ -10,7 +10,7 @@
 namespace tandem {
 namespace {
 
-// 64 batch sizes by a handful of lengths.
+// 64 batch sizes, or chunks, by a handful of lengths.
 constexpr size_t kRecordingsMax = 512;
 // Of a step that cannot be recorded.
 constexpr int kAttempts = 2;

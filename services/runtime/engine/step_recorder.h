@@ -2,12 +2,13 @@
 // StepRecorder: which steps can be run again as a whole, and their recordings (CUDA graphs).
 //
 // Hundreds of small operations cost the host more time to queue than a GPU to run; a recording is
-// queued as one. A decode step can be recorded: one token of each sequence, all drawn, none
-// penalised. Steps of one key queue the same operations on the same addresses, so the key holds
-// everything else. The first step of a key runs plainly, which also allocates what its operations
-// need; the second is recorded; from then on it is replayed. Batch sizes are not rounded up: a
-// padded sequence would need a slot that nobody uses. A step that cannot be recorded runs plainly.
-// Not thread-safe.
+// queued as one. What can be recorded: a decode step, that is, one token of each sequence, all
+// drawn; and a prompt's chunk of up to kRecordedChunk tokens alone in its step, its last token
+// drawn or not; nothing penalised or scored. Steps of one key queue the same operations on the same
+// addresses, so the key holds everything else. The first step of a key runs plainly, which also
+// allocates what its operations need; the second is recorded; from then on it is replayed. Sizes
+// are not rounded up: a padded sequence would need a slot, and a padded token a row, that nobody
+// uses. A step that cannot be recorded runs plainly. Not thread-safe.
 #pragma once
 
 #include <compare>
@@ -21,6 +22,9 @@
 #include "services/runtime/sampling/draws.h"
 
 namespace tandem {
+
+// Of more tokens kernels take longer than their launches (tests/bench/results/steps.md).
+inline constexpr int64_t kRecordedChunk = 64;
 
 struct StepKey {
   StepShape step;

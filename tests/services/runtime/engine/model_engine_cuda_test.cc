@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -282,6 +283,32 @@ TEST_F(CudaEngineTest, ReplayedStepsAreTheStepsThemselves) {
   }
 }
 
+TEST_F(CudaEngineTest, ReplayedChunksAreTheChunksThemselves) {
+  for (const int size : {1, 2, 17, 64}) {
+    const auto replays = MakeEngine(GpuKernels()), queues = MakeEngine(GpuKernels(), false);
+    Pool pool(replays->config(), kSize, GpuKernels().backend);
+    Pool other(replays->config(), kSize, GpuKernels().backend);
+    std::vector<int32_t> prompt(2 * size);
+    std::iota(prompt.begin(), prompt.end(), 5);
+    const Sampler sampler({.temperature = 0, .logprobs = 3}, {});
+    const std::vector<int32_t> pages = {0};
+    const auto read = [&](Engine& engine, const KvView& kv) {
+      const auto both = absl::MakeConstSpan(prompt);
+      engine.Step({{.tokens = both.first(size), .pages = pages}}, kv);
+      return engine.Step(
+          {{.tokens = both.last(size), .start = size, .pages = pages, .sampler = &sampler}}, kv);
+    };
+    const TokenChoice plain = read(*queues, other.view())[0].choice;
+    for (int i = 0; i < 4; ++i) {
+      const TokenChoice choice = read(*replays, pool.view())[0].choice;
+      EXPECT_EQ(choice.id, plain.id) << size << " " << i;
+      EXPECT_EQ(choice.logprob, plain.logprob) << size << " " << i;
+      EXPECT_EQ(replays->launches() > 0, i > 0) << size << " " << i;
+    }
+    EXPECT_EQ(queues->launches(), 0);
+  }
+}
+
 TEST_F(CudaEngineTest, StepTimes) {
   for (const bool record : {false, true}) {
     const auto engine = MakeEngine(GpuKernels(), record);
@@ -295,6 +322,18 @@ TEST_F(CudaEngineTest, StepTimes) {
       const std::chrono::duration<double, std::micro> spent =
           std::chrono::steady_clock::now() - begin;
       std::cout << "decode step, batch " << batch << ": " << spent.count() / 64 << " us, "
+                << engine->launches() << " launches replayed\n";
+    }
+    for (const int size : {1, 16, 64}) {
+      const std::vector<int32_t> prompt(size, 5), pages = {0};
+      const Sampler sampler({.temperature = 0}, prompt);
+      const EngineChunk chunk = {.tokens = prompt, .pages = pages, .sampler = &sampler};
+      for (int i = 0; i < 4; ++i) engine->Step({chunk}, pool.view());
+      const auto begin = std::chrono::steady_clock::now();
+      for (int i = 0; i < 64; ++i) engine->Step({chunk}, pool.view());
+      const std::chrono::duration<double, std::micro> spent =
+          std::chrono::steady_clock::now() - begin;
+      std::cout << "prompt of " << size << ": " << spent.count() / 64 << " us, "
                 << engine->launches() << " launches replayed\n";
     }
   }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Goal: a step is replayed only where it would queue the same operations on the same addresses,
-// which larger steps do not move; one that cannot be recorded runs plainly, on all ranks, and is
-// tried twice; Collect comes back only behind `done`; a step that does not end ends the process.
-// Method: tiny-v4 on the host as on a device that counts recordings and
-// replays, can refuse the former, and can tell late that a step is over; against an engine that
-// records nothing.
+// Goal: decode steps and short chunks are replayed, and only where they would queue the same
+// operations on the same addresses, which larger steps do not move; one that cannot be recorded
+// runs plainly, on all ranks, and is tried twice; Collect comes back only behind `done`; a step
+// that does not end ends the process. Method: tiny-v4 on the host as on a device that counts
+// recordings and replays, can refuse the former, and can tell late that a step is over; against an
+// engine that records nothing.
 #include <atomic>
 #include <memory>
 #include <numeric>
@@ -28,7 +28,7 @@ TEST(ReplayTest, AnotherPoolAtTheSameAddressIsAnotherStep) {
   Pool memory(engine->config(), {.pages = 8, .slots = 8}, device);
   const auto write = [&](KvLayout::Size size) {
     const KvLayout layout = *KvLayout::Create(engine->config(), size);
-    Sequences(*engine, {.base = memory.base(), .layout = &layout}, 1).Write(2);
+    Sequences(*engine, {.base = memory.base(), .layout = &layout}, 2).Write(2);
     return std::pair(device.records, device.replays);
   };
   // The first step runs plainly, the second is recorded.
@@ -36,6 +36,55 @@ TEST(ReplayTest, AnotherPoolAtTheSameAddressIsAnotherStep) {
   EXPECT_EQ(write({.pages = 5, .slots = 4}), std::pair(2, 2));
   EXPECT_EQ(write({.pages = 4, .slots = 5}), std::pair(3, 3));
   EXPECT_EQ(write({.pages = 4, .slots = 4}), std::pair(3, 5));
+}
+
+// Chunks of a prompt of 100 tokens, alone in their steps; the last one draws.
+TEST(ReplayTest, ShortChunksOfAPromptAreReplayed) {
+  ReplayingDevice device;
+  const auto engine = MakeEngine(device);
+  const auto plain = MakeEngine(kernels::HostBackend());
+  Pool pool(engine->config(), {.pages = 2, .slots = 2}, device);
+  Pool other(engine->config(), {.pages = 1, .slots = 1});
+  std::vector<int32_t> prompt(100);
+  std::iota(prompt.begin(), prompt.end(), 5);
+  const Sampler sampler({.temperature = 0, .logprobs = 2}, {});
+  const std::vector<int32_t> pages = {0}, others = {1}, next = {7};
+  const auto read = [&](Engine& by, const KvView& kv, size_t size) {
+    TokenChoice drawn;
+    for (size_t at = 0; at < prompt.size(); at += size) {
+      EngineChunk chunk = {.tokens = absl::MakeConstSpan(prompt).subspan(at, size),
+                           .start = static_cast<int64_t>(at),
+                           .pages = pages};
+      if (at + size >= prompt.size()) chunk.sampler = &sampler;
+      drawn = by.Step({chunk}, kv)[0].choice;
+    }
+    return drawn;
+  };
+  const auto check = [&](size_t size, int records, int replays) {
+    const TokenChoice ours = read(*engine, pool.view(), size);
+    const TokenChoice theirs = read(*plain, other.view(), size);
+    EXPECT_EQ(ours.id, theirs.id);
+    EXPECT_EQ(ours.logprob, theirs.logprob);
+    EXPECT_EQ(std::pair(device.records, device.replays), std::pair(records, replays)) << size;
+  };
+  // 25, no window rows before them; 25 twice, the second time recorded; 25 that draws.
+  check(25, 1, 1);
+  check(25, 3, 5);
+  check(25, 3, 9);
+  // 64 tokens are recorded; the 36 that draw behind them as well.
+  check(64, 3, 9);
+  check(64, 5, 11);
+  // What is longer is not.
+  check(100, 5, 11);
+  check(100, 5, 11);
+  // Nor what has neighbours, or targets.
+  for (int i = 0; i < 2; ++i) {
+    const std::vector<EngineChunk> two = {{.tokens = next, .pages = pages},
+                                          {.tokens = prompt, .slot = 1, .pages = others}};
+    engine->Step(two, pool.view());
+    engine->Step({{.tokens = next, .pages = pages, .targets = next}}, pool.view());
+  }
+  EXPECT_EQ(std::pair(device.records, device.replays), std::pair(5, 11));
 }
 
 TEST(ReplayTest, AStepThatCannotBeRecordedRunsPlainly) {
@@ -58,7 +107,7 @@ TEST(ReplayTest, AStepThatCannotBeRecordedRunsPlainly) {
   device.refused = 0;
   Sequences again(*engine, pool.view(), 1);
   again.Write(4);
-  EXPECT_EQ(device.held, 1);
+  EXPECT_EQ(device.held, 2);  // and the prompt, which has come twice
   EXPECT_EQ(again.answers(), PlainAnswers(1, 4));
 }
 
@@ -143,7 +192,7 @@ TEST(ReplayTest, RecordingsOutliveLargerBatchesAndPenalties) {
   }
   Sequences again(*engine, pool.view(), 1);
   again.Write(2);
-  EXPECT_EQ(device.records, 2);
+  EXPECT_EQ(device.records, 3);  // the prompt, which has come twice
   EXPECT_EQ(again.answers(), PlainAnswers(1, 2));
 }
 

@@ -7,7 +7,7 @@
 //
 // Decode: the sequences of a batch share the context's pages, which a prompt has filled, and have a
 // slot each; every step draws. TPOT is the mean of `steps` steps, host included; launches are the
-// kernels of one. Prefill: the second of two runs.
+// kernels of one. Prefill: the second of two runs; short prompts: the mean of `steps`.
 #include <algorithm>
 #include <iostream>
 #include <map>
@@ -96,9 +96,16 @@ class StepBench {
     return absl::ToDoubleSeconds(Clock::Real().Now() - begin);
   }
 
+  // Seconds of reading a prompt of `tokens` that fits a chunk, as the mean of many.
+  double ReadShort(int64_t tokens) {
+    for (int64_t i = 0; i < kWarm; ++i) Read(tokens);
+    double sum = 0;
+    for (int64_t i = 0; i < sizes_.steps; ++i) sum += Read(tokens);
+    return sum / static_cast<double>(sizes_.steps);
+  }
+
   // Seconds of a step in which `batch` sequences write a token each, from the context on.
   double Write(int batch) {
-    constexpr int kWarm = 4;  // run plainly, recorded, replayed
     absl::Time begin;
     for (int64_t step = 0; step < kWarm + sizes_.steps; ++step) {
       if (step == kWarm) begin = Clock::Real().Now();
@@ -116,6 +123,8 @@ class StepBench {
   }
 
  private:
+  static constexpr int kWarm = 4;  // run plainly, recorded, replayed
+
   explicit StepBench(const Sizes& sizes) : sizes_(sizes) {}
 
   const Sizes sizes_;
@@ -138,6 +147,11 @@ absl::Status Run(const std::string& path, const Sizes& sizes) {
   const double read = bench->Read(sizes.prompt);
   std::cout << absl::StrFormat("| prefill, chunks of %d | %d | %.1f | %.0f | |\n", sizes.chunk,
                                sizes.prompt, 1e3 * read, static_cast<double>(sizes.prompt) / read);
+  for (const int64_t tokens : {1, 16, 64}) {
+    const double step = bench->ReadShort(tokens);
+    std::cout << absl::StrFormat("| prefill of a short prompt | %d | %.3f | %.0f | %d |\n", tokens,
+                                 1e3 * step, static_cast<double>(tokens) / step, bench->launches());
+  }
   bench->Read(sizes.context);
   for (int batch = 1; batch <= StepBench::kBatchMax; batch *= 2) {
     const double step = bench->Write(batch);
