@@ -3,7 +3,7 @@
 # Everything that needs a GPU, in one call. Runs where the programs lie; on a machine without
 # packages they come by gpu/pack.sh and gpu/unpack.sh.
 #
-#   tests/gpu.sh [--bin DIR] [--out DIR] [--minutes N] [STAGE…] [FAMILY…]
+#   tests/gpu.sh [--bin DIR] [--out DIR] [--minutes N] [--channel KIND] [STAGE…] [FAMILY…]
 #
 #   tests     the CUDA table, the engine on it, its ranks
 #   services  the services as processes: goldens, stories, weights, hand-off
@@ -11,7 +11,8 @@
 #   sass      which instructions the kernels became, on both targets
 #   bench     every kernel against this machine's ceilings (FAMILY: only those), and the peers
 #   steps     V4-Flash at full size, made-up weights, where it fits
-#   soak      --minutes (10) of mixed load while prefill is killed and comes back
+#   soak      --minutes (10) of mixed load by one --channel (SHARED, or IPC, GRPC) while prefill is
+#             killed and comes back
 #
 # default: all of them, --bin build/cuda/bin, --out . ; logs, tables and figures go into --out.
 # Exits with 1 if something is amiss. The ceilings need PyTorch, ranks its NCCL, the sanitizers and
@@ -21,13 +22,14 @@ cd "$(dirname "$0")/.." || exit 1
 . tests/gpu/sanitize.sh
 . tests/gpu/whole.sh
 
-bin=build/cuda/bin out=. soak_minutes=10
+bin=build/cuda/bin out=. soak_minutes=10 soak_channel=SHARED
 stages=() families=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --bin) bin=$2; shift 2 ;;
     --out) out=$2; shift 2 ;;
     --minutes) soak_minutes=$2; shift 2 ;;
+    --channel) soak_channel=$2; shift 2 ;;
     tests | services | sanitize | sass | bench | steps | soak) stages+=("$1"); shift ;;
     -*) sed -n '6s/^# *//p' "$0" >&2; exit 2 ;;
     *) families+=("$1"); shift ;;

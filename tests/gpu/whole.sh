@@ -3,7 +3,7 @@
 # Sourced by tests/gpu.sh: the services as processes on this machine's GPUs. Stages `services`
 # (goldens, stories, weights, hand-off), `steps` (V4-Flash at full size, made-up weights: a worker's
 # steps; prefill beside decode) and `soak` (mixed load while prefill dies and comes back). Uses
-# $bin, $out, $gpus and $soak_minutes, and sets $failed.
+# $bin, $out, $gpus, $soak_minutes and $soak_channel, and sets $failed.
 
 services() {
   run_tests weights_cuda_test transfer_cuda_test services_cuda_test
@@ -35,18 +35,22 @@ steps() {
   if flash_fits 2 && [ "$gpus" -ge 4 ]; then beside IPC && beside NCCL || failed=1; fi
 }
 
-# A prompt of 8,192 tokens from two GPUs to two others, by one kind of channel.
+# Prompts of 8,192 tokens, then one of 130,000, from two GPUs to two others, by one kind of channel.
 beside() {
-  local state="$out/beside-$1" port=8451 strict="kv_channel: KV_CHANNEL_POLICY_STRICT"
+  local state="$out/beside-$1" port=8451 strict="kv_channel: KV_CHANNEL_POLICY_STRICT" failures=0
+  local load=("$bin/tandem" load run --target 127.0.0.1:$port --concurrency 1 --quiet)
   deploy/scripts/local.sh up --dir "$state" --bin "$bin" --model deploy/models/v4-flash \
     --port $port --device cuda --decode-gpus 0,1 --prefill-gpus 2,3 --load-format dummy \
-    --pages 4000 --prefill-config "kv_channel_kind: KV_CHANNEL_KIND_$1 $strict" &&
-    "$bin/tandem" load run --target 127.0.0.1:$port --prompt-tokens 8192 --output-tokens 64 \
-      --concurrency 1 --requests 8 --warmup 2 --quiet --json "$out/beside-$1.json" |
-    tee "$out/beside-$1.txt"
-  local status=${PIPESTATUS[0]}
+    --pages 4000 --prefill-config "kv_channel_kind: KV_CHANNEL_KIND_$1 $strict" || return 1
+  {
+    "${load[@]}" --prompt-tokens 8192 --output-tokens 64 --requests 8 --warmup 2 \
+      --json "$out/beside-$1.json" || failures=1
+    "${load[@]}" --prompt-tokens 130000 --output-tokens 16 --requests 1 \
+      --json "$out/beside-$1-long.json" || failures=1
+  } >"$out/beside-$1.txt"
+  cat "$out/beside-$1.txt"
   deploy/scripts/local.sh down --dir "$state"
-  return "$status"
+  return $failures
 }
 
 # Starts a prefill worker again each time it has been killed, until the load has ended.
@@ -73,7 +77,8 @@ soak() {
   local state="$out/soak" port=8452 load idle
   deploy/scripts/local.sh up --dir "$state" --bin "$bin" --model deploy/models/tiny-v4 \
     --port $port --device cuda --prefill 2 --pages 512 \
-    --prefill-config 'kv_channel: KV_CHANNEL_POLICY_STRICT' || { failed=1; return; }
+    --prefill-config "kv_channel: KV_CHANNEL_POLICY_STRICT
+      kv_channel_kind: KV_CHANNEL_KIND_$soak_channel" || { failed=1; return; }
   idle=$(awk '$1 ~ /^decode/ {print $5}' "$state/processes")
   "$bin/tandem" load soak --target 127.0.0.1:$port --rate 60 --arrival poisson \
     --duration "${soak_minutes}m" --prompt-tokens lognormal:250,1,3000 --prefix-groups 4 \
