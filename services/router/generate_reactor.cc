@@ -4,12 +4,12 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/types/span.h"
 #include "services/runtime/base/clock.h"
 #include "services/runtime/base/log.h"
+#include "services/runtime/base/random.h"
 #include "services/runtime/base/status_macros.h"
 #include "services/runtime/config/duration.h"
 #include "services/runtime/rpc/status.h"
@@ -22,8 +22,7 @@ absl::Time Now() {
 }
 
 std::string RandomHex() {
-  absl::BitGen bits;
-  return absl::StrCat(absl::Hex(absl::Uniform<uint64_t>(bits), absl::kZeroPad16));
+  return absl::StrCat(absl::Hex(RandomId(), absl::kZeroPad16));
 }
 
 AnswerForm FormOf(const v1::GenerateRequest& request) {
@@ -132,9 +131,7 @@ absl::Status GenerateReactor::MakeChoices() {
   v1::SamplingParams sampling = ResolveSampling(
       request_,
       {.temperature = parts_.model.default_temperature(), .top_p = parts_.model.default_top_p()});
-  absl::BitGen bits;
-  const uint64_t seed =
-      request_.sampling().has_seed() ? request_.sampling().seed() : absl::Uniform<uint64_t>(bits);
+  const uint64_t seed = request_.sampling().has_seed() ? request_.sampling().seed() : RandomId();
   for (uint32_t i = 0; i < ChoicesOf(request_); ++i) {
     sampling.set_seed(seed + i);
     auto choice = std::make_unique<Choice>();
@@ -178,7 +175,9 @@ absl::StatusOr<std::unique_ptr<Session>> GenerateReactor::MakeSession(
 void GenerateReactor::OnSession(uint32_t index, SessionEvent event) {
   Choice& choice = *choices_[index];
   if (std::holds_alternative<Reserved>(event)) OnReserved(choice);
-  if (const auto* retried = std::get_if<Retried>(&event)) parts_.metrics.CountRetry(retried->ok);
+  if (const auto* retried = std::get_if<Retried>(&event)) {
+    parts_.metrics.CountRetry({.prefill = retried->prefill, .ok = retried->ok});
+  }
   if (const auto* progress = std::get_if<Progress>(&event)) {
     choice.prefilled_tokens = progress->tokens;
   }

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "services/router/workers/give_back.h"
 #include "services/runtime/base/check.h"
 #include "services/runtime/base/clock.h"
 #include "services/runtime/rpc/status.h"
@@ -20,39 +21,8 @@ namespace {
 constexpr absl::Duration kReserveTimeout = absl::Seconds(5);
 // So long it is still listened to after the request's deadline, for the same reason.
 constexpr absl::Duration kReserveGrace = absl::Seconds(1);
-constexpr absl::Duration kReleaseTimeout = absl::Seconds(5);
 // Of one request: a worker that drains says so in its state as well, but that may be behind.
 constexpr int kPlacesMax = 4;
-
-// Gives a reservation back on its own: nobody waits for it, and the lease's expiry stands behind
-// it.
-class ReleaseCall {
- public:
-  static void Start(std::unique_ptr<Assignment> workers, const v1::Reservation& reservation) {
-    v1::DecodeService::Stub& stub = workers->decode().decode();
-    auto* call = new ReleaseCall(std::move(workers));
-    *call->request_.mutable_reservation() = reservation;
-    SetDeadline(call->context_, Clock::Real().Now() + kReleaseTimeout);
-    call->Order();
-    stub.async()->Release(&call->context_, &call->request_, &call->response_,
-                          [call](const grpc::Status&) {
-                            call->Order();
-                            delete call;
-                          });
-  }
-
- private:
-  explicit ReleaseCall(std::unique_ptr<Assignment> workers) : workers_(std::move(workers)) {}
-
-  // gRPC hands the call from one thread to the other by means that TSan cannot see.
-  void Order() { absl::MutexLock lock(&mutex_); }
-
-  const std::unique_ptr<Assignment> workers_;  // destroyed last: their links outlive the call
-  absl::Mutex mutex_;
-  grpc::ClientContext context_;
-  v1::ReleaseRequest request_;
-  v1::ReleaseResponse response_;
-};
 
 // A worker's own errors pass as they are; that it is gone, or that time is, is ours to say.
 absl::Status Explain(const absl::Status& status, absl::string_view stage,
@@ -236,12 +206,14 @@ void Session::Reserve() {
 void Session::OnReserve(const absl::Status& status, const v1::ReserveResponse& response) {
   reserve_.reset();
   if (ReasonOf(status) == "KV_BUDGET") workers_->Refused();
-  if (places_ > 1) on_event_(Retried{.ok = status.ok()});
+  if (places_ > 1) on_event_(Retried{.prefill = !lost_.ok(), .ok = status.ok()});
   if (ReasonOf(status) == "DRAINING" && !over_ && PlaceAnew()) return Reserve();
   if (status.ok()) {
     reservation_ = response.reservation();
     granted_ = true;
     workers_->Granted();
+  } else if (!lost_.ok()) {
+    Fail(lost_);  // what happened first: the client was told already that there is room
   } else if (status.code() == absl::StatusCode::kDeadlineExceeded &&
              Clock::Real().Now() < options_.deadline) {
     Fail(WorkerLost(
@@ -251,17 +223,23 @@ void Session::OnReserve(const absl::Status& status, const v1::ReserveResponse& r
     Fail(Explain(status, "reserve", workers_->decode().endpoint()));
   }
   if (over_) return MaybeEnd();
+  if (!lost_.ok()) return Prefill();
   on_event_(Reserved{});
 }
 
 // Nothing has begun, so the client need not hear of it.
 bool Session::PlaceAnew() {
   workers_->Draining();
-  if (++places_ > kPlacesMax) return false;
-  absl::StatusOr<std::unique_ptr<Assignment>> other = options_.assign();
-  if (!other.ok()) return false;
-  workers_ = *std::move(other);
+  std::unique_ptr<Assignment> other = OtherPlace();
+  if (other == nullptr) return false;
+  workers_ = std::move(other);
   return true;
+}
+
+std::unique_ptr<Assignment> Session::OtherPlace() {
+  if (++places_ > kPlacesMax) return nullptr;
+  absl::StatusOr<std::unique_ptr<Assignment>> other = options_.assign();
+  return other.ok() ? *std::move(other) : nullptr;
 }
 
 void Session::Prefill() {
@@ -291,12 +269,29 @@ void Session::OnPrefill(v1::PrefillResponse& response) {
 
 void Session::OnPrefillOver(const absl::Status& status) {
   prefill_.reset();
-  if (!prefilled_ && !over_) {
-    Fail(status.ok() ? absl::InternalError(absl::StrCat(workers_->prefill().endpoint(),
-                                                        " ended Prefill without a first token"))
-                     : Explain(status, "prefill", workers_->prefill().endpoint()));
+  if (prefilled_ || over_) return MaybeEnd();
+  if (status.ok()) {
+    return Fail(absl::InternalError(
+        absl::StrCat(workers_->prefill().endpoint(), " ended Prefill without a first token")));
   }
-  MaybeEnd();
+  const absl::Status why = Explain(status, "prefill", workers_->prefill().endpoint());
+  if (ReadElsewhere(status, why)) return Reserve();
+  Fail(why);
+}
+
+// No token has come, so the client need not hear of it. Once: a prompt that ends workers shall not
+// end them all.
+bool Session::ReadElsewhere(const absl::Status& status, const absl::Status& why) {
+  if (ReasonOf(why) != "WORKER_LOST" && ReasonOf(why) != "DRAINING") return false;
+  // One that says why it ends a call is there, and may have lost its decode worker.
+  if (ReasonOf(status) != "WORKER_LOST") workers_->PrefillGone();
+  if (!lost_.ok() || Clock::Real().Now() >= options_.deadline) return false;
+  std::unique_ptr<Assignment> other = OtherPlace();
+  if (other == nullptr) return false;
+  lost_ = why;
+  granted_ = false;
+  GiveBack(std::exchange(workers_, std::move(other)), reservation_);
+  return true;
 }
 
 void Session::Generate() {
@@ -371,7 +366,7 @@ void Session::MaybeEnd() {
   if (!over_ || ended_ || Running()) return;
   ended_ = true;
   // After the prefill call is over: the decode worker revokes what may still be written.
-  if (granted_) ReleaseCall::Start(std::move(workers_), reservation_);
+  if (granted_) GiveBack(std::move(workers_), reservation_);
   on_event_(Ended{.status = status_});
 }
 

@@ -2,6 +2,9 @@
 // Session: the way of one choice across two workers: Reserve, Prefill, Generate, one after another
 // as its owner says.
 //
+// A prompt whose prefill worker is lost, or drains, before it has read it is read once more
+// elsewhere, from a new reservation; its owner hears of that by Retried alone.
+//
 // Runs on its owner's strand: methods are called there and events are delivered there. No thread
 // waits. Each call to a worker carries the request's deadline. However it ends, Ended is the last
 // event, comes exactly once, and comes after every call is over and an uncommitted reservation was
@@ -27,8 +30,10 @@ namespace tandem {
 
 // What a session tells its owner.
 struct Reserved {};
+// Reserve was asked for again, because a decode worker drains or a prefill worker is lost.
 struct Retried {
-  bool ok = false;  // whether another decode worker has taken what one that drains did not
+  bool prefill = false;  // the latter
+  bool ok = false;       // it was granted
 };
 struct Progress {
   uint32_t tokens = 0;  // of the prompt, read
@@ -54,7 +59,7 @@ struct SessionOptions {
   absl::Time deadline;
   TraceContext trace;  // of the request, for the workers
   std::unique_ptr<Assignment> workers;
-  // Another place, when the decode worker says to Reserve that it drains.
+  // Another place, when a worker drains or is lost.
   std::function<absl::StatusOr<std::unique_ptr<Assignment>>()> assign;
 };
 
@@ -84,6 +89,11 @@ class Session {
   void OnReserve(const absl::Status& status, const v1::ReserveResponse& response);
   // Whether there is another place than on a decode worker that drains.
   bool PlaceAnew();
+  // The same for what a prefill worker did not read: `status` of its call, and what that means. The
+  // reservation is given back.
+  bool ReadElsewhere(const absl::Status& status, const absl::Status& why);
+  // Null: none, or too many already.
+  std::unique_ptr<Assignment> OtherPlace();
   void OnPrefill(v1::PrefillResponse& response);
   void OnPrefillOver(const absl::Status& status);
   void OnGenerate(v1::DecodeServiceGenerateResponse& response);
@@ -93,7 +103,7 @@ class Session {
   void MaybeEnd();
   bool Running() const;
 
-  std::unique_ptr<Assignment> workers_;  // until a Release takes them over
+  std::unique_ptr<Assignment> workers_;  // until GiveBack takes them over
   const SessionOptions options_;
   Strand& strand_;
   const std::function<void(SessionEvent)> on_event_;
@@ -111,6 +121,7 @@ class Session {
   bool reasoned_ = false;   // Generate has told its reason
   bool over_ = false;       // nothing new is begun
   bool ended_ = false;
+  absl::Status lost_;  // why the prompt is read a second time
   absl::Status status_;
 };
 

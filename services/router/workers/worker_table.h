@@ -32,8 +32,9 @@ class Assignment {
   void Granted() { granted_ = true; }
   void Refused() { decode_.Refused(tokens_.all, since_); }
   void Draining() { decode_.SaidDraining(); }
-  // What the prefill worker said: the prompt is read.
+  // What the prefill worker said: the prompt is read; or its call has broken off, or it drains.
   void PromptRead();
+  void PrefillGone() { prefill_.SaidDraining(); }
 
  private:
   WorkerLink& prefill_;

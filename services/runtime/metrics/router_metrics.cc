@@ -14,8 +14,9 @@ prometheus::Gauge& Inflight(MetricsRegistry& registry, const std::string& stage)
   return registry.Gauges(series::kRequestsInflight).Add({{"stage", stage}});
 }
 
-prometheus::Counter& Retries(MetricsRegistry& registry, const std::string& result) {
-  return registry.Counters(series::kRetries).Add({{"stage", "reserve"}, {"result", result}});
+prometheus::Counter* Retries(MetricsRegistry& registry, const std::string& stage,
+                             const std::string& result) {
+  return &registry.Counters(series::kRetries).Add({{"stage", stage}, {"result", result}});
 }
 
 // A native histogram and its alias.
@@ -96,8 +97,8 @@ RouterMetrics::RouterMetrics(MetricsRegistry& registry, double tokens_max, const
       slo_e2e(registry, {.name = "e2e", .most = slo.e2e}),
       requests_(registry.Counters(series::kRequests)),
       rejected_(registry.Counters(series::kAdmissionRejected)),
-      retries_ok_(Retries(registry, "ok")),
-      retries_failed_(Retries(registry, "failed")),
+      retries_{{Retries(registry, "reserve", "failed"), Retries(registry, "reserve", "ok")},
+               {Retries(registry, "prefill", "failed"), Retries(registry, "prefill", "ok")}},
       success_stop_(Success(registry, "stop")),
       success_length_(Success(registry, "length")),
       success_abort_(Success(registry, "abort")),

@@ -77,8 +77,11 @@ struct RouterMetrics {
   };
   void CountRequest(const RequestEnd& end) ABSL_LOCKS_EXCLUDED(mutex_);
   void CountRejected(const std::string& reason);
-  // Of Reserve.
-  void CountRetry(bool ok) { (ok ? retries_ok_ : retries_failed_).Increment(); }
+  struct Retry {
+    bool prefill = false;  // a prompt is read again; else Reserve is asked again
+    bool ok = false;       // another place has taken it
+  };
+  void CountRetry(const Retry& retry) { retries_[retry.prefill][retry.ok]->Increment(); }
 
   prometheus::Gauge& inflight_reserve;
   prometheus::Gauge& inflight_prefill;
@@ -117,8 +120,7 @@ struct RouterMetrics {
   LabelCap tenants_ ABSL_GUARDED_BY(mutex_);
   prometheus::Family<prometheus::Counter>& requests_;
   prometheus::Family<prometheus::Counter>& rejected_;
-  prometheus::Counter& retries_ok_;
-  prometheus::Counter& retries_failed_;
+  prometheus::Counter* retries_[2][2];  // as Retry says
   TwinCounter success_stop_;
   TwinCounter success_length_;
   TwinCounter success_abort_;

@@ -75,8 +75,8 @@ inline constexpr Series kAdmissionRejected = {
     Owner::kRouter};
 inline constexpr Series kRetries = {
     "tandem_retries_total",
-    "Calls made again on another worker because one drains, by stage (reserve) and result (ok, "
-    "failed); nothing else is tried twice",
+    "What was begun again in another place, by stage (reserve: the decode worker drains; prefill: "
+    "the prompt's worker drains or is lost) and result (ok, failed)",
     Owner::kRouter};
 inline constexpr Series kToolCallParsed = {"tandem_tool_call_parsed_total",
                                            "Tool calls of answers, written as the format has it",
