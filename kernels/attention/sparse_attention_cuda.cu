@@ -331,6 +331,34 @@ void LaunchJobs(Parameters& p, int64_t tokens, Stream& stream) {
          stream, merge, p);
 }
 
+template <int kM>
+void Attend(Parameters p, int64_t tokens, Stream& stream) {
+  SetUnits(p, tokens, kM);
+  if (!LaunchClusters<kM>(p, stream)) LaunchJobs<kM>(p, tokens, stream);
+}
+
+// The same without the first tokens.
+Parameters Behind(Parameters p, int64_t tokens) {
+  p.q += tokens * p.heads * kHeadDim;
+  p.out += tokens * p.heads * kHeadDim;
+  if (p.lse != nullptr) p.lse += tokens * p.heads;
+  if (p.cos != nullptr) p.cos += tokens * (kRopeDim / 2);
+  if (p.sin != nullptr) p.sin += tokens * (kRopeDim / 2);
+  for (DeviceKeySource& source : p.sources) source.index += tokens * source.columns;
+  return p;
+}
+
+// A last round of few units takes as long as the others, with most multiprocessors idle: its tokens
+// go by themselves, to share the idle ones.
+template <int kM>
+void AttendInRounds(const Parameters& p, int64_t tokens, Stream& stream) {
+  const int64_t room = Multiprocessors(), groups = (p.heads + 16 * kM - 1) / (16 * kM);
+  const int64_t last = (tokens * groups % room + groups - 1) / groups;
+  if (last == 0 || 2 * last * groups > room || last == tokens) return Attend<kM>(p, tokens, stream);
+  Attend<kM>(p, tokens - last, stream);
+  Attend<kM>(Behind(p, tokens - last), last, stream);
+}
+
 }  // namespace
 
 void SparseAttention(const SparseAttentionArgs& args, Stream& stream) {
@@ -350,11 +378,9 @@ void SparseAttention(const SparseAttentionArgs& args, Stream& stream) {
   const int64_t tokens = args.q.shape[0];
   if (tokens * p.heads == 0) return;
   if (p.heads <= 16 || 8 * tokens * ((p.heads + 15) / 16) <= Multiprocessors() * 3 / 4) {
-    SetUnits(p, tokens, 1);
-    if (!LaunchClusters<1>(p, stream)) LaunchJobs<1>(p, tokens, stream);
+    AttendInRounds<1>(p, tokens, stream);
   } else {
-    SetUnits(p, tokens, 2);
-    if (!LaunchClusters<2>(p, stream)) LaunchJobs<2>(p, tokens, stream);
+    AttendInRounds<2>(p, tokens, stream);
   }
 }
 
