@@ -16,7 +16,7 @@ inline constexpr int kKeyWarps = 8;  // that read lists and bring keys
 inline constexpr int kKeyThreads = 32 * kKeyWarps;
 inline constexpr int kTileKeys = 32;
 inline constexpr int kSlots = 2;  // of tiles in shared memory
-inline constexpr int kSegmentEntries = 512;
+inline constexpr int kSegmentEntries = 768;  // V4-Flash has 640 a token
 
 struct DeviceKeySource {
   const uint8_t* base;   // of the pages
