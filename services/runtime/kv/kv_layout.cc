@@ -221,8 +221,10 @@ std::vector<KvExtent> KvLayout::Extents(const KvPlacement& placement, int64_t to
 std::vector<KvExtent> KvLayout::Extents(const KvPlacement& placement, const KvPart& part) const {
   CHECK(placement.slot >= 0 && placement.slot < size_.slots);
   CHECK(static_cast<int>(placement.pages.size()) >= PagesFor(part.tokens));
+  CHECK_GE(part.layers.begin, 0);
   std::vector<KvExtent> out;
-  for (const KvLayerLayout& layer : layers_) {
+  for (int i = part.layers.begin; i < std::min(part.layers.end, num_layers()); ++i) {
+    const KvLayerLayout& layer = layers_[i];
     if (part.states) AppendWindow(layer, placement.slot, part.tokens, out);
     if (layer.kind == LayerKind::kSwa) continue;
     const bool csa = layer.kind == LayerKind::kCsa;

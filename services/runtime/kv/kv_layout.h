@@ -19,6 +19,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -70,12 +71,19 @@ struct KvPlacement {
   absl::Span<const int32_t> pages;
 };
 
+// Layers [begin, end), of those that there are.
+struct KvLayers {
+  int begin = 0;
+  int end = std::numeric_limits<int>::max();
+};
+
 // What of a sequence's rows is meant: after `tokens` tokens, without its first pages; of the pages
-// alone, or of window and compressor states as well.
+// alone, or of window and compressor states as well; of some layers, or of all.
 struct KvPart {
   int64_t tokens = 0;
   int first_page = 0;
   bool states = true;
+  KvLayers layers = {};
 };
 
 class KvLayout {

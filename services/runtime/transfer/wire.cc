@@ -25,6 +25,8 @@ LeaseKey KeyOf(const v1::Reservation& reservation) {
 }
 
 v1::LinkPart ToProto(const LinkPart& part) {
+  CHECK_EQ(part.part.layers.begin, 0);
+  CHECK_EQ(part.part.layers.end, KvLayers().end);
   v1::LinkPart out;
   *out.mutable_lease() = ToProto(part.key);
   out.set_tokens(static_cast<uint32_t>(part.part.tokens));

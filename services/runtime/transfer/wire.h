@@ -18,7 +18,7 @@ v1::LeaseKey ToProto(const LeaseKey& key);
 LeaseKey FromProto(const v1::LeaseKey& key);
 LeaseKey KeyOf(const v1::Reservation& reservation);
 
-// What is asked for before rows are sent by NCCL.
+// What is asked for before rows are sent by NCCL: of all layers.
 struct LinkPart {
   LeaseKey key;
   KvPart part;

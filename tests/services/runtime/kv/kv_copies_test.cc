@@ -89,6 +89,33 @@ TEST(KvCopiesTest, TheSequenceArrivesAndNothingElseChanges) {
   }
 }
 
+TEST(KvCopiesTest, LayerByLayerIsTheSameToTheByte) {
+  const std::vector<int32_t> here = {1, 2, 3, 8}, there = {30, 31, 32, 7};
+  for (const int64_t tokens : {1, 130, 700, 1024}) {
+    Pools at_once, by_layers;
+    const KvRoute route{.from = &at_once.from,
+                        .from_place = {.slot = 1, .pages = here},
+                        .to = &at_once.to,
+                        .to_place = {.slot = 3, .pages = there}};
+    const auto bytes_of = [](const std::vector<KvCopy>& copies) {
+      uint64_t bytes = 0;
+      for (const KvCopy& copy : copies) bytes += copy.bytes;
+      return bytes;
+    };
+    const std::vector<KvCopy> whole = CopiesOf(route, {.tokens = tokens});
+    at_once.Run(whole);
+    uint64_t bytes = 0;
+    for (int layer = 0; layer < at_once.from.num_layers(); ++layer) {
+      const std::vector<KvCopy> copies =
+          CopiesOf(route, {.tokens = tokens, .layers = {layer, layer + 1}});
+      by_layers.Run(copies);
+      bytes += bytes_of(copies);
+    }
+    EXPECT_EQ(bytes, bytes_of(whole)) << tokens;
+    EXPECT_TRUE(by_layers.target == at_once.target) << tokens;
+  }
+}
+
 TEST(KvCopiesTest, NeighbouringPagesAreOnePiece) {
   const KvLayout from = Make({.pages = 8, .slots = 1}), to = Make({.pages = 64, .slots = 1});
   std::vector<int32_t> here(8), there(8);

@@ -123,6 +123,39 @@ TEST(KvLayoutTest, PagesAndTheRestTogetherAreTheWhole) {
   EXPECT_EQ(parts, offsets(layout.Extents(place, 700)));
 }
 
+TEST(KvLayoutTest, GroupsOfLayersOneAfterAnotherAreTheWhole) {
+  const KvLayout layout = Make(ConfigOf({0, 4, 128, 4, 128}), {.pages = 4, .slots = 2});
+  const std::vector<int32_t> pages = {3, 0, 1, 2};
+  const KvPlacement place{.slot = 1, .pages = pages};
+  for (const int64_t tokens : {1, 130, 512, 701, 1023}) {
+    for (const int first_page : {0, 2}) {
+      for (const bool states : {false, true}) {
+        KvPart part{.tokens = tokens, .first_page = first_page, .states = states};
+        const std::vector<KvExtent> whole = layout.Extents(place, part);
+        std::vector<KvExtent> groups;
+        for (const KvLayers layers : {KvLayers{0, 1}, KvLayers{1, 3}, KvLayers{.begin = 3}}) {
+          part.layers = layers;
+          const std::vector<KvExtent> group = layout.Extents(place, part);
+          groups.insert(groups.end(), group.begin(), group.end());
+          // Between the layers before it and those behind it.
+          for (const KvExtent& extent : group) {
+            EXPECT_GE(extent.offset, layout.layer(layers.begin).compressed_pages.offset);
+            if (layers.end < layout.num_layers()) {
+              EXPECT_LE(extent.offset + extent.bytes,
+                        layout.layer(layers.end).compressed_pages.offset);
+            }
+          }
+        }
+        ASSERT_EQ(groups.size(), whole.size()) << tokens << " " << first_page << states;
+        for (size_t i = 0; i < whole.size(); ++i) {
+          EXPECT_EQ(groups[i].offset, whole[i].offset) << tokens;
+          EXPECT_EQ(groups[i].bytes, whole[i].bytes) << tokens;
+        }
+      }
+    }
+  }
+}
+
 TEST(KvLayoutTest, RunsAreTheBytesInOrderAndNeighboursAreOne) {
   const std::vector<KvExtent> extents = {{100, 10}, {110, 20}, {200, 30}, {150, 50}, {230, 5}};
   KvCursor at;
