@@ -245,7 +245,7 @@ void DecodeLoop::BeginStep() {
                                 .sampler = &sequence.sampler});
   }
   engine_.Launch(running_->chunks, storage_->view(),
-                 [this] { (void)PostAlways(StepDoneCommand{}); });
+                 {.done = [this] { (void)PostAlways(StepDoneCommand{}); }});
 }
 
 void DecodeLoop::Handle(StepDoneCommand& /*command*/) {

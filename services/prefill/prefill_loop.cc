@@ -225,8 +225,9 @@ void PrefillLoop::BeginStep() {
     step.sample.tokens_prompt += item.count;
     step.sample.tokens_generated += static_cast<int>(item.last);
   }
-  engine_.Launch(step.chunks, step.view,
-                 [this, done = PrefillStepDone{.number = step.number}] { PostAlways(done); });
+  engine_.Launch(
+      step.chunks, step.view,
+      {.done = [this, done = PrefillStepDone{.number = step.number}] { PostAlways(done); }});
 }
 
 void PrefillLoop::EndStep() {

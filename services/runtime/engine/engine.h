@@ -50,6 +50,18 @@ enum class StepRuns {
   kOnDevice,   // beside all processors, so that whoever waits for a decode step may stay awake
 };
 
+// Who hears of a step: from any thread, possibly before Launch returns, and not any more after
+// Collect.
+struct StepListener {
+  // Called once, when results and rows are there.
+  std::function<void()> done;
+  // Before it, one call after another: all that the step writes of its chunks' rows and states in
+  // the first `layers` layers is there. `layers` rises to the number of them all. Null: nobody
+  // wants to know, which costs least, for such a step may be replayed as a whole. An engine that
+  // has all rows at once may leave it out, and a step without chunks does.
+  std::function<void(int layers)> layers = nullptr;
+};
+
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -57,10 +69,9 @@ class Engine {
   virtual const ModelConfig& config() const = 0;
 
   // Begins a step. `chunks`, what they borrow and their memory in `kv` are the engine's until
-  // Collect. `done` is called once when results and rows are there, from any thread, possibly
-  // before this returns; not any more after Collect.
+  // Collect; but what `listener` was told of, others may read.
   virtual void Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
-                      std::function<void()> done) = 0;
+                      StepListener listener) = 0;
 
   // Waits for the step that was launched. One result a chunk, in their order; it depends neither on
   // the chunk's neighbours nor on time.
@@ -73,7 +84,7 @@ class Engine {
 
   // Both, for a loop that has nothing else to do.
   std::vector<ChunkResult> Step(absl::Span<const EngineChunk> chunks, const KvView& kv) {
-    Launch(chunks, kv, [] {});
+    Launch(chunks, kv, {.done = [] {}});
     return Collect();
   }
 };

@@ -14,6 +14,10 @@ namespace {
 // takes longer.
 constexpr absl::Duration kLookForDone = absl::Microseconds(200);
 
+// In which layers are told of: an eighth of the rows is left to travel behind the last layer, and
+// the five or more layers of a V4 in each are worth a copy's launch and who is woken for it.
+constexpr int kLayerGroups = 8;
+
 LogitsRows RowsOf(const EngineChunk& chunk) {
   if (!chunk.targets.empty()) return LogitsRows::kAll;
   return chunk.sampler != nullptr ? LogitsRows::kLast : LogitsRows::kNone;
@@ -70,13 +74,13 @@ void ModelEngine::Plan(const EngineChunk& chunk) {
 }
 
 void ModelEngine::Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
-                         std::function<void()> done) {
-  if (!Prepare(chunks, kv)) RunPlainly();
+                         StepListener listener) {
+  if (!Prepare(chunks, kv, std::move(listener.layers))) RunPlainly();
   if (watch_.has_value()) watch_->Begin();
   Queue();
   told_.emplace();
   backend_.Notify(
-      [this, done = std::move(done)] {
+      [this, done = std::move(listener.done)] {
         if (watch_.has_value()) watch_->End();
         done();
         told_->Notify();
@@ -84,9 +88,11 @@ void ModelEngine::Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
       model_->stream());
 }
 
-bool ModelEngine::Prepare(absl::Span<const EngineChunk> chunks, const KvView& kv) {
+bool ModelEngine::Prepare(absl::Span<const EngineChunk> chunks, const KvView& kv,
+                          std::function<void(int)> layers) {
   chunks_ = chunks;
   kv_ = kv;
+  layers_ = std::move(layers);
   sequences_.clear();
   rows_.clear();
   recording_ = nullptr;
@@ -114,15 +120,27 @@ void ModelEngine::Queue() {
 
 void ModelEngine::QueuePlainly() {
   inputs_.ToDevice(model_->stream());
-  model_->Queue({.chunks = sequences_, .step = step_, .kv = kv_},
-                [this](const LogitsBlock& block) { draws_.Run(block.logits); });
+  model_->Queue(
+      {.chunks = sequences_, .step = step_, .kv = kv_},
+      [this](const LogitsBlock& block) { draws_.Run(block.logits); },
+      [this](int layers) { TellOf(layers); });
   if (has_draws_) draws_.Fetch();
 }
 
-// None if the step is none that can be replayed.
+// So many layers are queued. Ends of groups are told of; a backend tells in the order in which it
+// is asked, so before `done`.
+void ModelEngine::TellOf(int layers) {
+  const int all = config().num_hidden_layers;
+  if (!layers_ || layers * kLayerGroups / all == (layers - 1) * kLayerGroups / all) return;
+  // Its own copy: a rank may say so when the step is over for it (Prepare).
+  backend_.Notify([layers, tell = layers_] { tell(layers); }, model_->stream());
+}
+
+// None if the step is none that can be replayed: one that tells of its layers would tell of another
+// step.
 std::optional<StepKey> ModelEngine::KeyOf() const {
   const std::optional<Draws::Shape> draws = draws_.ShapeOf();
-  if (!record_ || !draws.has_value()) return std::nullopt;
+  if (!record_ || layers_ || !draws.has_value()) return std::nullopt;
   const bool decodes = draws->rows == step_.size();
   // Its shape says that at most the last token is drawn: for more it has targets.
   const bool chunk = chunks_.size() == 1 && step_.size() <= kRecordedChunk;

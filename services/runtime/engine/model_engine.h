@@ -44,16 +44,18 @@ class ModelEngine final : public Engine {
 
   const ModelConfig& config() const override { return model_->config(); }
   void Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
-              std::function<void()> done) override;
+              StepListener listener) override;
   std::vector<ChunkResult> Collect() override;
   StepRuns runs() const override {
     return backend_.ReadsHost() ? StepRuns::kInLaunch : StepRuns::kOnDevice;
   }
   int64_t launches() const override { return recording_ == nullptr ? 0 : recording_->launches(); }
 
-  // Launch in parts, without `done`. Prepare is false where the step should have been recorded and
-  // could not be: then RunPlainly comes before Queue, on all ranks.
-  [[nodiscard]] bool Prepare(absl::Span<const EngineChunk> chunks, const KvView& kv);
+  // Launch in parts, without `done`; `layers` is the listener's, and may come after Collect.
+  // Prepare is false where the step should have been recorded and could not be: then RunPlainly
+  // comes before Queue, on all ranks.
+  [[nodiscard]] bool Prepare(absl::Span<const EngineChunk> chunks, const KvView& kv,
+                             std::function<void(int)> layers = nullptr);
   void RunPlainly();
   void Queue();
   kernels::Stream& stream() { return model_->stream(); }
@@ -62,6 +64,7 @@ class ModelEngine final : public Engine {
   ModelEngine(std::unique_ptr<Model> model, const Parts& parts);
   void Plan(const EngineChunk& chunk);
   void QueuePlainly();
+  void TellOf(int layers);
   std::optional<StepKey> KeyOf() const;
 
   const std::unique_ptr<Model> model_;
@@ -71,6 +74,7 @@ class ModelEngine final : public Engine {
   // Of the running step.
   absl::Span<const EngineChunk> chunks_;
   KvView kv_;
+  std::function<void(int)> layers_;
   tandem::Step step_;
   std::vector<SequenceChunk> sequences_;
   std::vector<RowWish> rows_;

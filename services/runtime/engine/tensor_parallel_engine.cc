@@ -36,13 +36,15 @@ TensorParallelEngine::~TensorParallelEngine() {
 }
 
 void TensorParallelEngine::Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
-                                  std::function<void()> done) {
+                                  StepListener listener) {
   const absl::MutexLock lock(&mutex_);
   CHECK_EQ(launched_.load(), ended_.load());
   chunks_ = chunks;
   kv_ = kv;
-  done_ = std::move(done);
-  running_ = ranks_.size();
+  listener_ = std::move(listener);
+  if (chunks.empty()) listener_.layers = nullptr;  // there are none
+  running_ = ranks_.size() + (listener_.layers ? 1 : 0);
+  layers_told_.clear();
   ++launched_;
 }
 
@@ -72,7 +74,9 @@ void TensorParallelEngine::RunRank(int rank) {
 std::vector<ChunkResult> TensorParallelEngine::RunStep(int rank) {
   auto& [engine, communicator] = ranks_[rank];
   const int64_t step = launched_;
-  if (!engine->Prepare(chunks_, kv_.OfRank(rank))) unrecorded_ = step;
+  std::function<void(int)> layers;
+  if (listener_.layers) layers = [this](int layers) { TellOf(layers); };
+  if (!engine->Prepare(chunks_, kv_.OfRank(rank), std::move(layers))) unrecorded_ = step;
   absl::Status status = barrier_.Meet(rank);
   if (status.ok() && unrecorded_ == step) {
     engine->RunPlainly();
@@ -89,13 +93,31 @@ std::vector<ChunkResult> TensorParallelEngine::RunStep(int rank) {
   return engine->Collect();
 }
 
-void TensorParallelEngine::End(int rank, std::vector<ChunkResult> results) {
+// A rank has so many layers. The last to have them tells; it says nothing of more until it has, so
+// one call comes after another.
+void TensorParallelEngine::TellOf(int layers) {
   {
     const absl::MutexLock lock(&mutex_);
-    if (rank == 0) results_ = std::move(results);
+    if (++layers_told_[layers] < ranks_.size()) return;
+  }
+  listener_.layers(layers);
+  if (layers == config().num_hidden_layers) EndOne();
+}
+
+void TensorParallelEngine::End(int rank, std::vector<ChunkResult> results) {
+  if (rank == 0) {
+    const absl::MutexLock lock(&mutex_);
+    results_ = std::move(results);
+  }
+  EndOne();
+}
+
+void TensorParallelEngine::EndOne() {
+  {
+    const absl::MutexLock lock(&mutex_);
     if (--running_ > 0) return;
   }
-  done_();
+  listener_.done();
   const absl::MutexLock lock(&mutex_);
   ++ended_;
 }

@@ -11,13 +11,14 @@
 // `limit` even where a rank does not come. All ranks replay a step or none does, and all record it
 // or none does, for what NCCL has recorded on one rank counts on the same of the others: where one
 // could not record, all run plainly, and meet again behind that. A rank that fails, or is waited
-// for in vain, ends the process with one line: its peers' sums are worthless. Used by one loop
-// thread, like any Engine.
+// for in vain, ends the process with one line: its peers' sums are worthless. Layers are
+// told of when all ranks have them. Used by one loop thread, like any Engine.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -48,7 +49,7 @@ class TensorParallelEngine final : public Engine {
   const ModelConfig& config() const override { return options_.config; }
   // `kv` has a copy for each rank.
   void Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
-              std::function<void()> done) override;
+              StepListener listener) override;
   std::vector<ChunkResult> Collect() override;
   StepRuns runs() const override {
     return ranks_[0].engine->runs() == StepRuns::kOnDevice ? StepRuns::kOnDevice
@@ -59,21 +60,25 @@ class TensorParallelEngine final : public Engine {
  private:
   void RunRank(int rank);
   std::vector<ChunkResult> RunStep(int rank);
+  void TellOf(int layers);
   void End(int rank, std::vector<ChunkResult> results);
+  void EndOne();
 
   const Options options_;
   std::vector<Rank> ranks_;
   RankBarrier barrier_;
   absl::Mutex mutex_;
-  std::atomic<int64_t> launched_ = 0;           // steps; written under the mutex
-  std::atomic<int64_t> ended_ = 0;              // of them; likewise
-  std::atomic<int64_t> unrecorded_ = 0;         // the last one that a rank could not record
-  size_t running_ ABSL_GUARDED_BY(mutex_) = 0;  // ranks
+  std::atomic<int64_t> launched_ = 0;    // steps; written under the mutex
+  std::atomic<int64_t> ended_ = 0;       // of them; likewise
+  std::atomic<int64_t> unrecorded_ = 0;  // the last one that a rank could not record
+  // Ranks, and the last word of layers, if they are told of: it may come after the ranks' ends.
+  size_t running_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<int, size_t> layers_told_ ABSL_GUARDED_BY(mutex_);  // ranks that have so many layers
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   // Of the running step: written before it is launched, read by its ranks.
   absl::Span<const EngineChunk> chunks_;
   KvView kv_;
-  std::function<void()> done_;
+  StepListener listener_;
   std::vector<ChunkResult> results_;
   std::vector<std::unique_ptr<Thread>> threads_;  // last: they use all of it
 };

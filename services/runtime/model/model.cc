@@ -78,10 +78,10 @@ void Model::Forward(absl::Span<const SequenceChunk> chunks, const KvView& kv, Lo
   inputs_.Reset(step_room());
   const Step step = Describe(chunks, kv, inputs_);
   inputs_.ToDevice(stream_);
-  Queue({.chunks = chunks, .step = step, .kv = kv}, sink);
+  Queue({.chunks = chunks, .step = step, .kv = kv}, sink, [](int) {});
 }
 
-void Model::Queue(const Running& run, LogitsSink sink) {
+void Model::Queue(const Running& run, LogitsSink sink, LayersSink queued) {
   const Context c = ContextOf(run.step, run.kv);
   PrepareStep(c);
   const Streams streams = work_.streams.View(run.step.size(), kHcMult, config_.hidden_size);
@@ -92,6 +92,7 @@ void Model::Queue(const Running& run, LogitsSink sink) {
   for (int layer = 0; layer < config_.num_hidden_layers; ++layer) {
     const bool last = layer + 1 == config_.num_hidden_layers;
     Layer(c, layers[layer], layer, last ? nullptr : &layers[layer + 1], streams);
+    queued(layer + 1);
   }
   if (block_rows_ > 0) Head(run.chunks, streams, sink);
 }

@@ -47,6 +47,8 @@ struct LogitsBlock {
   kernels::TensorView<const float, 2> logits;
 };
 using LogitsSink = absl::FunctionRef<void(const LogitsBlock&)>;
+// How many layers are queued: the stream has all that the step writes of their rows and states.
+using LayersSink = absl::FunctionRef<void(int)>;
 
 class Model {
  public:
@@ -69,14 +71,15 @@ class Model {
   int64_t step_room() const { return StepRoom(limits_); }
   // Queues its operations on stream(), behind the copy of its inputs: they read and write the
   // chunks' pages and slots in `kv`, and `sink` is called for blocks that together hold every
-  // requested row, in the order of chunks and tokens. Steps of one StepShape whose chunks want the
-  // same rows queue the same operations on the same addresses.
+  // requested row, in the order of chunks and tokens; before that `queued`, behind each layer.
+  // Steps of one StepShape whose chunks want the same rows queue the same operations on the same
+  // addresses.
   struct Running {
     absl::Span<const SequenceChunk> chunks;
     const Step& step;
     const KvView& kv;
   };
-  void Queue(const Running& run, LogitsSink sink);
+  void Queue(const Running& run, LogitsSink sink, LayersSink queued);
 
   // All of it, for callers with no inputs of their own. No chunks: nothing.
   void Forward(absl::Span<const SequenceChunk> chunks, const KvView& kv, LogitsSink sink);

@@ -69,10 +69,10 @@ class GatedEngine final : public Engine {
 
   const ModelConfig& config() const override { return engine_->config(); }
   void Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
-              std::function<void()> done) override {
+              StepListener listener) override {
     chunks_.assign(chunks.begin(), chunks.end());
     kv_ = kv;
-    gate_.Enter(std::move(done));
+    gate_.Enter(std::move(listener.done));
   }
   std::vector<ChunkResult> Collect() override {
     gate_.AwaitOpen();

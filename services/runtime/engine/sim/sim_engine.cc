@@ -61,7 +61,7 @@ std::vector<ChunkResult> SimEngine::Collect() {
 }
 
 void SimEngine::Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
-                       std::function<void()> done) {
+                       StepListener listener) {
   const absl::Time now = options_.clock->Now();
   int64_t tokens = 0;
   results_.reserve(chunks.size());
@@ -72,7 +72,7 @@ void SimEngine::Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
   const absl::Time end = pacer_.End(chunks, now, options_.step + tokens * options_.token);
   absl::MutexLock lock(&mutex_);
   CHECK(!running_.has_value());
-  running_ = Running{.end = end, .done = std::move(done)};
+  running_ = Running{.end = end, .done = std::move(listener.done)};
 }
 
 ChunkResult SimEngine::Answer(const EngineChunk& chunk, const KvView& kv) {

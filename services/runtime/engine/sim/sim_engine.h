@@ -56,7 +56,7 @@ class SimEngine final : public Engine {
 
   const ModelConfig& config() const override { return config_; }
   void Launch(absl::Span<const EngineChunk> chunks, const KvView& kv,
-              std::function<void()> done) override ABSL_LOCKS_EXCLUDED(mutex_);
+              StepListener listener) override ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<ChunkResult> Collect() override ABSL_LOCKS_EXCLUDED(mutex_);
   ~SimEngine() override;
 

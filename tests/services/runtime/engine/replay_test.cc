@@ -168,7 +168,7 @@ TEST(ReplayTest, CollectComesBackBehindDone) {
   for (int step = 0; step < 3; ++step) {
     std::atomic<bool> told = false;
     const EngineChunk chunk = {.tokens = Prompt(), .pages = pages};
-    engine->Launch({&chunk, 1}, pool.view(), [&told] { told = true; });
+    engine->Launch({&chunk, 1}, pool.view(), {.done = [&told] { told = true; }});
     EXPECT_EQ(engine->Collect().size(), 1U);
     EXPECT_TRUE(told);
   }

@@ -64,7 +64,7 @@ TEST(TensorParallelEngineTest, AnEmptyStepEndsAndTellsSo) {
   const WorkerEngine worker = MakeWorker("tiny", OnRanks(2));
   const auto pool = MakePool(worker);
   bool done = false;
-  worker.engine->Launch({}, pool->view(), [&done] { done = true; });
+  worker.engine->Launch({}, pool->view(), {.done = [&done] { done = true; }});
   EXPECT_TRUE(worker.engine->Collect().empty());
   EXPECT_TRUE(done);
 }
