@@ -4,8 +4,8 @@
 // place, `ipc` copies from GPU to GPU, `nccl` sends from GPU to GPU, `grpc` sends bytes.
 //
 // Used by the prefill loop alone (not thread-safe); `done` of Fence comes from any thread. For one
-// lease: Open, any number of Forward steps on the place with an Advance behind each, Write, Fence,
-// Close. Close may come at any time.
+// lease: Open, any number of Forward steps on the place with an Advance behind each but the last,
+// within which AdvanceLayers may come, Write, Fence, Close. Close may come at any time.
 #pragma once
 
 #include <functional>
@@ -49,6 +49,12 @@ class KvChannel {
 
   // The first `tokens` rows are computed, and more will be: they may travel already.
   virtual void Advance(const LeaseKey& /*key*/, int /*tokens*/) {}
+
+  // Whether it makes use of AdvanceLayers, which costs a step something.
+  virtual bool TakesLayers() const { return false; }
+  // In the first `layers` layers all `tokens` rows and the states are computed, while the step goes
+  // on: they may travel already. `layers` rises; nothing else is said of more rows then.
+  virtual void AdvanceLayers(const LeaseKey& /*key*/, int /*tokens*/, int /*layers*/) {}
 
   // All `tokens` rows are computed: bring them over.
   virtual void Write(const LeaseKey& key, int tokens) = 0;

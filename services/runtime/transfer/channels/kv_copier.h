@@ -53,7 +53,7 @@ class KvCopier {
 
   const absl::Duration limit_;
   std::vector<Rank> ranks_;
-  // Its producers have one order a chunk of a prompt that was admitted.
+  // Its producers have one order a chunk of a prompt that was admitted, and a few for the last.
   BoundedQueue<Order> orders_{1};
   std::atomic<bool> stopping_ = false;
   Thread thread_;  // last: it uses all of the above

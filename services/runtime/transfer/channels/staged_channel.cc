@@ -65,6 +65,7 @@ absl::StatusOr<KvPlace> StagedChannel::Open(const Grant& lease, int tokens) {
 
 void StagedChannel::Advance(const LeaseKey& key, int tokens) {
   Transfer& transfer = *transfers_.at(key.lease_id);
+  CHECK_EQ(transfer.layers_sent_, 0);
   const int full = tokens / kPageTokens;
   if (full <= transfer.pages_sent_) return;
   Send(
@@ -73,9 +74,21 @@ void StagedChannel::Advance(const LeaseKey& key, int tokens) {
   transfer.pages_sent_ = full;
 }
 
+void StagedChannel::SendLayers(const LeaseKey& key, int tokens, int layers) {
+  Transfer& transfer = *transfers_.at(key.lease_id);
+  CHECK_GT(layers, transfer.layers_sent_);
+  Send(transfer, {.tokens = tokens,
+                  .first_page = transfer.pages_sent_,
+                  .layers = {.begin = transfer.layers_sent_, .end = layers}});
+  transfer.layers_sent_ = layers;
+}
+
 void StagedChannel::Write(const LeaseKey& key, int tokens) {
   Transfer& transfer = *transfers_.at(key.lease_id);
-  Send(transfer, {.tokens = tokens, .first_page = transfer.pages_sent_});
+  if (transfer.layers_sent_ == staging_.storage->layout().num_layers()) return;
+  Send(transfer, {.tokens = tokens,
+                  .first_page = transfer.pages_sent_,
+                  .layers = {.begin = transfer.layers_sent_}});
 }
 
 KvTravel StagedChannel::Travel(const LeaseKey& key) const {

@@ -4,7 +4,7 @@
 //
 // Full pages of a prompt travel while its next chunk is computed, so that what is left at its end
 // is the last chunk's rows and the sequence's states; but not those of a kind that overrides
-// Advance.
+// Advance. A kind that takes layers sends these by SendLayers, and what it has not sent so is left.
 #pragma once
 
 #include <atomic>
@@ -73,7 +73,8 @@ class StagedChannel : public KvChannel {
 
     Allocation memory_;
     const Grant lease_;
-    int pages_sent_ = 0;  // that were ordered
+    int pages_sent_ = 0;   // that were ordered, of all layers
+    int layers_sent_ = 0;  // of which all was
     std::atomic<bool> cancelled_ = false;
     mutable absl::Mutex mutex_;
     int orders_ ABSL_GUARDED_BY(mutex_) = 0;  // not done yet
@@ -86,6 +87,8 @@ class StagedChannel : public KvChannel {
   // Borrows the staging pool. Whoever derives closes all in the destructor, for orders use it.
   explicit StagedChannel(StagingPool& staging) : staging_(staging) {}
   void CloseAll();
+  // AdvanceLayers, of a kind that takes them.
+  void SendLayers(const LeaseKey& key, int tokens, int layers);
 
   const StagingPool& staging() const { return staging_; }
   // Orders that a part of the rows is brought over: Begin now, End when it is done.

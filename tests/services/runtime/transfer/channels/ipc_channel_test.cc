@@ -146,6 +146,67 @@ TEST_F(IpcChannelTest, RowsArriveWholeAheadOrAtTheEnd) {
   EXPECT_EQ(staging_.pages.pages_free(), 6);
 }
 
+// Before Write, and not twice: in all what one Write would have moved.
+TEST_F(IpcChannelTest, LayersArriveAheadOfTheRest) {
+  device_.Open();
+  FillStaging();
+  const Grant lease = Lease(9);
+  const auto place = channel_->Open(lease, 900);
+  ASSERT_TRUE(place.ok()) << place.status();
+  const KvRoute route{.from = &staging_.storage->layout(),
+                      .from_place = {.slot = place->slot, .pages = place->pages},
+                      .to = &pool_->layout(),
+                      .to_place = {.slot = lease.slot, .pages = lease.pages}};
+  uint64_t bytes = 0;
+  for (const KvPart& part :
+       {KvPart{.tokens = 512, .states = false}, KvPart{.tokens = 900, .first_page = 2}}) {
+    for (const KvCopy& copy : CopiesOf(route, part)) bytes += copy.bytes;
+  }
+  const auto arrived = [&](KvLayers layers) {
+    const KvPart part{.tokens = 900, .first_page = 2, .layers = layers};
+    const auto from = route.from->Extents(route.from_place, part);
+    const auto to = route.to->Extents(route.to_place, part);
+    int equal = 0;
+    for (size_t i = 0; i < from.size(); ++i) {
+      equal += static_cast<int>(Read(*staging_.storage, from[i]) == Read(*pool_, to[i]));
+    }
+    if (from.empty()) return "nothing to come";
+    return equal == 0 ? "none" : equal == static_cast<int>(from.size()) ? "all" : "some";
+  };
+  EXPECT_TRUE(channel_->TakesLayers());
+  channel_->Advance(lease.key, 600);
+  for (const int layers : {1, 2, 3}) {
+    channel_->AdvanceLayers(lease.key, 900, layers);
+    EXPECT_TRUE(AwaitFence(lease.key).ok());
+    EXPECT_STREQ(arrived({.end = layers}), "all") << layers;
+    EXPECT_STREQ(arrived({.begin = layers}), layers < 3 ? "none" : "nothing to come") << layers;
+  }
+  EXPECT_EQ(channel_->Travel(lease.key).bytes, bytes);
+  channel_->Write(lease.key, 900);
+  EXPECT_TRUE(AwaitFence(lease.key).ok());
+  EXPECT_EQ(channel_->Travel(lease.key).bytes, bytes) << "nothing is left";
+  EXPECT_EQ(channel_->Travel(lease.key).descriptors, static_cast<uint64_t>(device_.copied()));
+  channel_->Close(lease.key);
+  EXPECT_TRUE(AwaitClosed());
+}
+
+TEST_F(IpcChannelTest, WriteBringsTheLayersThatDidNotGoAhead) {
+  device_.Open();
+  FillStaging();
+  const Grant lease = Lease(9);
+  const auto place = channel_->Open(lease, 300);
+  ASSERT_TRUE(place.ok()) << place.status();
+  channel_->AdvanceLayers(lease.key, 300, 2);
+  channel_->Write(lease.key, 300);
+  EXPECT_TRUE(AwaitFence(lease.key).ok());
+  const auto from =
+      staging_.storage->layout().Extents({.slot = place->slot, .pages = place->pages}, 300);
+  const auto to = pool_->layout().Extents({.slot = lease.slot, .pages = lease.pages}, 300);
+  for (size_t i = 0; i < from.size(); ++i) {
+    EXPECT_EQ(Read(*staging_.storage, from[i]), Read(*pool_, to[i])) << i;
+  }
+}
+
 TEST_F(IpcChannelTest, TimeUnderWayIsOfCopiesNotOfThePrompt) {
   FillStaging();
   const Grant lease = Lease(9);
@@ -203,6 +264,28 @@ TEST_F(IpcChannelTest, CloseGivesUpWhatHasNotBegunAndWaitsForNothing) {
   // The next lease gets memory that nobody touches any more.
   ASSERT_TRUE(channel_->Open(Lease(10), 600).ok());
   EXPECT_EQ(device_.copied(), after);
+}
+
+TEST_F(IpcChannelTest, CloseAmongLayersIsCloseAmongPages) {
+  const std::string before(pool_->layout().bytes(), '\x55');
+  pool_->Write(0, before);
+  FillStaging();
+  const Grant lease = Lease(9);
+  ASSERT_TRUE(channel_->Open(lease, 600).ok());
+  for (const int layers : {1, 2}) channel_->AdvanceLayers(lease.key, 600, layers);
+  device_.AwaitACopy();  // of the first
+  channel_->Close(lease.key);
+  EXPECT_TRUE(channel_->Closing());
+  EXPECT_TRUE(channel_->MayWrite(lease.key));
+  EXPECT_EQ(staging_.pages.slots_free(), 1) << "it is still read";
+  device_.Open();
+  EXPECT_TRUE(AwaitClosed());
+  EXPECT_FALSE(channel_->MayWrite(lease.key));
+  EXPECT_EQ(staging_.pages.slots_free(), 2);
+  const uint64_t second = pool_->layout().layer(1).compressed_pages.offset;
+  const std::string after = Read(*pool_, {.offset = 0, .bytes = before.size()});
+  EXPECT_NE(after.substr(0, second), before.substr(0, second));
+  EXPECT_TRUE(after.substr(second) == before.substr(second));
 }
 
 TEST_F(IpcChannelTest, AnErrorReachesTheFence) {
