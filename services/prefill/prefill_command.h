@@ -58,12 +58,18 @@ struct FencePassed {
   absl::Status status;
 };
 
+// A step has so many layers behind it; by then it may be over, or another one run.
+struct PrefillLayersDone {
+  uint64_t number = 0;  // the step's
+  int layers = 0;
+};
+
 // A step is over; by then its results may have been taken.
 struct PrefillStepDone {
   uint64_t number = 0;
 };
 
-using PrefillEvent =
-    std::variant<PrefillCommand, PrefillCancel, LinkEvent, FencePassed, PrefillStepDone>;
+using PrefillEvent = std::variant<PrefillCommand, PrefillCancel, LinkEvent, FencePassed,
+                                  PrefillLayersDone, PrefillStepDone>;
 
 }  // namespace tandem

@@ -19,6 +19,8 @@ namespace {
 // Without work the loop looks at its links this often.
 constexpr absl::Duration kIdleWait = absl::Milliseconds(50);
 constexpr absl::Duration kPublishInterval = absl::Milliseconds(200);
+// Of so few tokens a step is soon over, and may be replayed as a whole: nobody asks for its layers.
+constexpr int kSmallStep = 64;
 
 }  // namespace
 
@@ -217,6 +219,7 @@ void PrefillLoop::BeginStep() {
   step.number = ++steps_;
   step.sample = {.begin = Clock::Real().Now(), .sequences = static_cast<int>(plan.items.size())};
   step.plan = std::move(plan);
+  bool taken = false;  // layers, by whoever gets a prompt's last rows
   for (const PrefillItem& item : step.plan.items) {
     PrefillPrompt& prompt = prompts_.at(item.id);
     if (item.start == 0) prompt.begun = step.sample.begin;
@@ -224,10 +227,26 @@ void PrefillLoop::BeginStep() {
     step.chunks.push_back(ChunkOf(item, prompt));
     step.sample.tokens_prompt += item.count;
     step.sample.tokens_generated += static_cast<int>(item.last);
+    taken = taken || (item.last && peers_.Find(prompt.link)->channel->TakesLayers());
   }
-  engine_.Launch(
-      step.chunks, step.view,
-      {.done = [this, done = PrefillStepDone{.number = step.number}] { PostAlways(done); }});
+  const uint64_t number = step.number;
+  StepListener listener{.done = [this, number] { PostAlways(PrefillStepDone{number}); }};
+  if (taken && step.sample.tokens_prompt > kSmallStep) {
+    listener.layers = [this, number](int layers) {
+      PostAlways(PrefillLayersDone{.number = number, .layers = layers});
+    };
+  }
+  engine_.Launch(step.chunks, step.view, std::move(listener));
+}
+
+void PrefillLoop::Handle(PrefillLayersDone& done) {
+  if (!running_.has_value() || running_->number != done.number) return;
+  for (const PrefillItem& item : running_->plan.items) {
+    const PrefillPrompt& prompt = prompts_.at(item.id);
+    if (!item.last || !prompt.stopped.ok()) continue;
+    peers_.Find(prompt.link)
+        ->channel->AdvanceLayers(prompt.key, item.start + item.count, done.layers);
+  }
 }
 
 void PrefillLoop::EndStep() {

@@ -7,7 +7,8 @@
 // good or bad, passes through Drop or Finish; if writing had begun, end_write is said as soon
 // as nothing writes any more. While a step runs, others are asked for, handed over, finished and
 // dropped: a first token waits for no step of other prompts, and a prompt that is in the step and
-// ends early stays, with its memory, until the step is over.
+// ends early stays, with its memory, until the step is over. Of one that is read to its end there,
+// layers travel meanwhile, if its channel takes them.
 #pragma once
 
 #include <atomic>
@@ -89,6 +90,7 @@ class PrefillLoop {
   void Handle(PrefillCancel& cancel);
   void Handle(LinkEvent& event);
   void Handle(FencePassed& fence);
+  void Handle(PrefillLayersDone& done);
   void Handle(PrefillStepDone& done) {
     if (running_.has_value() && running_->number == done.number) EndStep();
   }
