@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Goal: the engine on a GPU is the engine: the goldens within the design's tolerances, draws as the
-// CPU makes them from the same logits, and a sequence that goes on in another pool, or beside
-// others, as it would have alone. Method: tiny-v4 and random-a on GPU 0, against goldens, against
-// the CPU table and against itself. Runs where there is a GPU; needs the source folder.
+// CPU makes them from the same logits, a sequence that goes on in another pool, or beside others,
+// as it would have alone, and rows that are there when they are told of. Method: tiny-v4 and
+// random-a on GPU 0, against goldens, against the CPU table and against itself. Runs where there is
+// a GPU; needs the source folder.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -16,6 +17,7 @@
 
 #include "gtest/gtest.h"
 #include "kernels/select.h"
+#include "services/runtime/base/bounded_queue.h"
 #include "services/runtime/base/check.h"
 #include "services/runtime/engine/model_engine.h"
 #include "tests/services/runtime/model/golden.h"
@@ -306,6 +308,48 @@ TEST_F(CudaEngineTest, ReplayedChunksAreTheChunksThemselves) {
       EXPECT_EQ(replays->launches() > 0, i > 0) << size << " " << i;
     }
     EXPECT_EQ(queues->launches(), 0);
+  }
+}
+
+// Read while the step goes on, they are what they are at its end.
+TEST_F(CudaEngineTest, RowsOfLayersAreThereWhenTheyAreToldOf) {
+  const auto engine = MakeEngine(GpuKernels());
+  const int all = engine->config().num_hidden_layers;
+  Pool pool(engine->config(), kSize, GpuKernels().backend);
+  const std::vector<int32_t> pages = {4, 2};
+  const auto rows_of = [&](int layers) {
+    std::string rows;
+    for (const KvExtent& extent :
+         pool.layout().Extents({.slot = 3, .pages = pages},
+                               {.tokens = 500, .layers = {.begin = layers - 1, .end = layers}})) {
+      std::string bytes(extent.bytes, '\0');
+      pool.storage().Read(extent.offset, absl::MakeSpan(bytes));
+      rows += bytes;
+    }
+    return rows;
+  };
+  for (int step = 0; step < 20; ++step) {
+    const std::vector<int32_t> tokens(500, 7 + step);
+    BoundedQueue<int> told(/*capacity=*/1);
+    const EngineChunk chunk = {.tokens = tokens, .slot = 3, .pages = pages};
+    engine->Launch(
+        {&chunk, 1}, pool.view(),
+        {.done = [] {}, .layers = [&told](int layers) { told.PushAlways(int{layers}); }});
+    std::vector<int> heard;
+    std::vector<std::string> seen;
+    while (heard.size() < static_cast<size_t>(all)) {
+      const std::vector<int> news = told.PopAll(absl::Seconds(60));
+      ASSERT_FALSE(news.empty());
+      for (const int layers : news) {
+        heard.push_back(layers);
+        seen.push_back(rows_of(layers));
+      }
+    }
+    (void)engine->Collect();
+    for (int layers = 1; layers <= all; ++layers) {
+      EXPECT_EQ(heard[layers - 1], layers);  // of six layers each is a group
+      EXPECT_TRUE(seen[layers - 1] == rows_of(layers)) << layers;
+    }
   }
 }
 
