@@ -15,7 +15,7 @@ namespace tandem::kernels::cuda {
 inline constexpr int kKeyWarps = 8;  // that read lists and bring keys
 inline constexpr int kKeyThreads = 32 * kKeyWarps;
 inline constexpr int kTileKeys = 32;
-inline constexpr int kSlots = 2;  // of tiles in shared memory
+inline constexpr int kSlots = 2;             // of tiles in shared memory
 inline constexpr int kSegmentEntries = 768;  // V4-Flash has 640 a token
 
 struct DeviceKeySource {

@@ -19,8 +19,6 @@ namespace {
 // Without work the loop looks at its links this often.
 constexpr absl::Duration kIdleWait = absl::Milliseconds(50);
 constexpr absl::Duration kPublishInterval = absl::Milliseconds(200);
-// Of so few tokens a step is soon over, and may be replayed as a whole: nobody asks for its layers.
-constexpr int kSmallStep = 64;
 
 }  // namespace
 

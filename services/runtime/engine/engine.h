@@ -50,6 +50,10 @@ enum class StepRuns {
   kOnDevice,   // beside all processors, so that whoever waits for a decode step may stay awake
 };
 
+// A step of no more tokens is soon over, and may be replayed as a whole: nobody asks for its
+// layers. Of more, kernels take longer than their launches (tests/bench/results/steps.md).
+inline constexpr int kSmallStep = 64;
+
 // Who hears of a step: from any thread, possibly before Launch returns, and not any more after
 // Collect.
 struct StepListener {

@@ -143,7 +143,7 @@ std::optional<StepKey> ModelEngine::KeyOf() const {
   if (!record_ || layers_ || !draws.has_value()) return std::nullopt;
   const bool decodes = draws->rows == step_.size();
   // Its shape says that at most the last token is drawn: for more it has targets.
-  const bool chunk = chunks_.size() == 1 && step_.size() <= kRecordedChunk;
+  const bool chunk = chunks_.size() == 1 && step_.size() <= kSmallStep;
   if (!decodes && !chunk) return std::nullopt;
   return StepKey{.step = ShapeOf(step_),
                  .draws = *draws,

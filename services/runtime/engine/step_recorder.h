@@ -3,7 +3,7 @@
 //
 // Hundreds of small operations cost the host more time to queue than a GPU to run; a recording is
 // queued as one. What can be recorded: a decode step, that is, one token of each sequence, all
-// drawn; and a prompt's chunk of up to kRecordedChunk tokens alone in its step, its last token
+// drawn; and a prompt's chunk of up to kSmallStep tokens alone in its step, its last token
 // drawn or not; nothing penalised or scored. Steps of one key queue the same operations on the same
 // addresses, so the key holds everything else. The first step of a key runs plainly, which also
 // allocates what its operations need; the second is recorded; from then on it is replayed. Sizes
@@ -22,9 +22,6 @@
 #include "services/runtime/sampling/draws.h"
 
 namespace tandem {
-
-// Of more tokens kernels take longer than their launches (tests/bench/results/steps.md).
-inline constexpr int64_t kRecordedChunk = 64;
 
 struct StepKey {
   StepShape step;
