@@ -241,9 +241,11 @@ void AddGpus(const Shape& shape, size_t gpus, std::vector<Setting>& out) {
     if (gpus > 3) out.push_back({shape, 64, kind, 2, 2, {2, 3}, {0, 1}});
   }
   if (gpus > 1) {
+    out.push_back({shape, 4096, "IPC", 1, 1, {1}, {0}});
     out.push_back({shape, 4096, "SHARED", 2, 2, {0, 1}, {0, 1}, /*one_copy=*/true});
     out.push_back({shape, 64, "GRPC", 1, 2, {0}, {0, 1}});
   }
+  if (gpus > 3) out.push_back({shape, 4096, "IPC", 2, 2, {2, 3}, {0, 1}});
   // random-a has two groups.
   if (gpus < 4 || shape.name != "Tiny") return;
   out.push_back({shape, 64, "SHARED", 4, 4, {0, 1, 2, 3}, {0, 1, 2, 3}});
@@ -271,8 +273,8 @@ std::vector<Setting> Settings() {
     for (const int chunk : {1, 7, 64, 4096}) {
       const bool shared = chunk == 1 || chunk == 64;
       if (shape.given || shared) out.push_back({shape, chunk, "SHARED"});
-      // On one GPU, or one host, as between two.
-      if (shape.given && chunk == 64) out.push_back({shape, chunk, "IPC"});
+      // On one GPU, or one host, as between two: pages go before the last chunk, its layers in it.
+      if (shape.given && chunk >= 64) out.push_back({shape, chunk, "IPC"});
       if (shape.given || !shared) out.push_back({shape, chunk, "GRPC"});
     }
   }
