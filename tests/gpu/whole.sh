@@ -74,11 +74,11 @@ memory() {  # of the cluster's processes, and of the GPU
 }
 
 soak() {
-  local state="$out/soak" port=8452 load idle
+  local state="$out/soak" port=8452 strict="kv_channel: KV_CHANNEL_POLICY_STRICT" load idle
   deploy/scripts/local.sh up --dir "$state" --bin "$bin" --model deploy/models/tiny-v4 \
     --port $port --device cuda --prefill 2 --pages 512 \
-    --prefill-config "kv_channel: KV_CHANNEL_POLICY_STRICT
-      kv_channel_kind: KV_CHANNEL_KIND_$soak_channel" || { failed=1; return; }
+    --prefill-config "kv_channel_kind: KV_CHANNEL_KIND_$soak_channel $strict" ||
+    { failed=1; return; }
   idle=$(awk '$1 ~ /^decode/ {print $5}' "$state/processes")
   "$bin/tandem" load soak --target 127.0.0.1:$port --rate 60 --arrival poisson \
     --duration "${soak_minutes}m" --prompt-tokens lognormal:250,1,3000 --prefix-groups 4 \
