@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "services/router/router.h"
+#include "services/runtime/base/thread.h"
 #include "services/runtime/rpc/channel.h"
 #include "tandem/v1/inference.grpc.pb.h"
 #include "tests/services/router/fake_workers.h"
@@ -69,6 +70,22 @@ class RouterHarness {
   std::unique_ptr<FakeWorker> decode_;
   std::unique_ptr<Router> router_;
   std::unique_ptr<Channel> channel_;
+};
+
+// One Generate call that runs on a thread of its own.
+class Running {
+ public:
+  Running(const RouterHarness& harness, v1::GenerateRequest request)
+      : thread_(std::make_unique<Thread>(
+            "client", [this, &harness, request] { outcome_ = harness.Generate(request); })) {}
+  const Outcome& Join() {
+    thread_.reset();
+    return outcome_;
+  }
+
+ private:
+  Outcome outcome_;
+  std::unique_ptr<Thread> thread_;
 };
 
 // A series of a router, or the sum of those that carry the label (`name="value"`; empty = any).

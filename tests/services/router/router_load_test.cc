@@ -33,28 +33,13 @@ bool AwaitStream(RouterHarness& harness) {
   return false;
 }
 
-// A call that runs on a thread of its own.
-class Running {
- public:
-  explicit Running(const RouterHarness& harness)
-      : thread_(std::make_unique<Thread>(
-            "client", [this, &harness] { outcome_ = harness.Generate(TextRequest("Tell me")); })) {}
-  const Outcome& Join() {
-    thread_.reset();
-    return outcome_;
-  }
-
- private:
-  Outcome outcome_;
-  std::unique_ptr<Thread> thread_;
-};
-
 TEST(RouterLoadTest, AnswersShareOneStreamAndComeWhole) {
   RouterHarness harness;
   harness.stage().Set({.tokens = harness.Script(kStory)});
   ASSERT_TRUE(AwaitStream(harness));
   std::vector<std::unique_ptr<Running>> running;
-  for (int i = 0; i < 20; ++i) running.push_back(std::make_unique<Running>(harness));
+  for (int i = 0; i < 20; ++i)
+    running.push_back(std::make_unique<Running>(harness, TextRequest("Tell me")));
   for (const auto& each : running) {
     const Outcome& outcome = each->Join();
     ASSERT_TRUE(outcome.status.ok()) << outcome.status;
@@ -78,7 +63,7 @@ TEST(RouterLoadTest, TheEndOfTheStreamEndsItsAnswersAndAnotherOneIsOpened) {
   harness.stage().Set({.tokens = harness.Script(kStory)});
   ASSERT_TRUE(AwaitStream(harness));
   harness.stage().Set({.tokens = harness.Script(kStory), .hang_after = 2});
-  Running running(harness);
+  Running running(harness, TextRequest("Tell me"));
   ASSERT_TRUE(harness.stage().Await([](const Seen& seen) { return seen.generating == 1; }));
   harness.decode().CutTokens();
   const Outcome& outcome = running.Join();
@@ -94,7 +79,7 @@ TEST(RouterLoadTest, TheEndOfTheStreamEndsItsAnswersAndAnotherOneIsOpened) {
 TEST(RouterLoadTest, AWorkerThatIsFullIsNotAskedAgainUntilSomethingEnds) {
   RouterHarness harness({}, {.slots_free = 0});
   harness.stage().Set({.tokens = harness.Script(kStory), .hang_after = 2});
-  Running running(harness);
+  Running running(harness, TextRequest("Tell me"));
   ASSERT_TRUE(harness.stage().Await([](const Seen& seen) { return seen.generating == 1; }));
 
   harness.stage().Set({.reserve_error = KvBudget({.message = "0 of 1 slots are free"})});
