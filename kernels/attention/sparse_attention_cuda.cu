@@ -264,8 +264,11 @@ void LaunchBlocks(const Parameters& p, int blocks, Stream& stream) {
 }
 
 // What a block has at once is 16·m heads of a token.
+int32_t GroupsOf(const Parameters& p, int m) {
+  return (p.heads + 16 * m - 1) / (16 * m);
+}
 void SetUnits(Parameters& p, int64_t tokens, int m) {
-  p.jobs.groups = (p.heads + 16 * m - 1) / (16 * m);
+  p.jobs.groups = GroupsOf(p, m);
   p.jobs.units = static_cast<int32_t>(tokens * p.jobs.groups);
 }
 
@@ -352,7 +355,7 @@ Parameters Behind(Parameters p, int64_t tokens) {
 // go by themselves, to share the idle ones.
 template <int kM>
 void AttendInRounds(const Parameters& p, int64_t tokens, Stream& stream) {
-  const int64_t room = Multiprocessors(), groups = (p.heads + 16 * kM - 1) / (16 * kM);
+  const int64_t room = Multiprocessors(), groups = GroupsOf(p, kM);
   const int64_t last = (tokens * groups % room + groups - 1) / groups;
   if (last == 0 || 2 * last * groups > room || last == tokens) return Attend<kM>(p, tokens, stream);
   Attend<kM>(p, tokens - last, stream);
@@ -377,7 +380,7 @@ void SparseAttention(const SparseAttentionArgs& args, Stream& stream) {
   }
   const int64_t tokens = args.q.shape[0];
   if (tokens * p.heads == 0) return;
-  if (p.heads <= 16 || 8 * tokens * ((p.heads + 15) / 16) <= Multiprocessors() * 3 / 4) {
+  if (p.heads <= 16 || 8 * tokens * GroupsOf(p, 1) <= Multiprocessors() * 3 / 4) {
     AttendInRounds<1>(p, tokens, stream);
   } else {
     AttendInRounds<2>(p, tokens, stream);

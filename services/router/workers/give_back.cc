@@ -13,38 +13,31 @@ namespace {
 
 constexpr absl::Duration kReleaseTimeout = absl::Seconds(5);
 
-class ReleaseCall {
- public:
-  static void Start(std::unique_ptr<Assignment> workers, const v1::Reservation& reservation) {
-    v1::DecodeService::Stub& stub = workers->decode().decode();
-    auto* call = new ReleaseCall(std::move(workers));
-    *call->request_.mutable_reservation() = reservation;
-    SetDeadline(call->context_, Clock::Real().Now() + kReleaseTimeout);
-    call->Order();
-    stub.async()->Release(&call->context_, &call->request_, &call->response_,
-                          [call](const grpc::Status&) {
-                            call->Order();
-                            delete call;
-                          });
-  }
-
- private:
-  explicit ReleaseCall(std::unique_ptr<Assignment> workers) : workers_(std::move(workers)) {}
-
+// Lives until the worker has answered.
+struct ReleaseCall {
   // gRPC hands the call from one thread to the other by means that TSan cannot see.
-  void Order() { absl::MutexLock lock(&mutex_); }
+  void Order() { absl::MutexLock lock(&mutex); }
 
-  const std::unique_ptr<Assignment> workers_;  // destroyed last: their links outlive the call
-  absl::Mutex mutex_;
-  grpc::ClientContext context_;
-  v1::ReleaseRequest request_;
-  v1::ReleaseResponse response_;
+  const std::unique_ptr<Assignment> workers;  // destroyed last: their links outlive the call
+  absl::Mutex mutex;
+  grpc::ClientContext context;
+  v1::ReleaseRequest request;
+  v1::ReleaseResponse response;
 };
 
 }  // namespace
 
 void GiveBack(std::unique_ptr<Assignment> workers, const v1::Reservation& reservation) {
-  ReleaseCall::Start(std::move(workers), reservation);
+  v1::DecodeService::Stub& stub = workers->decode().decode();
+  auto* call = new ReleaseCall{.workers = std::move(workers)};
+  *call->request.mutable_reservation() = reservation;
+  SetDeadline(call->context, Clock::Real().Now() + kReleaseTimeout);
+  call->Order();
+  stub.async()->Release(&call->context, &call->request, &call->response,
+                        [call](const grpc::Status&) {
+                          call->Order();
+                          delete call;
+                        });
 }
 
 }  // namespace tandem

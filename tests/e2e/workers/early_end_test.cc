@@ -8,7 +8,6 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
-#include "services/runtime/base/clock.h"
 #include "services/runtime/rpc/status.h"
 #include "tests/e2e/workers/gated_engine.h"
 #include "tests/e2e/workers/test_workers.h"
@@ -33,41 +32,6 @@ class EarlyEndTest : public testing::TestWithParam<v1::KvChannelKind> {
               return std::make_unique<GatedEngine>(std::move(engine), gate_);
             }};
   }
-  // Whether the loop answers, again and again: what ended the prompt reaches it at its leisure.
-  static bool LoopAnswers(TestPrefill& prefill) {
-    for (int i = 0; i < 20; ++i) {
-      grpc::ClientContext context;
-      SetDeadline(context, Clock::Real().Now() + absl::Seconds(30));
-      const auto probe = prefill.stub().Prefill(&context, v1::PrefillRequest());
-      if (probe->Finish().error_code() != grpc::StatusCode::INVALID_ARGUMENT) return false;
-      absl::SleepFor(absl::Milliseconds(10));
-    }
-    return true;
-  }
-
-  // A prompt that is in a step which stands still.
-  class Standing {
-   public:
-    Standing(TestPrefill& prefill, const Golden& golden, const v1::Reservation& where) {
-      v1::PrefillRequest request;
-      request.mutable_token_ids()->Add(golden.prompt.begin(), golden.prompt.end());
-      *request.mutable_sampling() = Greedy();
-      *request.mutable_reservation() = where;
-      reader_ = prefill.stub().Prefill(&context_, request);
-    }
-    void Cancel() { context_.TryCancel(); }
-    absl::Status End() {
-      v1::PrefillResponse response;
-      while (reader_->Read(&response)) {
-      }
-      return FromGrpcStatus(reader_->Finish());
-    }
-
-   private:
-    grpc::ClientContext context_;
-    std::unique_ptr<grpc::ClientReader<v1::PrefillResponse>> reader_;
-  };
-
   StepGate gate_;
   const Golden golden_ = TinyGolden("who");
 };
@@ -80,15 +44,11 @@ TEST_P(EarlyEndTest, ACancelInAStepKeepsNobodyWaiting) {
   const auto reservation = Reserve(decode, static_cast<int>(golden_.prompt.size()));
   ASSERT_TRUE(reservation.ok());
   gate_.Shut();
-  Standing standing(prefill, golden_, *reservation);
+  SentPrompt standing(prefill, golden_, *reservation);
   ASSERT_TRUE(gate_.AwaitStep());
   standing.Cancel();
   EXPECT_EQ(standing.End().code(), absl::StatusCode::kCancelled);
-  grpc::ClientContext context;
-  v1::ReleaseRequest release;
-  *release.mutable_reservation() = *reservation;
-  v1::ReleaseResponse ignored;
-  ASSERT_TRUE(decode.stub().Release(&context, release, &ignored).ok());
+  ASSERT_TRUE(Release(decode, *reservation).ok());
   EXPECT_TRUE(LoopAnswers(prefill));
   if (GetParam() == v1::KV_CHANNEL_KIND_SHARED) {
     EXPECT_FALSE(decode.AllFreeWithin(absl::Milliseconds(100))) << "the step may still write";
@@ -107,7 +67,7 @@ TEST_P(EarlyEndTest, ADecodeWorkerThatGoesInAStepKeepsNobodyWaiting) {
   const auto reservation = Reserve(*decode, static_cast<int>(golden_.prompt.size()));
   ASSERT_TRUE(reservation.ok());
   gate_.Shut();
-  Standing standing(prefill, golden_, *reservation);
+  SentPrompt standing(prefill, golden_, *reservation);
   ASSERT_TRUE(gate_.AwaitStep());
   decode.reset();
   EXPECT_TRUE(LoopAnswers(prefill));
@@ -125,7 +85,7 @@ TEST_P(EarlyEndTest, AWorkerThatStopsInAStepWaitsForIt) {
   const auto reservation = Reserve(decode, static_cast<int>(golden_.prompt.size()));
   ASSERT_TRUE(reservation.ok());
   gate_.Shut();
-  Standing standing(*prefill, golden_, *reservation);
+  SentPrompt standing(*prefill, golden_, *reservation);
   ASSERT_TRUE(gate_.AwaitStep());
   standing.Cancel();
   EXPECT_TRUE(LoopAnswers(*prefill));

@@ -5,6 +5,7 @@
 // are made up, a step that stands behind half of its layers; goldens of tiny-v4, which has six.
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -152,17 +153,6 @@ TEST_F(LayersTest, OfTwoPromptsThatEndInOneStep) {
 
 class EarlyEndOfLayersTest : public LayersTest {
  protected:
-  // Whether the loop answers, again and again: what ended the prompt reaches it at its leisure.
-  static bool LoopAnswers(TestPrefill& prefill) {
-    for (int i = 0; i < 20; ++i) {
-      grpc::ClientContext context;
-      SetDeadline(context, Clock::Real().Now() + absl::Seconds(30));
-      const auto probe = prefill.stub().Prefill(&context, v1::PrefillRequest());
-      if (probe->Finish().error_code() != grpc::StatusCode::INVALID_ARGUMENT) return false;
-      absl::SleepFor(absl::Milliseconds(10));
-    }
-    return true;
-  }
   // A prompt of two pages in a step that stands, half of its layers ordered.
   void Stand(TestPrefill& prefill, TestDecode& decode) {
     const Golden golden = TinyGolden("recall");
@@ -170,17 +160,12 @@ class EarlyEndOfLayersTest : public LayersTest {
     ASSERT_TRUE(reservation.ok());
     reservation_ = *reservation;
     gate_.Shut();
-    v1::PrefillRequest request;
-    request.mutable_token_ids()->Add(golden.prompt.begin(), golden.prompt.end());
-    *request.mutable_sampling() = Greedy();
-    *request.mutable_reservation() = reservation_;
-    reader_ = prefill.stub().Prefill(&context_, request);
+    prompt_.emplace(prefill, golden, reservation_);
     ASSERT_TRUE(gate_.AwaitStep());
   }
 
   v1::Reservation reservation_;
-  grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReader<v1::PrefillResponse>> reader_;
+  std::optional<SentPrompt> prompt_;
 };
 
 TEST_F(EarlyEndOfLayersTest, ACancelledPromptSendsNoMoreAndKeepsItsMemoryUntilCopiesEnd) {
@@ -193,13 +178,9 @@ TEST_F(EarlyEndOfLayersTest, ACancelledPromptSendsNoMoreAndKeepsItsMemoryUntilCo
   near_.Shut();
   Stand(prefill, decode);
   ASSERT_TRUE(near_.AwaitOrder());
-  context_.TryCancel();
-  EXPECT_EQ(reader_->Finish().error_code(), grpc::StatusCode::CANCELLED);
-  grpc::ClientContext release;
-  v1::ReleaseRequest given_back;
-  *given_back.mutable_reservation() = reservation_;
-  v1::ReleaseResponse ignored;
-  ASSERT_TRUE(decode.stub().Release(&release, given_back, &ignored).ok());
+  prompt_->Cancel();
+  EXPECT_EQ(prompt_->End().code(), absl::StatusCode::kCancelled);
+  ASSERT_TRUE(Release(decode, reservation_).ok());
   EXPECT_TRUE(LoopAnswers(prefill));
   gate_.Open();
   EXPECT_TRUE(LoopAnswers(prefill));
@@ -221,7 +202,7 @@ TEST_F(EarlyEndOfLayersTest, ADecodeWorkerThatGoesGetsNoMore) {
   decode.reset();
   EXPECT_TRUE(LoopAnswers(prefill));
   gate_.Open();
-  EXPECT_EQ(ReasonOf(FromGrpcStatus(reader_->Finish())), "WORKER_LOST");
+  EXPECT_EQ(ReasonOf(prompt_->End()), "WORKER_LOST");
   EXPECT_EQ(near_.orders().size(), kLayers / 2);
   { const Asker asker(prefill, other, "recall"); }
   EXPECT_TRUE(other.AllFreeWithin(absl::Seconds(60)));

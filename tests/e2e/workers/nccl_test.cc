@@ -210,11 +210,7 @@ TEST_F(NcclTest, AHungTransferThatIsCancelledKeepsNobodyWaiting) {
     const auto reader = BeginLong(prefill, *reservation, context);
     context.TryCancel();
     (void)reader->Finish();
-    grpc::ClientContext release;
-    v1::ReleaseRequest given_back;
-    *given_back.mutable_reservation() = *reservation;
-    v1::ReleaseResponse ignored;
-    EXPECT_TRUE(decode.stub().Release(&release, given_back, &ignored).ok());
+    EXPECT_TRUE(Release(decode, *reservation).ok());
   }
   for (int i = 0; i < 10; ++i) {
     grpc::ClientContext context;

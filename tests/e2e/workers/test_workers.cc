@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
 #include "services/runtime/base/check.h"
+#include "services/runtime/base/clock.h"
 #include "services/runtime/engine/model_engine.h"
 #include "services/runtime/rpc/status.h"
 #include "services/runtime/transfer/wire.h"
@@ -186,6 +187,14 @@ absl::StatusOr<v1::Reservation> Reserve(TestDecode& decode, int tokens) {
   return response.reservation();
 }
 
+absl::Status Release(TestDecode& decode, const v1::Reservation& reservation) {
+  grpc::ClientContext context;
+  v1::ReleaseRequest request;
+  *request.mutable_reservation() = reservation;
+  v1::ReleaseResponse response;
+  return FromGrpcStatus(decode.stub().Release(&context, request, &response));
+}
+
 absl::StatusOr<v1::PrefillDone> Prefill(TestPrefill& prefill, const Question& question,
                                         const v1::Reservation& where) {
   grpc::ClientContext context;
@@ -251,6 +260,32 @@ Golden TinyGolden(const std::string& name) {
   for (const auto& step : one.at("decode"))
     golden.answer.push_back(step.at("token").get<int32_t>());
   return golden;
+}
+
+SentPrompt::SentPrompt(TestPrefill& prefill, const Golden& golden, const v1::Reservation& where) {
+  v1::PrefillRequest request;
+  request.mutable_token_ids()->Add(golden.prompt.begin(), golden.prompt.end());
+  *request.mutable_sampling() = Greedy();
+  *request.mutable_reservation() = where;
+  reader_ = prefill.stub().Prefill(&context_, request);
+}
+
+absl::Status SentPrompt::End() {
+  v1::PrefillResponse response;
+  while (reader_->Read(&response)) {
+  }
+  return FromGrpcStatus(reader_->Finish());
+}
+
+bool LoopAnswers(TestPrefill& prefill) {
+  for (int i = 0; i < 20; ++i) {
+    grpc::ClientContext context;
+    SetDeadline(context, Clock::Real().Now() + absl::Seconds(30));
+    const auto probe = prefill.stub().Prefill(&context, v1::PrefillRequest());
+    if (probe->Finish().error_code() != grpc::StatusCode::INVALID_ARGUMENT) return false;
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  return true;
 }
 
 }  // namespace tandem

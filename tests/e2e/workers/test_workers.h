@@ -117,6 +117,7 @@ struct Question {
 };
 v1::SamplingParams Greedy();
 absl::StatusOr<v1::Reservation> Reserve(TestDecode& decode, int tokens);
+absl::Status Release(TestDecode& decode, const v1::Reservation& reservation);
 absl::StatusOr<v1::PrefillDone> Prefill(TestPrefill& prefill, const Question& question,
                                         const v1::Reservation& where);
 // What comes after Prefill.
@@ -131,5 +132,20 @@ struct Golden {
   std::vector<int32_t> answer;
 };
 Golden TinyGolden(const std::string& name);
+
+// A golden's prompt that is sent, to be cancelled or to end.
+class SentPrompt {
+ public:
+  SentPrompt(TestPrefill& prefill, const Golden& golden, const v1::Reservation& where);
+  void Cancel() { context_.TryCancel(); }
+  absl::Status End();
+
+ private:
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<v1::PrefillResponse>> reader_;
+};
+
+// Whether the prefill loop answers, again and again: what ended a prompt reaches it at its leisure.
+bool LoopAnswers(TestPrefill& prefill);
 
 }  // namespace tandem

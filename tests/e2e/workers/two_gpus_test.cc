@@ -138,11 +138,7 @@ TEST(TwoGpusTest, CopiesOfACancelledPromptKeepNobodyWaiting) {
   ASSERT_TRUE(second.AwaitOrder());
   context.TryCancel();
   (void)reader->Finish();
-  grpc::ClientContext release;
-  v1::ReleaseRequest given_back;
-  *given_back.mutable_reservation() = *reservation;
-  v1::ReleaseResponse ignored;
-  EXPECT_TRUE(apart.stub().Release(&release, given_back, &ignored).ok());
+  EXPECT_TRUE(Release(apart, *reservation).ok());
   // The loop takes the cancel before it looks at this.
   grpc::ClientContext probe;
   SetDeadline(probe, Clock::Real().Now() + absl::Seconds(60));

@@ -198,11 +198,7 @@ TEST(WorkerPairTest, AWriterThatIsReleasedMidwayGivesThePagesBack) {
   const auto reservation = Reserve(decode, Midway::kTokens + 1);
   ASSERT_TRUE(reservation.ok());
   Midway prompt(prefill, *reservation);
-  grpc::ClientContext context;
-  v1::ReleaseRequest request;
-  *request.mutable_reservation() = *reservation;
-  v1::ReleaseResponse response;
-  EXPECT_TRUE(decode.stub().Release(&context, request, &response).ok());
+  EXPECT_TRUE(Release(decode, *reservation).ok());
   const absl::Status result = prompt.Join();
   EXPECT_EQ(ReasonOf(result), "LEASE_LOST") << result;
   EXPECT_TRUE(decode.AllFreeWithin(absl::Seconds(10)));

@@ -10,18 +10,18 @@
 namespace tandem {
 namespace {
 
-constexpr char kStory[] = "Tom has 3 red apples and 4 green ones. He has 7 apples in all.";
+constexpr char kLongStory[] = "Tom has 3 red apples and 4 green ones. He has 7 apples in all.";
 
 TEST(RouterAnswerTest, TextArrivesWholeWithUsageAndTiming) {
   RouterHarness harness;
-  harness.stage().Set({.tokens = harness.Script(kStory)});
+  harness.stage().Set({.tokens = harness.Script(kLongStory)});
   const Outcome outcome = harness.Generate(TextRequest("Tell me"));
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   ASSERT_TRUE(outcome.events.front().has_accepted());
   EXPECT_FALSE(outcome.events.front().accepted().request_id().empty());
   const Outcome::Joined answer = outcome.Choice();
-  EXPECT_EQ(answer.text, kStory);
-  EXPECT_EQ(answer.token_ids, harness.Script(kStory));
+  EXPECT_EQ(answer.text, kLongStory);
+  EXPECT_EQ(answer.token_ids, harness.Script(kLongStory));
   EXPECT_FALSE(answer.gaps);
   ASSERT_EQ(answer.finished.size(), 1U);
   EXPECT_EQ(answer.finished[0].reason(), v1::FINISH_REASON_STOP);
@@ -36,7 +36,7 @@ TEST(RouterAnswerTest, TextArrivesWholeWithUsageAndTiming) {
 
 TEST(RouterAnswerTest, MaxTokensEndsWithLengthAndOneTokenNeedsNoDecode) {
   RouterHarness harness;
-  harness.stage().Set({.tokens = harness.Script(kStory)});
+  harness.stage().Set({.tokens = harness.Script(kLongStory)});
   v1::GenerateRequest request = TextRequest("Tell me");
   request.set_max_tokens(5);
   Outcome::Joined answer = harness.Generate(request).Choice();
@@ -58,7 +58,7 @@ TEST(RouterAnswerTest, StopTextAcrossTokensIsCutAndStopsTheWorker) {
   RouterHarness harness;
   // Without an end of its own: only the stop text ends it.
   harness.stage().Set(
-      {.tokens = harness.Script(kStory), .hang_after = harness.Script(kStory).size() - 1});
+      {.tokens = harness.Script(kLongStory), .hang_after = harness.Script(kLongStory).size() - 1});
   v1::GenerateRequest request = TextRequest("Tell me");
   request.add_stop("green ones");
   const Outcome outcome = harness.Generate(request);
@@ -69,13 +69,13 @@ TEST(RouterAnswerTest, StopTextAcrossTokensIsCutAndStopsTheWorker) {
   EXPECT_EQ(answer.finished[0].reason(), v1::FINISH_REASON_STOP);
   EXPECT_EQ(answer.finished[0].stop_text(), "green ones");
   EXPECT_EQ(answer.finished[0].usage().completion_tokens(), answer.token_ids.size());
-  EXPECT_LT(answer.token_ids.size(), harness.Script(kStory).size() - 1);
+  EXPECT_LT(answer.token_ids.size(), harness.Script(kLongStory).size() - 1);
   EXPECT_TRUE(harness.stage().Await([](const Seen& seen) { return seen.Idle(); }));
 }
 
 TEST(RouterAnswerTest, ThreeChoicesAreIndependentAndSeededInARow) {
   RouterHarness harness;
-  harness.stage().Set({.tokens = harness.Script(kStory)});
+  harness.stage().Set({.tokens = harness.Script(kLongStory)});
   v1::GenerateRequest request = TextRequest("Tell me");
   request.mutable_sampling()->set_n(3);
   request.mutable_sampling()->set_seed(100);
@@ -84,7 +84,7 @@ TEST(RouterAnswerTest, ThreeChoicesAreIndependentAndSeededInARow) {
   ASSERT_TRUE(outcome.status.ok()) << outcome.status;
   for (uint32_t choice = 0; choice < 3; ++choice) {
     const Outcome::Joined answer = outcome.Choice(choice);
-    EXPECT_EQ(answer.text, kStory);
+    EXPECT_EQ(answer.text, kLongStory);
     EXPECT_FALSE(answer.gaps);
     EXPECT_EQ(answer.finished.size(), 1U);
     EXPECT_EQ(answer.prompt_logprobs.size(),
@@ -99,7 +99,7 @@ TEST(RouterAnswerTest, ThreeChoicesAreIndependentAndSeededInARow) {
 
 TEST(RouterAnswerTest, LogprobsStayWithTheirTokens) {
   RouterHarness harness;
-  harness.stage().Set({.tokens = harness.Script(kStory)});
+  harness.stage().Set({.tokens = harness.Script(kLongStory)});
   v1::GenerateRequest request = TextRequest("Tell me");
   request.set_logprobs(2);
   request.set_stream_interval(3);
@@ -116,7 +116,7 @@ TEST(RouterAnswerTest, LogprobsStayWithTheirTokens) {
 
 TEST(RouterAnswerTest, StreamIntervalSetsTheSmallestDeltaAfterTheFirst) {
   RouterHarness harness;
-  harness.stage().Set({.tokens = harness.Script(kStory)});
+  harness.stage().Set({.tokens = harness.Script(kLongStory)});
   v1::GenerateRequest request = TextRequest("Tell me");
   request.set_stream_interval(4);
   const Outcome outcome = harness.Generate(request);
@@ -126,7 +126,7 @@ TEST(RouterAnswerTest, StreamIntervalSetsTheSmallestDeltaAfterTheFirst) {
   }
   ASSERT_GE(sizes.size(), 2U);
   for (size_t i = 1; i + 1 < sizes.size(); ++i) EXPECT_GE(sizes[i], 4);
-  EXPECT_EQ(outcome.Choice().text, kStory);
+  EXPECT_EQ(outcome.Choice().text, kLongStory);
 }
 
 TEST(RouterAnswerTest, ThinkingSplitsReasoningFromAnswerAndCountsIt) {

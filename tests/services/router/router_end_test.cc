@@ -14,12 +14,6 @@
 namespace tandem {
 namespace {
 
-constexpr char kStory[] = "Tom has 3 red apples and 4 green ones.";
-
-bool Idle(const Seen& seen) {
-  return seen.Idle();
-}
-
 struct StageCase {
   std::string name;
   bool hang_prefill = false;

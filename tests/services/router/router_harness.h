@@ -72,6 +72,12 @@ class RouterHarness {
   std::unique_ptr<Channel> channel_;
 };
 
+// What workers may be told to answer; and whether they are done with all.
+inline constexpr char kStory[] = "Tom has 3 red apples and 4 green ones.";
+inline bool Idle(const Seen& seen) {
+  return seen.Idle();
+}
+
 // One Generate call that runs on a thread of its own.
 class Running {
  public:

@@ -18,10 +18,6 @@ namespace {
 
 constexpr absl::string_view kStory = "Tom has 5 apples. Ana gives Tom 7 more.";
 
-bool Idle(const Seen& seen) {
-  return seen.Idle();
-}
-
 // Answers come on a stream of many once it stands.
 bool AwaitStream(RouterHarness& harness) {
   for (int i = 0; i < 500; ++i) {

@@ -13,12 +13,6 @@
 namespace tandem {
 namespace {
 
-constexpr char kStory[] = "Tom has 3 red apples and 4 green ones.";
-
-bool Idle(const Seen& seen) {
-  return seen.Idle();
-}
-
 // A router whose prompts go to another prefill worker than the harness's first.
 class LostPromptTest : public testing::Test {
  protected:

@@ -12,7 +12,6 @@
 namespace tandem {
 namespace {
 
-constexpr char kStory[] = "Tom has 3 red apples and 4 green ones.";
 constexpr char kCall[] =
     "<｜DSML｜invoke name=\"add\">\n<｜DSML｜parameter name=\"a\" "
     "string=\"false\">3</｜DSML｜parameter>\n</｜DSML｜invoke>\n";

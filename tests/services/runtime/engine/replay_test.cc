@@ -13,10 +13,9 @@
 
 #include "gtest/gtest.h"
 #include "services/runtime/engine/model_engine.h"
-#include "services/runtime/engine/tensor_parallel_engine.h"
-#include "services/runtime/parallel/host_group.h"
 #include "tests/services/runtime/engine/replaying_device.h"
 #include "tests/services/runtime/engine/sequences.h"
+#include "tests/services/runtime/engine/two_ranks.h"
 #include "tests/services/runtime/model/golden.h"
 
 namespace tandem {
@@ -124,30 +123,13 @@ TEST(ReplayTest, AStepIsRecordedAtTheSecondAttempt) {
 }
 
 TEST(ReplayTest, RanksReplayTogetherOrNotAtAll) {
-  std::vector<ReplayingDevice> devices(2);
-  HostGroup group(kernels::kCpuKernels, {.ranks = 2});
-  std::vector<std::unique_ptr<LoadedModel>> loaded;
-  std::vector<TensorParallelEngine::Rank> ranks;
-  for (int r = 0; r < 2; ++r) {
-    loaded.push_back(ShardNamed("tiny", kernels::kCpuKernels, {.rank = r, .ranks = 2}));
-    ranks.push_back({.engine = *ModelEngine::Create(
-                         {.config = loaded[r]->shard_config(),
-                          .weights = loaded[r]->weights(),
-                          .kernels = {kernels::kCpuKernels, devices[r]},
-                          .communicator = &group.rank(r),
-                          .sums_mlps = CutsMlps(loaded[r]->config(), {.rank = r, .ranks = 2}),
-                          .draws = r == 0},
-                         {.max_tokens_per_step = 64, .max_positions = 512}),
-                     .communicator = &group.rank(r)});
-  }
-  TensorParallelEngine engine(std::move(ranks), {.config = loaded[0]->config()});
-  const auto pool = KvStorage::CreatePrivate(
-      *KvLayout::Create(engine.config(), {.pages = 4, .slots = 4}), {&devices[0], &devices[1]});
+  TwoRanks<ReplayingDevice> two;
+  std::vector<ReplayingDevice>& devices = two.devices;
   const auto counts = [&devices](int r) {
     return std::pair(devices[r].records, devices[r].replays);
   };
   devices[1].refused = 1;
-  Sequences sequences(engine, (*pool)->view(), 1);
+  Sequences sequences(two.engine, two.pool->view(), 1);
   sequences.Write(2);
   // The other rank's recording went as well.
   EXPECT_EQ(counts(0), std::pair(1, 0));

@@ -14,10 +14,9 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
-#include "services/runtime/engine/tensor_parallel_engine.h"
-#include "services/runtime/parallel/host_group.h"
 #include "tests/services/runtime/engine/replaying_device.h"
 #include "tests/services/runtime/engine/telling.h"
+#include "tests/services/runtime/engine/two_ranks.h"
 
 namespace tandem {
 namespace {
@@ -170,38 +169,19 @@ class SilentDevice final : public kernels::FakeDevice {
 
 // Whatever the others have, and though all queues be empty.
 TEST(StepLayersOnDeviceTest, LayersOfRanksAreThereWhenTheLastRankSaysSo) {
-  std::vector<SilentDevice> devices(2);
-  HostGroup group(kernels::kCpuKernels, {.ranks = 2});
-  std::vector<std::unique_ptr<LoadedModel>> loaded;
-  std::vector<TensorParallelEngine::Rank> ranks;
-  for (int r = 0; r < 2; ++r) {
-    const Shard shard = {.rank = r, .ranks = 2};
-    loaded.push_back(ShardNamed("tiny", kernels::kCpuKernels, shard));
-    ranks.push_back(
-        {.engine = *ModelEngine::Create({.config = loaded[r]->shard_config(),
-                                         .weights = loaded[r]->weights(),
-                                         .kernels = {kernels::kCpuKernels, devices[r]},
-                                         .communicator = &group.rank(r),
-                                         .sums_mlps = CutsMlps(loaded[r]->config(), shard),
-                                         .draws = r == 0},
-                                        {.max_tokens_per_step = 16}),
-         .communicator = &group.rank(r)});
-  }
-  TensorParallelEngine engine(std::move(ranks), {.config = loaded[0]->config()});
-  const auto pool = KvStorage::CreatePrivate(
-      *KvLayout::Create(engine.config(), {.pages = 1, .slots = 1}), {&devices[0], &devices[1]});
+  TwoRanks<SilentDevice> two;
   const std::vector<int32_t> tokens = {5, 6, 7}, pages = {0};
   const EngineChunk chunk = {.tokens = tokens, .pages = pages};
   for (int step = 1; step <= 4; ++step) {
-    SilentDevice& last = devices[step % 2];
+    SilentDevice& last = two.devices[step % 2];
     last.BeSilent();
     Heard heard;
-    engine.Launch({&chunk, 1}, (*pool)->view(), heard.Listener());
-    for (SilentDevice& device : devices) device.AwaitAsked(6 * step);
+    two.engine.Launch({&chunk, 1}, two.pool->view(), heard.Listener());
+    for (SilentDevice& device : two.devices) device.AwaitAsked(6 * step);
     absl::SleepFor(absl::Milliseconds(20));  // in which no rank has more to do
     EXPECT_EQ(heard.all(), std::vector<int>());
     last.Speak();
-    EXPECT_EQ(engine.Collect().size(), 1U);
+    EXPECT_EQ(two.engine.Collect().size(), 1U);
     EXPECT_EQ(heard.all(), AllThenDone());
   }
 }

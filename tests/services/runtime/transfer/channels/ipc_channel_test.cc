@@ -95,6 +95,14 @@ class IpcChannelTest : public testing::Test {
     storage.Read(extent.offset, absl::MakeSpan(out));
     return out;
   }
+  void ExpectArrived(const KvPlace& place, const Grant& lease, int64_t tokens) const {
+    const auto from =
+        staging_.storage->layout().Extents({.slot = place.slot, .pages = place.pages}, tokens);
+    const auto to = pool_->layout().Extents({.slot = lease.slot, .pages = lease.pages}, tokens);
+    for (size_t i = 0; i < from.size(); ++i) {
+      EXPECT_EQ(Read(*staging_.storage, from[i]), Read(*pool_, to[i])) << i;
+    }
+  }
   absl::Status AwaitFence(const LeaseKey& key) {
     absl::Notification passed;
     absl::Status result;
@@ -135,12 +143,7 @@ TEST_F(IpcChannelTest, RowsArriveWholeAheadOrAtTheEnd) {
   EXPECT_GT(travel.bytes, 900U * 500 / 4);
   // What went ahead counts as well.
   EXPECT_EQ(travel.descriptors, static_cast<uint64_t>(device_.copied()));
-  const auto from =
-      staging_.storage->layout().Extents({.slot = place->slot, .pages = place->pages}, 900);
-  const auto to = pool_->layout().Extents({.slot = lease.slot, .pages = lease.pages}, 900);
-  for (size_t i = 0; i < from.size(); ++i) {
-    EXPECT_EQ(Read(*staging_.storage, from[i]), Read(*pool_, to[i])) << i;
-  }
+  ExpectArrived(*place, lease, 900);
   channel_->Close(lease.key);
   EXPECT_TRUE(AwaitClosed());
   EXPECT_EQ(staging_.pages.pages_free(), 6);
@@ -199,12 +202,7 @@ TEST_F(IpcChannelTest, WriteBringsTheLayersThatDidNotGoAhead) {
   channel_->AdvanceLayers(lease.key, 300, 2);
   channel_->Write(lease.key, 300);
   EXPECT_TRUE(AwaitFence(lease.key).ok());
-  const auto from =
-      staging_.storage->layout().Extents({.slot = place->slot, .pages = place->pages}, 300);
-  const auto to = pool_->layout().Extents({.slot = lease.slot, .pages = lease.pages}, 300);
-  for (size_t i = 0; i < from.size(); ++i) {
-    EXPECT_EQ(Read(*staging_.storage, from[i]), Read(*pool_, to[i])) << i;
-  }
+  ExpectArrived(*place, lease, 300);
 }
 
 TEST_F(IpcChannelTest, TimeUnderWayIsOfCopiesNotOfThePrompt) {
